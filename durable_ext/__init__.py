@@ -1,0 +1,1 @@
+"""Durable Functions for Python without the .NET extension."""

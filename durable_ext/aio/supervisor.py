@@ -1,0 +1,64 @@
+"""Named loops with an owner: the first failure stops all and says which loop died (style.md 2.11)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class LoopFailedError(RuntimeError):
+    """A supervised loop died; `__cause__` says of what."""
+
+    def __init__(self, loop_name: str) -> None:
+        self.loop_name = loop_name
+        super().__init__(f"The loop '{loop_name}' stopped unexpectedly.")
+
+
+class Supervisor:
+    """Owns background tasks of one component. Used from one event loop only.
+
+    `on_failure` is called once, with a `LoopFailedError`, when a loop ends with an exception other than cancellation.
+    """
+
+    def __init__(self, name: str, on_failure: Callable[[LoopFailedError], None] | None = None) -> None:
+        self.name = name
+        self.failure: LoopFailedError | None = None
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, loop_name: str, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine as a named task that `stop()` cancels and whose failure is reported."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.name}.{loop_name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    @property
+    def running(self) -> int:
+        """How many of its tasks have not ended."""
+        return len(self._tasks)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None or self.failure is not None:
+            return
+        self.failure = LoopFailedError(task.get_name())
+        self.failure.__cause__ = error
+        if self._on_failure is not None:
+            self._on_failure(self.failure)
+
+    async def stop(self) -> None:
+        """Cancel every task and wait until all have ended."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def join(self) -> None:
+        """Wait until all tasks have ended by themselves."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))

@@ -1,0 +1,50 @@
+"""How core turns user values into text and back: a port that `codec` fills, because core may not know JSON.
+
+Forms (specs/execution-semantics.md 3.1, 6, 7; specs/sdk.md 6.3). "SDK text" is the JSON text of a value, e.g. `"Tokyo"`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class PayloadConverter(Protocol):
+    """User values ↔ recorded text."""
+
+    def to_text(self, value: Any) -> str:
+        """Return the SDK text of a value (1.x envelope for custom objects).
+
+        Raises:
+            TypeError: The value cannot be serialized; the text names its class.
+        """
+        ...
+
+    def from_text(self, text: str, expected_type: Any = None) -> Any:
+        """Decode SDK text; type hints (dataclass, enum, datetime, UUID, Decimal, TypedDict, pydantic) are honoured."""
+        ...
+
+    def output_text(self, value: Any) -> str:
+        """Return an orchestration's output as the compact JSON that history records; `TypeError` as `to_text`."""
+        ...
+
+    def wrap_argument(self, text: str) -> str:
+        """Return a JSON array with the text as its one string: `"Tokyo"` → `["\\"Tokyo\\""]` (activity messages)."""
+        ...
+
+    def unwrap_argument(self, payload: str | None) -> str | None:
+        """Undo `wrap_argument`; `ValueError` if the payload is not an array with one element.
+
+        An element that is not a string (written by other languages) is returned as its JSON text.
+        """
+        ...
+
+    def wrap_text(self, text: str) -> str:
+        """Return the text as a JSON string: sub-orchestration inputs, client start inputs, client events."""
+        ...
+
+    def unwrap_input(self, recorded: str | None) -> str | None:
+        """Return the SDK text of a recorded ExecutionStarted.Input: one JSON string level off if it is one, else itself.
+
+        A recorded JSON string whose content is not JSON (plain HTTP start with a bare string) is returned as recorded.
+        """
+        ...

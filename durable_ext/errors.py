@@ -1,0 +1,129 @@
+"""The exception tree. Errors carry plain attributes; their text says what happened, what was expected, what to do."""
+
+from __future__ import annotations
+
+from durable_ext.failure import FailureDetails
+
+
+class DurableError(Exception):
+    """Base of everything durable_ext raises on purpose."""
+
+
+class ConfigurationError(DurableError, ValueError):
+    """A setting is missing or cannot be used; the text names it and its value."""
+
+
+class RegistrationError(DurableError, ValueError):
+    """A function is registered twice, under a bad name, or not at all."""
+
+
+class OrchestrationError(DurableError):
+    """What orchestrator code may meet."""
+
+
+class TaskFailedError(OrchestrationError):
+    """An activity, sub-orchestration or entity operation failed.
+
+    `str()` equals the text of azure-functions-durable 1.x (`{reason} \\n {details}`; specs/sdk.md 4.2).
+
+    Attributes:
+        task_name: Name of the function that failed, `None` if history does not tell.
+        reason, details: As recorded.
+        failure: Type, message, stack and inner failure, as far as they were recorded.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task_name: str | None = None,
+        reason: str | None = None,
+        details: str | None = None,
+        failure: FailureDetails | None = None,
+    ) -> None:
+        self.task_name, self.reason, self.details, self.failure = task_name, reason, details, failure
+        super().__init__(message)
+
+
+class NonDeterminismError(OrchestrationError):
+    """Replay diverged from history."""
+
+    def __init__(
+        self, *, instance_id: str, event_id: int, recorded: str, decided: str | None, location: str | None = None
+    ) -> None:
+        self.instance_id, self.event_id, self.recorded, self.decided = instance_id, event_id, recorded, decided
+        self.location = location
+        at = f" at {location}" if location else ""
+        super().__init__(
+            f"Non-Deterministic workflow detected: replay of instance '{instance_id}' diverged at event {event_id}: history "
+            f"has {recorded}, the code now decides {decided or 'nothing'}{at}. Was a change made to the orchestrator code "
+            f"after this instance was already started? Deploy the change under a new name or let running instances finish "
+            f"first."
+        )
+
+
+class ClientError(DurableError):
+    """A management call cannot be done."""
+
+
+class InstanceNotFoundError(ClientError, LookupError):
+    def __init__(self, instance_id: str) -> None:
+        self.instance_id = instance_id
+        super().__init__(f"No instance with ID '{instance_id}' was found.")
+
+
+class InstanceAlreadyExistsError(ClientError, ValueError):
+    def __init__(self, instance_id: str, status: str | None = None) -> None:
+        self.instance_id, self.status = instance_id, status
+        super().__init__(f"An Orchestration instance with the status {status or 'Running'} already exists.")
+
+
+class InvalidInstanceStateError(ClientError, ValueError):
+    def __init__(self, instance_id: str, status: str, operation: str) -> None:
+        self.instance_id, self.status, self.operation = instance_id, status, operation
+        super().__init__(
+            f"Cannot {operation} the orchestration instance {instance_id} because instance is in the {status} state."
+        )
+
+
+class InstanceWaitTimeoutError(ClientError, TimeoutError):
+    def __init__(self, instance_id: str, seconds: float, last_status: str) -> None:
+        self.instance_id, self.seconds, self.last_status = instance_id, seconds, last_status
+        super().__init__(
+            f"Instance '{instance_id}' was still {last_status} after {seconds:g} s. Wait longer, or query its status later."
+        )
+
+
+class BackendError(DurableError):
+    """A task hub cannot do what was asked."""
+
+
+class BackendUnavailableError(BackendError):
+    """The store did not answer or is throttling; trying again may help."""
+
+
+class LeaseLostError(BackendError):
+    """This worker no longer owns a partition or an instance."""
+
+
+class CheckpointConflictError(BackendError):
+    """Somebody else has written the instance since this session was locked."""
+
+    def __init__(self, instance_id: str, why: str = "another worker has it") -> None:
+        self.instance_id, self.why = instance_id, why
+        super().__init__(f"The checkpoint of instance '{instance_id}' was refused: {why}. It will be processed again.")
+
+
+class PayloadTooLargeError(BackendError, ValueError):
+    def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
+        self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
+        super().__init__(
+            f"{what} has {size_bytes} bytes, more than the {limit_bytes} that can be stored. Keep large data elsewhere and "
+            f"pass a reference."
+        )
+
+
+class TaskHubNotFoundError(BackendError, LookupError):
+    def __init__(self, task_hub: str) -> None:
+        self.task_hub = task_hub
+        super().__init__(f"Task hub '{task_hub}' does not exist. Start a worker once, or check the hub name in host.json.")
