@@ -1,0 +1,133 @@
+"""The queue envelope `MessageData` ↔ values; knows no queue.
+
+Source: specs/azure-storage.md 4.1, 4.3, 4.6.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from durable_ext.codec.wire import WireFormatError, dump_json, load_json, message_from_wire, message_to_wire
+from durable_ext.core.messages import TaskMessage
+
+_ENVELOPE: Final = "DurableTask.AzureStorage.MessageData"
+NO_ACTIVITY_ID: Final = "00000000-0000-0000-0000-000000000000"
+MAX_INLINE_BYTES: Final = 45 * 1024  # longer envelopes travel in a blob
+
+
+class MessageEncoding(str, Enum):
+    """How a message text is written (`queueClientMessageEncoding`); both are always read."""
+
+    UTF8 = "UTF8"
+    BASE64 = "Base64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who sent a message: a client has two empty ids; `execution_id` None = the sender had none yet."""
+
+    instance_id: str = ""
+    execution_id: str | None = ""
+
+
+CLIENT: Final = Sender()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One queue message.
+
+    Attributes:
+        activity_id: GUID "D" of this message; part of the blob name of an offloaded one.
+        message: `None` in the wrapper of an offloaded message.
+        sequence_number: Orders the messages of one sending process; only a tie-breaker.
+        episode: The sender's episode, `None` if the sender is a client.
+        sender: `None` only in wrappers and in what foreign writers send.
+        blob_name: Name of the blob that holds the envelope, in wrappers.
+        trace: `SerializableTraceContext` as it was read.
+    """
+
+    activity_id: str
+    message: TaskMessage | None
+    sequence_number: int
+    episode: int | None = None
+    sender: Sender | None = CLIENT
+    blob_name: str | None = None
+    trace: str | None = None
+
+
+def encode_envelope(envelope: Envelope) -> str:
+    """Return the JSON text of an envelope."""
+    out: dict[str, Any] = {
+        "$type": _ENVELOPE,
+        "ActivityId": envelope.activity_id,
+        "TaskMessage": None if envelope.message is None else message_to_wire(envelope.message),
+        "CompressedBlobName": envelope.blob_name,
+        "SequenceNumber": envelope.sequence_number,
+    }
+    if envelope.episode is not None:
+        out["Episode"] = envelope.episode
+    sender = envelope.sender
+    out["Sender"] = None if sender is None else {"InstanceId": sender.instance_id, "ExecutionId": sender.execution_id}
+    out["SerializableTraceContext"] = envelope.trace
+    return dump_json(out)
+
+
+def decode_envelope(text: str | bytes) -> Envelope:
+    """Return the envelope of a JSON text.
+
+    Raises:
+        WireFormatError: The text is no envelope, or its event is of an unknown class.
+    """
+    value = load_json(text)
+    if not isinstance(value, Mapping):
+        raise WireFormatError("A queue message must be a JSON object.")
+    blob_name = value.get("CompressedBlobName") or None
+    message = value.get("TaskMessage")
+    if message is None and blob_name is None:
+        raise WireFormatError("A queue message has neither a TaskMessage nor a CompressedBlobName.")
+    sender = value.get("Sender")
+    return Envelope(
+        activity_id=str(value.get("ActivityId") or NO_ACTIVITY_ID),
+        message=None if message is None else message_from_wire(message),
+        sequence_number=int(value.get("SequenceNumber") or 0),
+        episode=value.get("Episode"),
+        sender=_sender(sender) if isinstance(sender, Mapping) else None,
+        blob_name=blob_name,
+        trace=value.get("SerializableTraceContext"),
+    )
+
+
+def _sender(value: Mapping[str, Any]) -> Sender:
+    return Sender(instance_id=value.get("InstanceId") or "", execution_id=value.get("ExecutionId"))
+
+
+def wrapper_of(blob_name: str) -> Envelope:
+    """Return the wrapper that the queue gets when the envelope itself is in a blob."""
+    return Envelope(activity_id=NO_ACTIVITY_ID, message=None, sequence_number=0, sender=None, blob_name=blob_name)
+
+
+def to_message_text(json_text: str, encoding: MessageEncoding) -> str:
+    """Return what stands in the queue for an envelope's JSON."""
+    if encoding is MessageEncoding.BASE64:
+        return base64.b64encode(json_text.encode()).decode()
+    return json_text
+
+
+def from_message_text(text: str) -> str | bytes:
+    """Return the JSON of a message text in either form.
+
+    Raises:
+        WireFormatError: The text is neither JSON nor Base64.
+    """
+    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        return text.lstrip("\ufeff")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise WireFormatError(f"A queue message is neither JSON nor Base64: {exc}") from exc

@@ -1,0 +1,86 @@
+"""Names of the queues, tables, containers and blobs of a task hub.
+
+Source: specs/azure-storage.md 1. Queues and containers are lower case, tables keep the hub's case.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from durable_ext.errors import ConfigurationError
+
+_VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
+
+
+def check_hub_name(task_hub: str) -> None:
+    """Raise `ConfigurationError` unless a hub name is one that queues, tables and containers can carry."""
+    if _VALID.fullmatch(task_hub) is None:
+        raise ConfigurationError(
+            f"Task hub name '{task_hub}' cannot be used: Azure Storage needs 3 to 45 letters and digits that start with a "
+            f"letter. Change extensions.durableTask.hubName in host.json."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubNames:
+    """Names of one hub; `tracking_prefix` replaces the hub in table names when a tracking account is configured."""
+
+    task_hub: str
+    tracking_prefix: str | None = None
+
+    @property
+    def lower(self) -> str:
+        return self.task_hub.lower()
+
+    def control_queue(self, index: int) -> str:
+        return f"{self.lower}-control-{index:02d}"
+
+    def control_queues(self, partition_count: int) -> tuple[str, ...]:
+        return tuple(self.control_queue(index) for index in range(partition_count))
+
+    @property
+    def work_item_queue(self) -> str:
+        return f"{self.lower}-workitems"
+
+    @property
+    def history_table(self) -> str:
+        return f"{self.tracking_prefix or self.task_hub}History"
+
+    @property
+    def instances_table(self) -> str:
+        return f"{self.tracking_prefix or self.task_hub}Instances"
+
+    @property
+    def partitions_table(self) -> str:
+        return f"{self.task_hub}Partitions"
+
+    @property
+    def app_lease_container(self) -> str:
+        return f"{self.lower}-applease"
+
+    @property
+    def app_lease_blob(self) -> str:
+        return f"{self.lower}-appleaseinfo"
+
+    @property
+    def lease_container(self) -> str:
+        return f"{self.lower}-leases"
+
+    @property
+    def large_message_container(self) -> str:
+        return f"{self.lower}-largemessages"
+
+
+def message_blob(instance_id: str, activity_id: str, event_type: str) -> str:
+    """Return the blob name of an offloaded message: raw instance id, activity id without dashes.
+
+    compat: a `\\` in the id stays one here; blob requests turn it into `/` (specs/azure-storage.md 4.6).
+    """
+    return f"{instance_id}/message-{activity_id.replace('-', '')}-{event_type}.json.gz"
+
+
+def property_blob(key: str, row_key: str, event_type: str, random_hex: str, column: str) -> str:
+    """Return the blob name of an offloaded column: escaped instance id, 8 upper-case hex digits."""
+    return f"{key}/history-{row_key}-{event_type}-{random_hex}-{column}.json.gz"

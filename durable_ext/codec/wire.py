@@ -1,0 +1,460 @@
+"""DTFx JSON of history events and task messages, both ways and byte for byte; knows no queue and no table.
+
+Members, their order and their texts: specs/azure-storage.md 4.2, 4.4, 4.5. The member tables serve two forms: messages
+(nested objects with `$type`, enums as numbers) and table columns (`column_text`, without `$type`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import orjson
+
+from durable_ext.core import events as ev
+from durable_ext.core.events import HistoryEvent, OrchestrationStatus
+from durable_ext.core.messages import (
+    ExecutionId,
+    InstanceId,
+    OrchestrationInstance,
+    ParentInstance,
+    TaskMessage,
+    TraceContext,
+)
+from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_iso, ticks_to_iso
+from durable_ext.failure import FailureDetails
+
+_CORE: Final = "DurableTask.Core."
+_HISTORY: Final = "DurableTask.Core.History."
+_DICTIONARY: Final = (
+    "System.Collections.Generic.Dictionary`2[[System.String, System.Private.CoreLib],[System.String, System.Private.CoreLib]]"
+)
+# Newtonsoft escapes the first three. The others are no XML 1.0 characters: as raw text they make a queue message
+# undeliverable, as escapes they mean the same (specs/azure-storage.md 4.1).
+_ESCAPED: Final = re.compile("[\u0085\u2028\u2029\ufffe\uffff\ud800-\udfff]")
+
+STATUS_NUMBERS: Final[dict[OrchestrationStatus, int]] = {
+    OrchestrationStatus.RUNNING: 0,
+    OrchestrationStatus.COMPLETED: 1,
+    OrchestrationStatus.CONTINUED_AS_NEW: 2,
+    OrchestrationStatus.FAILED: 3,
+    OrchestrationStatus.CANCELED: 4,
+    OrchestrationStatus.TERMINATED: 5,
+    OrchestrationStatus.PENDING: 6,
+    OrchestrationStatus.SUSPENDED: 7,
+}
+_STATUS_BY_NUMBER: Final = {number: status for status, number in STATUS_NUMBERS.items()}
+
+
+class WireFormatError(ValueError):
+    """A text is not what DTFx writes; the message says which member is wrong."""
+
+
+class Kind(Enum):
+    """The .NET type of a member, as far as its two forms differ."""
+
+    TEXT = "text"
+    INT = "int"
+    BOOL = "bool"
+    DATE = "date"
+    STATUS = "status"
+    INSTANCE = "instance"
+    PARENT = "parent"
+    TRACE = "trace"
+    TAGS = "tags"
+    FAILURE = "failure"
+    EVENT_TYPE = "event type"
+
+
+NESTED_KINDS: Final = frozenset({Kind.INSTANCE, Kind.PARENT, Kind.TRACE, Kind.TAGS, Kind.FAILURE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One serialized member: its JSON (and column) name, our attribute, its kind."""
+
+    name: str
+    attribute: str
+    kind: Kind
+
+
+def _text(name: str, attribute: str) -> Member:
+    return Member(name=name, attribute=attribute, kind=Kind.TEXT)
+
+
+_EVENT_TYPE: Final = Member(name="EventType", attribute="event_type", kind=Kind.EVENT_TYPE)
+_NAME: Final = _text("Name", "name")
+_VERSION: Final = _text("Version", "version")
+_INPUT: Final = _text("Input", "input")
+_RESULT: Final = _text("Result", "result")
+_REASON: Final = _text("Reason", "reason")
+_DETAILS: Final = _text("Details", "details")
+_TAGS: Final = Member(name="Tags", attribute="tags", kind=Kind.TAGS)
+_TRACE: Final = Member(name="ParentTraceContext", attribute="trace_context", kind=Kind.TRACE)
+_FAILURE: Final = Member(name="FailureDetails", attribute="failure", kind=Kind.FAILURE)
+_TASK_ID: Final = Member(name="TaskScheduledId", attribute="task_scheduled_id", kind=Kind.INT)
+_FIRE_AT: Final = Member(name="FireAt", attribute="fire_at", kind=Kind.DATE)
+_BASE: Final = (
+    Member(name="EventId", attribute="event_id", kind=Kind.INT),
+    Member(name="IsPlayed", attribute="is_played", kind=Kind.BOOL),
+    Member(name="Timestamp", attribute="timestamp", kind=Kind.DATE),
+)
+_COMPLETION: Final = (
+    _EVENT_TYPE,
+    Member(name="OrchestrationStatus", attribute="status", kind=Kind.STATUS),
+    _RESULT,
+    _FAILURE,
+)
+
+_OWN_MEMBERS: Final[dict[type[HistoryEvent], tuple[Member, ...]]] = {
+    ev.ExecutionStarted: (
+        Member(name="OrchestrationInstance", attribute="instance", kind=Kind.INSTANCE),
+        _EVENT_TYPE,
+        Member(name="ParentInstance", attribute="parent", kind=Kind.PARENT),
+        _NAME,
+        _VERSION,
+        _INPUT,
+        _TAGS,
+        _text("Correlation", "correlation"),
+        _TRACE,
+        Member(name="ScheduledStartTime", attribute="scheduled_start_time", kind=Kind.DATE),
+        Member(name="Generation", attribute="generation", kind=Kind.INT),
+        Member(name="GenerateNewTrace", attribute="generate_new_trace", kind=Kind.BOOL),
+    ),
+    ev.ExecutionCompleted: _COMPLETION,
+    ev.ContinueAsNew: _COMPLETION,
+    ev.ExecutionTerminated: (_EVENT_TYPE, _INPUT),
+    ev.ExecutionSuspended: (_EVENT_TYPE, _REASON),
+    ev.ExecutionResumed: (_EVENT_TYPE, _REASON),
+    ev.ExecutionRewound: (
+        _EVENT_TYPE,
+        _REASON,
+        _text("ParentExecutionId", "parent_execution_id"),
+        _text("InstanceId", "instance_id"),
+        _TRACE,
+    ),
+    ev.TaskScheduled: (_EVENT_TYPE, _NAME, _VERSION, _INPUT, _TRACE, _TAGS),
+    ev.TaskCompleted: (_EVENT_TYPE, _TASK_ID, _RESULT),
+    ev.TaskFailed: (_EVENT_TYPE, _TASK_ID, _REASON, _DETAILS, _FAILURE),
+    ev.SubOrchestrationInstanceCreated: (
+        _EVENT_TYPE,
+        _NAME,
+        _VERSION,
+        _text("InstanceId", "instance_id"),
+        _INPUT,
+        _text("ClientSpanId", "client_span_id"),
+        _TAGS,
+    ),
+    ev.SubOrchestrationInstanceCompleted: (_EVENT_TYPE, _TASK_ID, _RESULT),
+    ev.SubOrchestrationInstanceFailed: (_EVENT_TYPE, _TASK_ID, _REASON, _DETAILS, _FAILURE),
+    ev.TimerCreated: (_EVENT_TYPE, _FIRE_AT),
+    ev.TimerFired: (_EVENT_TYPE, Member(name="TimerId", attribute="timer_id", kind=Kind.INT), _FIRE_AT),
+    ev.EventSent: (_EVENT_TYPE, _text("InstanceId", "instance_id"), _NAME, _INPUT),
+    ev.EventRaised: (_EVENT_TYPE, _NAME, _INPUT, _TRACE),
+    ev.GenericEvent: (_text("Data", "data"), _EVENT_TYPE),  # a .NET field, so it stands before the properties
+    ev.OrchestratorStarted: (_EVENT_TYPE,),
+    ev.OrchestratorCompleted: (_EVENT_TYPE,),
+    ev.HistoryState: (_EVENT_TYPE, _text("State", "state")),
+}
+EVENT_MEMBERS: Final[dict[type[HistoryEvent], tuple[Member, ...]]] = {
+    cls: members + _BASE for cls, members in _OWN_MEMBERS.items()
+}
+
+
+def _type_name(cls: type[HistoryEvent]) -> str:
+    return f"{_HISTORY}{cls.__name__}Event" if cls is not ev.GenericEvent else f"{_HISTORY}GenericEvent"
+
+
+_TYPE_NAMES: Final = {cls: _type_name(cls) for cls in EVENT_MEMBERS}
+_CLASSES: Final = {name: cls for cls, name in _TYPE_NAMES.items()}
+
+
+def dump_json(value: Any) -> str:
+    """Return compact JSON as Newtonsoft writes it: non-ASCII literal, but U+0085, U+2028, U+2029 escaped.
+
+    Code points that XML 1.0 cannot carry are escaped too, so the text fits into a queue message.
+    """
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:  # lone surrogates, integers beyond 64 bits
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if text.isascii():
+        return text
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def load_json(text: str | bytes) -> Any:
+    """Parse JSON; lone surrogate escapes are accepted.
+
+    Raises:
+        WireFormatError: The text is no JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(text)
+        except ValueError as exc:
+            raise WireFormatError(f"Not JSON: {exc}") from exc
+
+
+def event_to_wire(event: HistoryEvent) -> dict[str, Any]:
+    """Return the JSON object of an event as it travels in a message, `$type` first."""
+    cls = type(event)
+    if cls not in EVENT_MEMBERS:
+        raise WireFormatError(f"{cls.__name__} has no form on the wire.")
+    out: dict[str, Any] = {"$type": _TYPE_NAMES[cls]}
+    for member in EVENT_MEMBERS[cls]:
+        value = getattr(event, member.attribute)
+        encode = _ENCODERS.get(member.kind)
+        out[member.name] = value if encode is None or value is None else encode(value)
+    return out
+
+
+def event_from_wire(value: Any) -> HistoryEvent:
+    """Return the event of a message's `Event` object; unknown members are ignored, absent ones get their default.
+
+    Raises:
+        WireFormatError: `$type` is missing or names no event class, or a member has the wrong type.
+    """
+    if not isinstance(value, Mapping) or not isinstance(value.get("$type"), str):
+        raise WireFormatError("An event must be a JSON object with a $type.")
+    name = value["$type"].split(",", 1)[0].strip()
+    cls = _CLASSES.get(name)
+    if cls is None:
+        raise WireFormatError(f"Unknown event class '{name}'.")
+    return build_event(cls, value, _DECODERS)
+
+
+def build_event(
+    cls: type[HistoryEvent], values: Mapping[str, Any], decoders: Mapping[Kind, Callable[[Any], Any]]
+) -> HistoryEvent:
+    """Make an event from named values; `decoders` turn each kind's stored form into ours.
+
+    Raises:
+        WireFormatError: A value cannot be decoded.
+    """
+    fields: dict[str, Any] = {}
+    for member in EVENT_MEMBERS[cls]:
+        kind = member.kind
+        if kind is Kind.EVENT_TYPE:
+            continue
+        value = values.get(member.name)
+        if value is None:
+            if member.attribute in _REQUIRED:
+                fields[member.attribute] = _REQUIRED[member.attribute]
+            continue
+        decode = decoders.get(kind)
+        try:
+            fields[member.attribute] = value if decode is None else decode(value)
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise WireFormatError(f"Member '{member.name}' of {cls.__name__} cannot be read: {exc}") from exc
+    return cls(**fields)
+
+
+# What .NET's reader takes for a member that is absent or null, where our class has no default or another one.
+_REQUIRED: Final[dict[str, Any]] = {
+    "timestamp": MIN_TICKS,
+    "fire_at": MIN_TICKS,
+    "task_scheduled_id": 0,
+    "timer_id": 0,
+    "event_id": 0,
+    "name": "",
+    "version": None,
+    "instance_id": "",
+    "status": OrchestrationStatus.RUNNING,
+    "instance": OrchestrationInstance(instance_id=InstanceId("")),
+}
+
+
+def message_to_wire(message: TaskMessage) -> dict[str, Any]:
+    """Return the JSON object of a task message (specs/azure-storage.md 4.4)."""
+    context = None
+    if message.tags is not None:
+        tags = _dictionary(message.tags)
+        context = {"$type": f"{_CORE}OrchestrationExecutionContext", "OrchestrationTags": tags}
+    return {
+        "$type": f"{_CORE}TaskMessage",
+        "Event": event_to_wire(message.event),
+        "SequenceNumber": 0,
+        "OrchestrationInstance": _instance_to_wire(message.target),
+        "OrchestrationExecutionContext": context,
+    }
+
+
+def message_from_wire(value: Any) -> TaskMessage:
+    """Return the task message of its JSON object; raises `WireFormatError` as `event_from_wire`."""
+    if not isinstance(value, Mapping):
+        raise WireFormatError("A task message must be a JSON object.")
+    event = event_from_wire(value.get("Event"))
+    target = value.get("OrchestrationInstance")
+    context = value.get("OrchestrationExecutionContext")
+    if not isinstance(target, Mapping) or not isinstance(target.get("InstanceId"), str):
+        raise WireFormatError("A task message must name its OrchestrationInstance.")
+    tags = context.get("OrchestrationTags") if isinstance(context, Mapping) else None
+    return TaskMessage(event=event, target=_instance_from(target), tags=None if tags is None else _tags_from(tags))
+
+
+def column_text(kind: Kind, value: Any) -> str:
+    """Return the JSON text that a nested value has in a table column: no `$type`; `None` is the text `null`."""
+    if value is None:
+        return "null"
+    return dump_json(_without_types(_ENCODERS[kind](value)))
+
+
+def column_value(kind: Kind, text: str) -> Any:
+    """Undo `column_text`; `None` for the text `null` and for the empty text."""
+    if text in ("null", ""):
+        return None
+    return _DECODERS[kind](load_json(text))
+
+
+def _without_types(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_types(member) for name, member in value.items() if name != "$type"}
+    return value
+
+
+def _dictionary(tags: Mapping[str, str]) -> dict[str, Any]:
+    return {"$type": _DICTIONARY, **tags}
+
+
+def _tags_from(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in value.items() if name != "$type"}
+
+
+def _instance_to_wire(instance: OrchestrationInstance) -> dict[str, Any]:
+    return {
+        "$type": "DurableTask.Core.OrchestrationInstance",
+        "InstanceId": instance.instance_id,
+        "ExecutionId": instance.execution_id,
+    }
+
+
+def _instance_from(value: Any) -> OrchestrationInstance:
+    execution_id = value.get("ExecutionId")
+    return OrchestrationInstance(
+        instance_id=InstanceId(value["InstanceId"]),
+        execution_id=ExecutionId(execution_id) if execution_id is not None else None,
+    )
+
+
+def _parent_to_wire(parent: ParentInstance) -> dict[str, Any]:
+    return {
+        "$type": f"{_CORE}ParentInstance",
+        "Name": parent.name,
+        "OrchestrationInstance": _instance_to_wire(parent.instance),
+        "TaskScheduleId": parent.task_schedule_id,
+        "Version": parent.version,
+    }
+
+
+def _parent_from(value: Any) -> ParentInstance:
+    return ParentInstance(
+        name=value.get("Name") or "",
+        instance=_instance_from(value["OrchestrationInstance"]),
+        task_schedule_id=value.get("TaskScheduleId", 0),
+        version=value.get("Version"),
+    )
+
+
+def _trace_to_wire(trace: TraceContext) -> dict[str, Any]:
+    return {
+        "$type": f"{_CORE}Tracing.DistributedTraceContext",
+        "TraceParent": trace.trace_parent,
+        "TraceState": trace.trace_state,
+        "Id": trace.id,
+        "SpanId": trace.span_id,
+        "ActivityStartTime": trace.activity_start_time,
+    }
+
+
+def _trace_from(value: Any) -> TraceContext:
+    return TraceContext(
+        trace_parent=value.get("TraceParent") or "",
+        trace_state=value.get("TraceState"),
+        id=value.get("Id"),
+        span_id=value.get("SpanId"),
+        activity_start_time=value.get("ActivityStartTime"),
+    )
+
+
+def _failure_to_wire(failure: FailureDetails) -> dict[str, Any]:
+    return {
+        "$type": f"{_CORE}FailureDetails",
+        "ErrorType": failure.error_type,
+        "ErrorMessage": failure.error_message,
+        "StackTrace": failure.stack_trace,
+        "InnerFailure": None if failure.inner_failure is None else _failure_to_wire(failure.inner_failure),
+        "IsNonRetriable": failure.is_non_retriable,
+        "Properties": None if failure.properties is None else load_json(failure.properties),
+    }
+
+
+def _failure_from(value: Any) -> FailureDetails:
+    inner, properties = value.get("InnerFailure"), value.get("Properties")
+    return FailureDetails(
+        error_type=value.get("ErrorType") or "",
+        error_message=value.get("ErrorMessage") or "",
+        stack_trace=value.get("StackTrace"),
+        inner_failure=None if inner is None else _failure_from(inner),
+        is_non_retriable=bool(value.get("IsNonRetriable", False)),
+        properties=None if properties is None else dump_json(properties),
+    )
+
+
+def _status_from(value: Any) -> OrchestrationStatus:
+    return _STATUS_BY_NUMBER[value] if isinstance(value, int) else OrchestrationStatus(value)
+
+
+def _date_from(value: Any) -> Ticks:
+    return ticks_from_iso(value)
+
+
+def _int_from(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
+def _text_from(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _bool_from(value: Any) -> bool:
+    return bool(value)
+
+
+_ENCODERS: Final[dict[Kind, Callable[[Any], Any]]] = {
+    Kind.DATE: ticks_to_iso,
+    Kind.STATUS: STATUS_NUMBERS.__getitem__,
+    Kind.INSTANCE: _instance_to_wire,
+    Kind.PARENT: _parent_to_wire,
+    Kind.TRACE: _trace_to_wire,
+    Kind.TAGS: _dictionary,
+    Kind.FAILURE: _failure_to_wire,
+    Kind.EVENT_TYPE: int,
+}
+_DECODERS: Final[dict[Kind, Callable[[Any], Any]]] = {
+    Kind.TEXT: _text_from,
+    Kind.INT: _int_from,
+    Kind.BOOL: _bool_from,
+    Kind.DATE: _date_from,
+    Kind.STATUS: _status_from,
+    Kind.INSTANCE: _instance_from,
+    Kind.PARENT: _parent_from,
+    Kind.TRACE: _trace_from,
+    Kind.TAGS: _tags_from,
+    Kind.FAILURE: _failure_from,
+}
+
+EVENT_CLASS_BY_NAME: Final[dict[str, type[HistoryEvent]]] = {cls.__name__: cls for cls in EVENT_MEMBERS}
+"""Event classes by the name that the `EventType` column of a history row holds."""
+
+EVENT_NAMES: Final[dict[type[HistoryEvent], str]] = {cls: name for name, cls in EVENT_CLASS_BY_NAME.items()}
