@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from durable_ext.failure import FailureDetails
 
 
@@ -64,6 +66,31 @@ class NonDeterminismError(OrchestrationError):
 
 class ClientError(DurableError):
     """A management call cannot be done."""
+
+
+class InvalidArgumentError(ClientError, ValueError):
+    """A client call got a value that cannot be used; `argument` names it."""
+
+    def __init__(self, argument: str, message: str) -> None:
+        self.argument = argument
+        super().__init__(message)
+
+
+class FunctionNotFoundError(ClientError, LookupError):
+    """This app has no function of that kind (`orchestrator`, `activity`, `entity`) and name.
+
+    The text is that of the Durable extension (specs/execution-semantics.md 3.2, specs/http-api.md 5.3).
+    """
+
+    def __init__(self, kind: str, name: str, known: Sequence[str] | None = None) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known or ())
+        text = f"The function '{name}' doesn't exist, is disabled, or is not an {kind} function."
+        if self.known:
+            names = ", ".join(f"'{each}'" for each in self.known)
+            text += f" Additional info: The following are the known {kind} functions: {names}."
+        elif known is not None:
+            text += f" Additional info: No {kind} functions are currently registered!"
+        super().__init__(text)
 
 
 class InstanceNotFoundError(ClientError, LookupError):

@@ -1,0 +1,55 @@
+"""InstanceQuery and StatusPage: which instances a client asks for, and a page of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from durable_ext.client.status import InstanceStatus
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.instances import InstanceFilter
+from durable_ext.core.timestamps import Ticks, ticks_from_datetime
+
+TERMINAL_STATUSES = frozenset(status for status in OrchestrationStatus if status.is_terminal)
+ACTIVE_STATUSES = frozenset(OrchestrationStatus) - TERMINAL_STATUSES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceQuery:
+    """Restrictions that are all met; an empty one does not restrict.
+
+    Times are inclusive bounds on the creation time; a naive one is read as UTC. `page_size` is what one request to the
+    store returns at most. `with_payloads=False` leaves inputs and outputs out, which is much cheaper.
+    """
+
+    runtime_status: Collection[OrchestrationStatus] = ()
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    instance_id_prefix: str | None = None
+    include_entities: bool = True
+    page_size: int = 100
+    with_payloads: bool = True
+
+    def to_filter(self) -> InstanceFilter:
+        """Return the same restrictions as a store wants them."""
+        return InstanceFilter(
+            statuses=frozenset(self.runtime_status),
+            created_from=optional_ticks(self.created_from),
+            created_to=optional_ticks(self.created_to),
+            instance_id_prefix=self.instance_id_prefix or None,
+            include_entities=self.include_entities,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusPage:
+    """Ordered by instance id. A page may be empty and still have a `continuation`; `None` = no more pages."""
+
+    statuses: tuple[InstanceStatus, ...]
+    continuation: str | None = None
+
+
+def optional_ticks(moment: datetime | None) -> Ticks | None:
+    """Return the ticks of a time, `None` of none."""
+    return None if moment is None else ticks_from_datetime(moment)
