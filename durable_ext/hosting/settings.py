@@ -1,0 +1,288 @@
+"""HostSettings: host.json, local.settings.json and the environment, parsed once; the only reader of all three."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from durable_ext.core.timestamps import timespan_from_text
+from durable_ext.errors import ConfigurationError
+from durable_ext.hosting.host_json import HostJson
+from durable_ext.hosting.json_files import read_json_object
+from durable_ext.hosting.local_settings import LocalHost, read_local_settings
+
+HubKind = Literal["embedded", "azure"]
+
+_SETTING: Final = re.compile(r"%([^%]+)%")
+_HUB_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,49}")
+_LEVELS: Final = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "information": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+    "none": logging.CRITICAL + 10,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurableTaskSettings:
+    """Section `extensions.durableTask`, with defaults filled in (specs/host-json.md 2).
+
+    `storage` holds the provider's own keys in their Python types, as host.json spells them; absent keys are absent.
+    """
+
+    max_concurrent_activities: int
+    max_concurrent_orchestrations: int
+    max_concurrent_entities: int
+    max_entity_batch: int
+    session_idle_timeout: timedelta
+    max_orchestration_actions: int
+    replace_any_state: bool
+    reorder_window: timedelta
+    entity_rollback: bool | None
+    store_inputs: bool
+    default_version: str | None
+    http_async_poll: timedelta
+    use_forwarded_host: bool
+    use_app_lease: bool
+    storage: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """What a host has to know before it loads an app.
+
+    Attributes:
+        task_hub, hub_kind, hub_reason: Which hub, and for people: why this one.
+        connection_name: Connection of an Azure Storage hub as settings name it; `Storage` means `AzureWebJobsStorage`.
+        route_prefix: Before each HTTP route, without slashes around it; may be empty.
+        function_timeout: Upper bound of one function call, `None` = none.
+        log_levels: Category of host.json → level of `logging`; `default` in lower case.
+        allowed_functions: Names of `functions`; `None` = all.
+        warnings: Lines to show once.
+    """
+
+    script_root: Path
+    task_hub: str
+    hub_kind: HubKind
+    hub_reason: str
+    connection_name: str
+    durable_task: DurableTaskSettings
+    route_prefix: str = "api"
+    function_timeout: timedelta | None = None
+    log_levels: Mapping[str, int]
+    allowed_functions: frozenset[str] | None = None
+    local_host: LocalHost = field(default_factory=LocalHost)
+    warnings: tuple[str, ...] = ()
+
+
+def load_settings(script_root: Path, environ: MutableMapping[str, str], *, hub: HubKind | None = None) -> HostSettings:
+    """Read the settings of the app in `script_root`; puts local.settings.json's values into `environ`.
+
+    Raises:
+        ConfigurationError: A file or a value cannot be used; one line that names file, path, value and remedy.
+    """
+    local = read_local_settings(script_root / "local.settings.json")
+    skipped = local.apply(environ)
+    path = script_root / "host.json"
+    content = read_json_object(path)
+    _check_version(path, content)
+    host = HostJson(content, environ)
+    kind, reason = _choose_hub(host, environ, hub)
+    return HostSettings(
+        script_root=script_root,
+        task_hub=_hub_name(host, environ),
+        hub_kind=kind,
+        hub_reason=reason,
+        connection_name=_connection_name(host),
+        durable_task=_durable_task(host),
+        route_prefix=_default(host.get("extensions.http.routePrefix"), "api").strip("/"),
+        function_timeout=_function_timeout(host),
+        log_levels=_log_levels(host),
+        allowed_functions=_allowed_functions(host),
+        local_host=local.host,
+        warnings=(*host.warnings, *_relations(host), *skipped),
+    )
+
+
+def resolve_setting_names(text: str, environ: Mapping[str, str]) -> str:
+    """Replace each `%NAME%` by that app setting; the text stays as it is if one of them is missing."""
+    if any(name not in environ for name in _SETTING.findall(text)):
+        return text
+    return _SETTING.sub(lambda match: environ[match.group(1)], text)
+
+
+def find_connection(name: str, environ: Mapping[str, str]) -> str | dict[str, str] | None:
+    """Return a connection string, or the keys of an identity-based connection, or `None` (specs/host-json.md 8)."""
+    for candidate in (f"ConnectionStrings:AzureWebJobs{name}", f"AzureWebJobs{name}", f"ConnectionStrings:{name}", name):
+        for spelling in (candidate, candidate.replace(":", "__")):
+            if environ.get(spelling):
+                return environ[spelling]
+            prefix = f"{spelling}__"
+            section = {key.removeprefix(prefix): value for key, value in environ.items() if key.startswith(prefix)}
+            if section:
+                return section
+    return None
+
+
+def _default(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _check_version(path: Path, content: Mapping[str, Any]) -> None:
+    version = {key.lower(): value for key, value in content.items()}.get("version")
+    if version != "2.0":
+        said = "is missing" if version is None else f"is {version!r}"
+        raise ConfigurationError(f'{path}: the \'version\' property {said}. Write "version": "2.0".')
+
+
+def _connection_name(host: HostJson) -> str:
+    provider = "extensions.durableTask.storageProvider"
+    name: str | None = host.get(f"{provider}.connectionName") or host.get(f"{provider}.connectionStringName")
+    return name or "Storage"
+
+
+def _choose_hub(host: HostJson, environ: Mapping[str, str], option: HubKind | None) -> tuple[HubKind, str]:
+    """--hub > storageProvider.type > a storage connection > embedded (design.md 1)."""
+    if option is not None:
+        return option, f"--hub {option}"
+    provider = host.get("extensions.durableTask.storageProvider.type")
+    if provider is not None:
+        kinds: dict[str, HubKind] = {"embedded": "embedded", "azurestorage": "azure"}
+        kind = kinds.get(provider.strip().lower())
+        if kind is None:
+            raise ConfigurationError(
+                f"host.json: storage provider type ({provider}) was not found. Available storage providers: AzureStorage, "
+                f"Embedded. Change extensions.durableTask.storageProvider.type."
+            )
+        return kind, f"storageProvider.type is {provider} in host.json"
+    name = _connection_name(host)
+    setting = "AzureWebJobsStorage" if name in ("Storage", "AzureWebJobsStorage") else name
+    if find_connection(name, environ) is not None:
+        return "azure", f"{setting} is set"
+    return "embedded", f"{setting} is not set"
+
+
+def _hub_name(host: HostJson, environ: Mapping[str, str]) -> str:
+    default = _sanitized(environ.get("WEBSITE_SITE_NAME") or "TestHubName")
+    written = host.get("extensions.durableTask.hubName")
+    if written is None:
+        return default
+    name = resolve_setting_names(written, environ)
+    if not name.strip():
+        raise ConfigurationError("host.json: A non-empty HubName configuration is required.")
+    if name.lower() == default.lower():
+        return default
+    if not _HUB_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"host.json: Task hub name '{name}' should contain only alphanumeric characters, start with a letter, and have "
+            f"length between 3 and 45. Change extensions.durableTask.hubName."
+        )
+    return name
+
+
+def _sanitized(name: str) -> str:
+    kept = re.sub(r"[^A-Za-z0-9]", "", name) or "DefaultTaskHub"
+    kept = (f"t{kept}" if kept[0].isdigit() else kept)[:45]
+    return kept if len(kept) >= 3 else f"{kept}Hub"
+
+
+def _durable_task(host: HostJson) -> DurableTaskSettings:
+    def option(name: str, default: Any) -> Any:
+        return _default(host.get(f"extensions.durableTask.{name}"), default)
+
+    slots = 10 * (os.cpu_count() or 1)
+    provider = host.get("extensions.durableTask.storageProvider") or {}
+    spelled = {name.lower(): name for name in host.known("extensions.durableTask.storageProvider")}
+    storage = {
+        spelled[key]: host.get(f"extensions.durableTask.storageProvider.{spelled[key]}")
+        for key, value in provider.items()
+        if key in spelled and value is not None
+    }
+    return DurableTaskSettings(
+        max_concurrent_activities=option("maxConcurrentActivityFunctions", slots),
+        max_concurrent_orchestrations=option("maxConcurrentOrchestratorFunctions", slots),
+        max_concurrent_entities=option("maxConcurrentEntityFunctions", slots),
+        max_entity_batch=option("maxEntityOperationBatchSize", 5000),
+        session_idle_timeout=timedelta(seconds=max(0, option("extendedSessionIdleTimeoutInSeconds", 30))),
+        max_orchestration_actions=option("maxOrchestrationActions", 100_000),
+        replace_any_state=option("overridableExistingInstanceStates", "NonRunningStates") == "AnyState",
+        reorder_window=timedelta(minutes=option("entityMessageReorderWindowInMinutes", 30)),
+        entity_rollback=option("rollbackEntityOperationsOnExceptions", None),
+        store_inputs=option("storeInputsInOrchestrationHistory", False),
+        default_version=option("defaultVersion", None),
+        http_async_poll=timedelta(milliseconds=option("httpSettings.defaultAsyncRequestSleepTimeMilliseconds", 30_000)),
+        use_forwarded_host=option("httpSettings.useForwardedHost", False),
+        use_app_lease=option("useAppLease", True),
+        storage=_checked_storage(storage),
+    )
+
+
+def _checked_storage(storage: dict[str, Any]) -> dict[str, Any]:
+    path = "host.json: extensions.durableTask.storageProvider"
+    if not 1 <= storage.get("partitionCount", 4) <= 16:
+        raise ConfigurationError(f"{path}: PartitionCount must be an integer value between 1 and 16.")
+    if storage.get("controlQueueBatchSize", 32) <= 0:
+        raise ConfigurationError(f"{path}: ControlQueueBatchSize must be a non-negative integer.")
+    if not 1 <= storage.get("controlQueueBufferThreshold", 256) <= 1000:
+        raise ConfigurationError(f"{path}: ControlQueueBufferThreshold must be between 1 and 1000.")
+    minute = timedelta(minutes=1)
+    if not minute <= storage.get("controlQueueVisibilityTimeout", 5 * minute) <= 60 * minute:
+        raise ConfigurationError(f"{path}: ControlQueueVisibilityTimeout must be between 1 and 60 minutes.")
+    if storage.get("maxQueuePollingInterval", minute) <= timedelta(0):
+        raise ConfigurationError(f"{path}: MaxQueuePollingInterval must be non-negative.")
+    return storage
+
+
+def _relations(host: HostJson) -> list[str]:
+    provider = "extensions.durableTask.storageProvider"
+    batch = host.get(f"{provider}.controlQueueBatchSize") or 32
+    threshold = host.get(f"{provider}.controlQueueBufferThreshold") or 256
+    if batch > threshold:
+        return [
+            "ControlQueueBatchSize cannot be larger than ControlQueueBufferThreshold. Please adjust these values in your "
+            "`host.json` settings for predictable performance"
+        ]
+    return []
+
+
+def _function_timeout(host: HostJson) -> timedelta | None:
+    text = host.get("functionTimeout")
+    if text is None:
+        return timedelta(minutes=30)
+    if text.strip() == "-1":
+        return None
+    try:
+        return timespan_from_text(text)
+    except ValueError as exc:
+        raise ConfigurationError(f"host.json: functionTimeout is '{text}'; it must be a time span or -1.") from exc
+
+
+def _log_levels(host: HostJson) -> dict[str, int]:
+    section = host.get("logging") or {}
+    levels = section.get("loglevel") if isinstance(section, dict) else None
+    found = {}
+    for category, name in (levels or {}).items() if isinstance(levels, dict) else ():
+        level = _LEVELS.get(str(name).strip().lower())
+        if level is None:
+            raise ConfigurationError(
+                f"host.json: logging.logLevel.{category} is {name!r}; it must be one of Trace, Debug, Information, Warning, "
+                f"Error, Critical, None."
+            )
+        found[category] = level
+    return found
+
+
+def _allowed_functions(host: HostJson) -> frozenset[str] | None:
+    names = host.get("functions")
+    if isinstance(names, dict):
+        names = list(names.values())
+    return frozenset(str(name).lower() for name in names) if names else None
