@@ -1,0 +1,171 @@
+"""Where user functions run: `async def` on the loop, others on threads or processes, all within the time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from durable_ext.core.timestamps import timespan_to_text
+from durable_ext.errors import DurableError
+from durable_ext.runtime.registry import ActivityDefinition
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.sweeper import Sweeper
+from durable_ext.runtime.thread_crew import ThreadCrew
+
+log = logging.getLogger("durable_ext.runtime.executors")
+
+T = TypeVar("T")
+
+
+class FunctionTimeoutError(DurableError, TimeoutError):
+    """A function ran longer than `functionTimeout`.
+
+    The text begins like the Functions host's, which callers of entities look for (specs/sdk.md 5.5).
+    """
+
+    def __init__(self, function_name: str, limit: timedelta) -> None:
+        self.function_name, self.limit = function_name, limit
+        super().__init__(
+            f"Timeout value of {timespan_to_text(limit)} exceeded by function: Functions.{function_name}. Make it faster, "
+            f"split its work, or raise functionTimeout in host.json."
+        )
+
+
+class ActivityProcessDiedError(DurableError):
+    """The process of an `executor="process"` activity ended in the middle of a call."""
+
+    def __init__(self, function_name: str) -> None:
+        self.function_name = function_name
+        super().__init__(
+            f"The process that ran activity '{function_name}' or one beside it ended unexpectedly (killed, out of memory, "
+            f"or os._exit). Look at the memory it needs; a retry policy runs it again."
+        )
+
+
+class _Call:
+    """One function call under the time limit: the task that awaits it, or the thread's future."""
+
+    __slots__ = ("future", "name", "task", "timed_out")
+
+    def __init__(self, name: str, task: asyncio.Task[Any] | None, future: asyncio.Future[Any] | None) -> None:
+        self.name, self.task, self.future = name, task, future
+        self.timed_out = False
+
+
+class Executors:
+    """Runs activities and entity code of one worker. Used from the event loop only."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._limit = settings.function_timeout
+        threads = settings.max_sync_threads
+        self._activity_threads = ThreadCrew("durable-activities", threads or settings.max_concurrent_activities)
+        self._entity_threads = ThreadCrew("durable-entities", threads or settings.max_concurrent_entities)
+        self._max_processes = settings.max_processes or os.cpu_count() or 1
+        self._processes: ProcessPoolExecutor | None = None
+        self._sweeper: Sweeper[_Call] | None = None
+        if self._limit is not None:
+            self._sweeper = Sweeper(self._limit.total_seconds(), self._expired)
+
+    async def call(self, definition: ActivityDefinition, value: Any) -> Any:
+        """Return what the activity returns.
+
+        An async activity runs inside the calling task. Cancelling the caller cancels an async activity; a thread or
+        process works on and its result is dropped.
+
+        Raises:
+            FunctionTimeoutError: It ran longer than the limit.
+            ActivityProcessDiedError: Its process ended.
+            Exception: Whatever the activity raised.
+        """
+        if definition.is_async:
+            if self._sweeper is None:
+                return await definition.call(value)
+            return await self._await_within_limit(definition.name, definition.call(value))
+        if definition.executor == "process":
+            return await self._run_in_process(definition, value)
+        return await self._run_on_thread(
+            self._activity_threads, definition.name, functools.partial(definition.call, value)
+        )
+
+    async def run_entity(self, name: str, call: Callable[[], T]) -> T:
+        """Run the operations of an entity batch on an entity thread; errors as `call`."""
+        return await self._run_on_thread(self._entity_threads, name, call)
+
+    async def await_entity(self, name: str, awaitable: Any) -> Any:
+        """Await an async entity operation within the limit; errors as `call`."""
+        if self._sweeper is None:
+            return await awaitable
+        return await self._await_within_limit(name, awaitable)
+
+    def close(self) -> None:
+        """End idle threads and all processes."""
+        self._activity_threads.close()
+        self._entity_threads.close()
+        if self._sweeper is not None:
+            self._sweeper.close()
+        if self._processes is not None:
+            self._processes.shutdown(wait=False, cancel_futures=True)
+            self._processes = None
+
+    async def _await_within_limit(self, name: str, awaitable: Any) -> Any:
+        assert self._sweeper is not None and self._limit is not None
+        task = asyncio.current_task()
+        call = _Call(name, task, None)
+        self._sweeper.watch(call)
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            if not call.timed_out:
+                raise
+            if sys.version_info >= (3, 11) and task is not None:
+                task.uncancel()
+            raise FunctionTimeoutError(name, self._limit) from None
+        finally:
+            self._sweeper.forget(call)
+
+    async def _run_on_thread(self, crew: ThreadCrew, name: str, call: Callable[[], T]) -> T:
+        future = crew.run(call)
+        return await self._wait(name, future)
+
+    async def _run_in_process(self, definition: ActivityDefinition, value: Any) -> Any:
+        if self._processes is None:
+            # spawn: forking a process with threads may copy held locks
+            context = multiprocessing.get_context("spawn")
+            self._processes = ProcessPoolExecutor(self._max_processes, mp_context=context)
+        pool = self._processes
+        try:
+            future = asyncio.get_running_loop().run_in_executor(pool, definition.call, value)
+            return await self._wait(definition.name, future)
+        except BrokenProcessPool as error:
+            if self._processes is pool:
+                self._processes = None
+                pool.shutdown(wait=False)
+            raise ActivityProcessDiedError(definition.name) from error
+
+    async def _wait(self, name: str, future: asyncio.Future[T]) -> T:
+        if self._sweeper is None:
+            return await future
+        call = _Call(name, None, future)
+        self._sweeper.watch(call)
+        try:
+            return await future
+        finally:
+            self._sweeper.forget(call)
+
+    def _expired(self, call: _Call) -> None:
+        assert self._limit is not None
+        call.timed_out = True
+        log.warning("a function exceeded functionTimeout", extra={"event": "function_timeout", "function": call.name})
+        if call.task is not None:
+            call.task.cancel()
+        elif call.future is not None:
+            self._activity_threads.give_up(call.future, FunctionTimeoutError(call.name, self._limit))

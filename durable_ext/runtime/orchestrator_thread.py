@@ -1,0 +1,257 @@
+"""The thread that plays episodes: user code never runs on the event loop; a stuck thread is written off.
+
+One thread takes everything that is ready per wake and hands all results back with one `call_soon_threadsafe`
+(design.md 4): a hop of its own for each episode would cost more than the episode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
+
+from durable_ext.errors import OrchestrationError
+
+log = logging.getLogger("durable_ext.runtime.orchestrator_thread")
+
+T = TypeVar("T")
+_HAND_BACK_SECONDS: Final = 0.005  # a slow episode must not hold back the results of those before it
+
+
+class EpisodeTimeoutError(OrchestrationError, TimeoutError):
+    """An episode ran longer than `functionTimeout`; its thread cannot be stopped, so its result will be dropped."""
+
+    def __init__(self, label: str, limit: timedelta) -> None:
+        self.label, self.limit = label, limit
+        super().__init__(
+            f"An episode of '{label}' blocked its thread for more than {limit.total_seconds():g} s (functionTimeout). "
+            f"Orchestrator code must not wait or loop by itself; move the work to an activity."
+        )
+
+
+class _Work:
+    """One call for the thread; the loop owns `future`, the thread sets `outcome` and `error` before it is handed back."""
+
+    __slots__ = ("call", "context", "error", "future", "label", "outcome")
+
+    def __init__(
+        self, call: Callable[[], Any], context: contextvars.Context, future: asyncio.Future[Any], label: str
+    ) -> None:
+        self.call, self.context, self.future, self.label = call, context, future, label
+        self.outcome: Any = None
+        self.error: BaseException | None = None
+
+
+class _Player:
+    """One thread. `current` and `since` are written by the thread and read by the loop; `retired` the other way."""
+
+    def __init__(self, number: int, deliver: Callable[[deque[_Work]], None]) -> None:
+        self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
+        self.current: _Work | None = None
+        self.since = 0.0
+        self.retired = False
+        self.done: deque[_Work] = deque()
+        self._deliver = deliver
+        self._thread = threading.Thread(target=self._run, name=f"durable-orchestrators-{number}", daemon=True)
+        self._thread.start()
+
+    def stack(self) -> str:
+        """Return where the thread is now."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return "".join(traceback.format_stack(frame)) if frame is not None else "(the thread has ended)"
+
+    def join(self) -> None:
+        """Wait until an unstuck thread has taken its leave."""
+        self._thread.join(timeout=1)
+
+    def _run(self) -> None:
+        inbox, done, clock = self.inbox, self.done, time.monotonic
+        while True:
+            work = inbox.get()
+            handed_back = clock()
+            while work is not None:
+                self.since = now = clock()
+                if now - handed_back > _HAND_BACK_SECONDS:
+                    self._deliver(done)
+                    handed_back = now
+                self.current = work
+                try:
+                    work.outcome = work.context.run(work.call)
+                except BaseException as error:  # user code may raise anything; the loop decides what it means
+                    work.error = error
+                self.current = None
+                done.append(work)
+                if self.retired:
+                    self._deliver(done)
+                    return
+                try:
+                    work = inbox.get_nowait()
+                except Empty:
+                    break
+            self._deliver(done)
+            if work is None:
+                return
+
+
+class OrchestratorThread:
+    """Plays episodes off the loop. All methods are called from the event loop.
+
+    Attributes:
+        healthy: False once `max_stuck` threads were written off and none of them has come back.
+    """
+
+    def __init__(
+        self,
+        *,
+        warning: timedelta = timedelta(seconds=10),
+        limit: timedelta | None = None,
+        max_stuck: int = 8,
+    ) -> None:
+        self._warning = warning.total_seconds()
+        self._limit = limit
+        self._max_stuck = max_stuck
+        self._loop = asyncio.get_running_loop()
+        self._stuck: list[_Player] = []
+        self._started = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._player = self._new_player()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether episodes can be played."""
+        return self._player is not None and not self._player.retired
+
+    @property
+    def stuck(self) -> int:
+        """How many threads are written off and still blocked."""
+        return len(self._stuck)
+
+    def play(self, call: Callable[[], T], context: contextvars.Context, label: str) -> asyncio.Future[T]:
+        """Run `call` in a context on the thread.
+
+        Args:
+            call: Runs to its end even if the future is cancelled.
+            context: The instance's own context; only one call may use it at a time.
+            label: Names the instance in warnings.
+
+        Returns:
+            A future of its result. `EpisodeTimeoutError` if it is still running after the limit.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._player.inbox.put(_Work(call, context, future, label))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._check_interval(), self._check)
+        return future
+
+    def close(self) -> None:
+        """Let the thread end after what it has; stuck ones are left behind."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._player.retired:
+            self._player.inbox.put(None)
+            if self._player.current is None:
+                self._player.join()
+
+    def _new_player(self) -> _Player:
+        self._started += 1
+        return _Player(self._started, self._deliver_from_thread)
+
+    def _check_interval(self) -> float:
+        limit = self._limit.total_seconds() if self._limit is not None else self._warning
+        return min(self._warning, limit) / 4
+
+    def _deliver_from_thread(self, done: deque[_Work]) -> None:
+        if done:
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, done)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                done.clear()
+
+    def _deliver(self, done: deque[_Work]) -> None:
+        while done:
+            work = done.popleft()
+            future = work.future
+            if future.done():
+                continue  # cancelled, or given up at the limit: a late result is dropped
+            if work.error is None:
+                future.set_result(work.outcome)
+            elif isinstance(work.error, Exception) and not isinstance(work.error, StopIteration):
+                future.set_exception(work.error)
+            else:
+                future.set_exception(_as_error(work))
+
+    def _check(self) -> None:
+        """Look for stuck episodes; runs again as long as something is being played."""
+        self._timer = None
+        now = time.monotonic()
+        self._deliver(self._player.done)
+        for player in list(self._stuck):
+            self._check_stuck(player, now)
+        player = self._player
+        work, since = player.current, player.since
+        if work is not None and not player.retired and now - since >= self._check_warning():
+            self._write_off(player, work, now - since)
+            self._check_stuck(player, now)
+        if not self._closed and (work is not None or self._stuck or not player.inbox.empty()):
+            self._timer = self._loop.call_later(self._check_interval(), self._check)
+
+    def _check_warning(self) -> float:
+        return self._warning if self._limit is None else min(self._warning, self._limit.total_seconds())
+
+    def _check_stuck(self, player: _Player, now: float) -> None:
+        work = player.current
+        if work is None:
+            self._stuck.remove(player)
+            self._deliver(player.done)
+            if self._player is player:  # the last one: it was kept when there was no other left
+                self._player = self._new_player()
+                self._move_inbox(player, self._player)
+                log.warning("orchestrator threads are available again", extra={"event": "orchestrator_threads_back"})
+        elif self._limit is not None and now - player.since >= self._limit.total_seconds() and not work.future.done():
+            work.future.set_exception(EpisodeTimeoutError(work.label, self._limit))
+
+    def _write_off(self, player: _Player, work: _Work, seconds: float) -> None:
+        log.warning(
+            "an episode of '%s' has blocked its thread for %.1f s; the thread is written off and replaced. It is here:\n%s",
+            work.label,
+            seconds,
+            player.stack(),
+            extra={"event": "episode_stuck", "instance_id": work.label, "seconds": round(seconds, 1)},
+        )
+        player.retired = True
+        self._stuck.append(player)
+        if len(self._stuck) >= self._max_stuck:
+            log.error(
+                "all orchestrator threads are stuck; no orchestrations are taken until one comes back",
+                extra={"event": "orchestrator_threads_exhausted", "stuck": len(self._stuck)},
+            )
+            return
+        self._player = self._new_player()
+        self._move_inbox(player, self._player)
+
+    @staticmethod
+    def _move_inbox(source: _Player, target: _Player) -> None:
+        while True:
+            try:
+                target.inbox.put(source.inbox.get_nowait())
+            except Empty:
+                return
+
+
+def _as_error(work: _Work) -> RuntimeError:
+    # SystemExit and friends must not stop the loop, and a future refuses StopIteration
+    error = RuntimeError(f"An episode of '{work.label}' raised {type(work.error).__name__}.")
+    error.__cause__ = work.error
+    return error
