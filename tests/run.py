@@ -15,10 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "function_app_samples"))
+from environment import PYTHON, SetupError, ensure_environment
+
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
-sys.path.insert(0, str(ROOT / "function_app_samples"))
-from environment import PYTHON, SetupError, ensure_environment
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,59 @@
+"""Apps in folders of their own and real hosts that serve them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.host_process import HostProcess
+
+SAMPLES = Path(__file__).resolve().parents[2] / "function_app_samples"
+HOST_JSON = '{"version": "2.0", "extensions": {"durableTask": {"hubName": "EndToEnd"}}}'
+
+LaunchHost = Callable[..., HostProcess]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[LaunchHost]:
+    """Launch `durable start` for a script root; every host still running at the end is killed."""
+    with ExitStack() as hosts:
+
+        def launch_host(script_root: Path, **settings: Any) -> HostProcess:
+            log = tmp_path / f"host-{len(list(tmp_path.glob('host-*.log')))}.log"
+            log.touch()
+            host = HostProcess(script_root=script_root, log=log, **settings)
+            hosts.enter_context(host)
+            return host.launch()
+
+        yield launch_host
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Callable[[str], Path]:
+    """Copy a sample (or `"."`: all of them) to a folder of its own, so that its task hub is a new one."""
+
+    def copy(name: str) -> Path:
+        target = tmp_path / "sample"
+        shutil.copytree(SAMPLES / name, target, ignore=shutil.ignore_patterns(".durable", "__pycache__"))
+        return target
+
+    return copy
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> Callable[..., Path]:
+    """Write a function app from the text of its `function_app.py`."""
+
+    def write(code: str, *, host_json: str | None = HOST_JSON, name: str = "app") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "function_app.py").write_text(code, encoding="utf-8")
+        if host_json is not None:
+            (folder / "host.json").write_text(host_json, encoding="utf-8")
+        return folder
+
+    return write

@@ -1,0 +1,235 @@
+"""`durable start` from its banner to Ctrl-C, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.host_process import HostProcess, eventually
+
+WAITING_APP = """
+import azure.functions as func
+import durable_ext as df
+
+app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+
+@app.route(route="hello/{name}", methods=["GET"])
+def hello(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("Hello " + req.route_params["name"])
+
+
+@app.orchestration_trigger(context_name="context")
+def wait_for_go(context):
+    payload = yield context.wait_for_external_event("Go")
+    return payload
+
+
+@app.orchestration_trigger(context_name="context")
+def slow(context):
+    return (yield context.call_activity("sleep", 1.0))
+
+
+@app.activity_trigger(input_name="seconds")
+def sleep(seconds: float) -> str:
+    import time
+
+    time.sleep(seconds)
+    return "slept"
+"""
+
+TWICE = """
+import durable_ext as df
+
+app = df.DFApp()
+
+
+@app.function_name("same")
+@app.activity_trigger(input_name="x")
+def one(x: str) -> str:
+    return x
+
+
+@app.function_name("same")
+@app.activity_trigger(input_name="x")
+def two(x: str) -> str:
+    return x
+"""
+
+MakeApp = Callable[..., Path]
+Launch = Callable[..., HostProcess]
+
+
+def _one_clear_line(output: str) -> str:
+    assert "Traceback" not in output, output
+    lines = [line for line in output.splitlines() if line.strip()]
+    assert lines, "nothing was printed"
+    return lines[-1]
+
+
+def test_the_banner_lists_functions_urls_and_the_hub(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app(WAITING_APP)).wait_until_ready()
+
+    assert f"hello: [GET] http://localhost:{host.port}/api/hello/{{name}}" in host.output
+    assert "wait_for_go: orchestrationTrigger" in host.output
+    assert "sleep: activityTrigger" in host.output
+    assert "embedded" in host.output
+    assert "EndToEnd" in host.output
+
+
+def test_an_http_function_answers(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app(WAITING_APP)).wait_until_ready()
+
+    answer = host.get("/api/hello/Ada")
+
+    assert (answer.status, answer.text) == (200, "Hello Ada")
+
+
+def test_ctrl_c_ends_the_host_with_exit_code_zero(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app(WAITING_APP)).wait_until_ready()
+
+    assert host.interrupt(10) == 0
+    assert "Traceback" not in host.output
+
+
+def test_ctrl_c_lets_a_running_activity_finish(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    host = launch(app).wait_until_ready()
+    host.start("slow", "drained")
+    eventually(lambda: "Executing 'Functions.sleep'" in host.output, message=host.output)
+
+    code = host.interrupt()
+    again = launch(app).wait_until_ready()
+
+    assert code == 0
+    assert again.finished("drained")["output"] == "slept"
+    assert "Executing 'Functions.sleep'" not in again.output
+
+
+def test_a_second_ctrl_c_stops_at_once(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app(WAITING_APP)).wait_until_ready()
+    host.start("slow", "cut-short", 30)
+    assert host.process is not None
+
+    host.process.send_signal(signal.SIGINT)
+    eventually(lambda: host.process is not None and (host.process.poll() is not None or _refuses(host.port)))
+    host.process.send_signal(signal.SIGINT)
+
+    assert host.wait_for_exit(5) is not None
+
+
+def _refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_waiting_instance_goes_on_after_a_restart(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    before = launch(app).wait_until_ready()
+    before.start("wait_for_go", "patient")
+    eventually(lambda: before.status("patient")["runtimeStatus"] == "Running")
+    before.interrupt()
+
+    after = launch(app).wait_until_ready()
+    after.post("/runtime/webhooks/durabletask/instances/patient/raiseEvent/Go", {"n": 1})
+
+    assert after.finished("patient")["output"] == {"n": 1}
+
+
+def test_the_host_answers_within_a_few_seconds_of_its_start(make_app: MakeApp, launch: Launch) -> None:
+    # The product's mark is one second on an idle machine (docs/performance.md); this only catches a gross loss.
+    launch(make_app(WAITING_APP)).wait_until_ready(10)
+
+
+def test_a_port_in_use_is_one_line_and_a_failure(make_app: MakeApp, launch: Launch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        host = launch(make_app(WAITING_APP), port=port)
+
+        assert host.wait_for_exit() != 0
+    assert f"Port {port} is unavailable" in _one_clear_line(host.output)
+
+
+def test_a_broken_import_names_the_file_and_the_reason(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app("import no_such_package\n"))
+
+    assert host.wait_for_exit() != 0
+    assert "no_such_package" in host.output
+    assert "function_app.py" in host.output
+    assert "durable_ext/" not in host.output
+
+
+def test_a_missing_host_json_is_one_line_that_says_where_it_was_looked_for(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP, host_json=None)
+
+    host = launch(app)
+
+    assert host.wait_for_exit() != 0
+    assert re.search(r"host\.json", _one_clear_line(host.output))
+    assert str(app) in host.output
+
+
+def test_a_host_json_that_is_not_json_names_the_place(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app(WAITING_APP, host_json='{"version": "2.0",\n'))
+
+    assert host.wait_for_exit() != 0
+    assert "host.json" in _one_clear_line(host.output)
+
+
+def test_two_functions_of_one_name_are_refused(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app(TWICE))
+
+    assert host.wait_for_exit() != 0
+    assert "same" in _one_clear_line(host.output)
+
+
+def test_an_app_without_functions_is_refused(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app("x = 1\n"))
+
+    assert host.wait_for_exit() != 0
+    assert "function_app.py" in _one_clear_line(host.output)
+
+
+def test_a_hub_file_that_is_no_database_is_refused_and_kept(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    first = launch(app).wait_until_ready()
+    first.interrupt()
+    (hub_file,) = [path for path in (app / ".durable").iterdir() if path.suffix in {".db", ".sqlite", ".sqlite3"}]
+    for journal in (app / ".durable").glob(hub_file.name + "-*"):
+        journal.unlink()
+    hub_file.write_bytes(b"this is a letter to my aunt" * 1000)
+
+    second = launch(app)
+
+    assert second.wait_for_exit() != 0
+    assert hub_file.name in _one_clear_line(second.output)
+    assert hub_file.read_bytes().startswith(b"this is a letter")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write read-only files")
+def test_a_read_only_hub_is_refused(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    (app / ".durable").mkdir(mode=0o555)
+
+    host = launch(app)
+
+    assert host.wait_for_exit() != 0
+    assert ".durable" in _one_clear_line(host.output)
+
+
+def test_a_hub_folder_that_cannot_be_made_is_refused(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    (app / ".durable").write_text("a file where the folder should be")
+
+    host = launch(app)
+
+    assert host.wait_for_exit() != 0
+    assert ".durable" in _one_clear_line(host.output)
