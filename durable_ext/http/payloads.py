@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -194,3 +195,8 @@ def first_json_value(text: str) -> str:
         raise InvalidJsonError("The JSON text is nested too deeply.") from exc
     except ValueError as exc:
         raise InvalidJsonError(str(exc)) from exc
+
+
+def compact_object(values: Mapping[str, str]) -> str:
+    """Return a JSON object of strings without white space."""
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,103 @@
+"""Filters of list and purge requests: invalid values count as absent, never as errors (specs/http-api.md 4.2)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.timestamps import ticks_from_iso, ticks_to_datetime
+from durable_ext.http.messages import QueryParameters
+
+_STATUSES: Final = {status.value: status for status in OrchestrationStatus}
+_NUMBERED: Final = tuple(OrchestrationStatus)
+_SPACE_OFFSET: Final = re.compile(r" (\d{2}:?\d{2})$")
+_DATE: Final = re.compile(r"^(\d{1,4})-(\d{2})-(\d{2})(.*)$")
+_MINUTES: Final = re.compile(r"^\d{2}:\d{2}$")
+_SLASHED: Final = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})(?:\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?$")
+
+
+class UnsupportedStatusError(ValueError):
+    """A list request filters by `Unknown`."""
+
+
+class InvalidDurationError(ValueError):
+    """A number of seconds is not a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFilter:
+    """Statuses of a request. `matches_nothing`: only numbers that stand for no status were given."""
+
+    statuses: frozenset[OrchestrationStatus] = frozenset()
+    matches_nothing: bool = False
+
+
+def parse_statuses(query: QueryParameters) -> StatusFilter:
+    """Read `runtimeStatus`: comma-separated or repeated, names in their exact case or numbers, others dropped.
+
+    Raises:
+        UnsupportedStatusError: `Unknown` is named, which no store can look for.
+    """
+    statuses: set[OrchestrationStatus] = set()
+    foreign = False
+    for item in ",".join(query.all("runtimeStatus")).split(","):
+        name = item.strip()
+        if name in _STATUSES:
+            statuses.add(_STATUSES[name])
+        elif name == "Unknown":
+            raise UnsupportedStatusError("Requested value 'Unknown' was not found.")
+        elif re.fullmatch(r"-?\d+", name):
+            number = int(name) if len(name) < 10 else -1
+            if 0 <= number < len(_NUMBERED):
+                statuses.add(_NUMBERED[number])
+            else:
+                foreign = True
+    return StatusFilter(frozenset(statuses), foreign and not statuses)
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """Read a date and time: ISO 8601 (a date alone, no seconds, short years allowed) or `MM/dd/yyyy HH:mm:ss`; UTC."""
+    if not text:
+        return None
+    text = _SPACE_OFFSET.sub(r"+\1", text.strip())  # a `+` that the caller did not escape
+    slashed = _SLASHED.match(text)
+    if slashed:
+        month, day, year, hour, minute, second = (int(part or 0) for part in slashed.groups())
+        iso = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
+    else:
+        dated = _DATE.match(text)
+        if dated is None:
+            return None
+        year_text, month_text, day_text, rest = dated.groups()
+        clock = rest.lstrip("T ") or "00:00:00"
+        clock = f"{clock}:00" if _MINUTES.match(clock) else clock
+        iso = f"{year_text.zfill(4)}-{month_text}-{day_text}T{clock}"
+    try:
+        return ticks_to_datetime(ticks_from_iso(iso))
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_seconds(text: str | None) -> timedelta | None:
+    """Read a number of seconds such as `1.5` or `1,000`; text that is no number counts as absent.
+
+    Raises:
+        InvalidDurationError: It is NaN.
+        OverflowError: It is longer than a time span can be.
+    """
+    if not text:
+        return None
+    try:
+        seconds = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    if math.isnan(seconds):
+        raise InvalidDurationError("TimeSpan does not accept floating point Not-a-Number values.")
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError as exc:
+        raise OverflowError("TimeSpan overflowed because the duration is too long.") from exc
