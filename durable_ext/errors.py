@@ -19,6 +19,10 @@ class RegistrationError(DurableError, ValueError):
     """A function is registered twice, under a bad name, or not at all."""
 
 
+class FunctionReferenceError(RegistrationError):
+    """A function was given instead of a name, but no decorator has registered it as what is wanted."""
+
+
 class OrchestrationError(DurableError):
     """What orchestrator code may meet."""
 
@@ -64,6 +68,10 @@ class NonDeterminismError(OrchestrationError):
         )
 
 
+class LockingRulesError(OrchestrationError, RuntimeError):
+    """An orchestration that holds entity locks did what a critical section forbids (specs/execution-semantics.md 12.8)."""
+
+
 class ClientError(DurableError):
     """A management call cannot be done."""
 
@@ -94,9 +102,11 @@ class FunctionNotFoundError(ClientError, LookupError):
 
 
 class InstanceNotFoundError(ClientError, LookupError):
-    def __init__(self, instance_id: str) -> None:
+    """`message` replaces the text where callers of the 1.x client know another one."""
+
+    def __init__(self, instance_id: str, message: str | None = None) -> None:
         self.instance_id = instance_id
-        super().__init__(f"No instance with ID '{instance_id}' was found.")
+        super().__init__(message or f"No instance with ID '{instance_id}' was found.")
 
 
 class InstanceAlreadyExistsError(ClientError, ValueError):
@@ -106,11 +116,22 @@ class InstanceAlreadyExistsError(ClientError, ValueError):
 
 
 class InvalidInstanceStateError(ClientError, ValueError):
-    def __init__(self, instance_id: str, status: str, operation: str) -> None:
+    """`status` is empty if the answer of a remote host does not tell it; `message` replaces the text."""
+
+    def __init__(self, instance_id: str, status: str, operation: str, message: str | None = None) -> None:
         self.instance_id, self.status, self.operation = instance_id, status, operation
         super().__init__(
-            f"Cannot {operation} the orchestration instance {instance_id} because instance is in the {status} state."
+            message
+            or f"Cannot {operation} the orchestration instance {instance_id} because instance is in the {status} state."
         )
+
+
+class UnexpectedResponseError(ClientError):
+    """A management endpoint answered with a status or body that the call has no meaning for."""
+
+    def __init__(self, status_code: int, body: object, message: object) -> None:
+        self.status_code, self.body = status_code, body
+        super().__init__(message)
 
 
 class InstanceWaitTimeoutError(ClientError, TimeoutError):

@@ -20,6 +20,7 @@ from durable_ext.core.entities.messages import (
     EntityRequest,
     EntityResponse,
     EntityStatus,
+    RecentBatch,
     SchedulerState,
     SenderRecord,
     SorterState,
@@ -111,6 +112,8 @@ class JsonEntityCodec:
         if state.suspended:
             parts.append('"suspended":true')
         parts.append(f'"sorter":{self._sorter_text(state.sorter)}')
+        if state.recent:
+            parts.append(f'"recent":[{",".join(map(_recent_text, state.recent))}]')
         return "{" + ",".join(parts) + "}"
 
     def read_state(self, text: str | None) -> SchedulerState:
@@ -133,6 +136,9 @@ class JsonEntityCodec:
             locked_by=_text_member(members, "lockedBy"),
             suspended=bool(members.get("suspended")),
             sorter=_sorter_of(members.get("sorter"), text),
+            recent=tuple(
+                RecentBatch(at=ticks_from_iso(batch["at"]), ids=tuple(batch["ids"])) for batch in members.get("recent") or ()
+            ),
         )
 
     def status_text(self, status: EntityStatus) -> str:
@@ -204,6 +210,11 @@ def _stamp_of(text: object, document: str) -> Stamp:
     if not isinstance(text, str):
         raise _malformed("entity message", document)
     return Stamp(ticks_from_iso(text), text[-1:] in ("Z", "z"))
+
+
+def _recent_text(batch: RecentBatch) -> str:
+    ids = ",".join(map(host_string, batch.ids))
+    return f'{{"at":"{ticks_to_iso(batch.at)}","ids":[{ids}]}}'
 
 
 def _string_or_null(text: str | None) -> str:

@@ -111,10 +111,19 @@ EMPTY_SORTER: Final = SorterState()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecentBatch:
+    """Ids (their first twelve hex digits) of requests that a batch took, to know them when they come again."""
+
+    at: Ticks
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerState:
     """All that an entity is between two batches; recorded as the input of its generation.
 
     `state` is JSON text; `exists` may be false although a text is left (a deleted entity of Python has `null`).
+    `recent` is a member of ours, which other workers ignore and drop.
     """
 
     exists: bool = False
@@ -123,6 +132,7 @@ class SchedulerState:
     locked_by: str | None = None
     suspended: bool = False
     sorter: SorterState = EMPTY_SORTER
+    recent: tuple[RecentBatch, ...] = ()
 
 
 EMPTY_STATE: Final = SchedulerState()
