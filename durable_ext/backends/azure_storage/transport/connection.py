@@ -1,0 +1,56 @@
+"""Opens a transport: the three sets of verbs of one account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount, TokenSource
+from durable_ext.backends.azure_storage.transport.auth import BearerSigner, SasSigner, SharedKeySigner, Signer
+from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeanBlobs
+from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageHttp
+from durable_ext.backends.azure_storage.transport.queue import LeanQueues, QueueVerbs
+from durable_ext.backends.azure_storage.transport.table import LeanTables, TableVerbs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageTransport:
+    """Verbs per service. `tracking` accounts get a transport of their own."""
+
+    queues: QueueVerbs
+    tables: TableVerbs
+    blobs: BlobVerbs
+    account: StorageAccount
+    http: StorageHttp | None = None
+    tokens: TokenSource | None = None
+
+    def server_offset(self) -> timedelta:
+        """How far the service's clock is ahead of ours; zero if unknown."""
+        return self.http.server_offset() if self.http is not None else timedelta(0)
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        if self.http is not None:
+            await self.http.close()
+        if self.tokens is not None:
+            await self.tokens.close()
+
+
+def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | None = None) -> StorageTransport:
+    """Return the transport on aiohttp. No request is made yet."""
+    credential = account.credential
+    tokens: TokenSource | None = None
+    signer: Signer
+    if isinstance(credential, SharedKey):
+        signer = SharedKeySigner(credential)
+    elif isinstance(credential, Sas):
+        signer = SasSigner(credential)
+    else:
+        from durable_ext.backends.azure_storage.transport.identity import IdentityTokens
+
+        tokens = IdentityTokens(credential)
+        signer = BearerSigner(tokens)
+    http = StorageHttp(account, signer, interceptor=interceptor)
+    return StorageTransport(
+        queues=LeanQueues(http), tables=LeanTables(http), blobs=LeanBlobs(http), account=account, http=http, tokens=tokens
+    )

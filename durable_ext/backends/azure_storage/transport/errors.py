@@ -1,0 +1,65 @@
+"""What a storage service can answer instead of success, by class instead of by number."""
+
+from __future__ import annotations
+
+from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError
+
+
+class StorageError(BackendError):
+    """A request was refused.
+
+    Attributes:
+        status: HTTP status.
+        code: The service's error code, e.g. `QueueNotFound`; empty if it sent none.
+        call: Which verb on which resource.
+    """
+
+    def __init__(self, *, call: str, status: int, code: str, detail: str = "") -> None:
+        self.call, self.status, self.code = call, status, code
+        super().__init__(f"Azure Storage refused {call}: {status} {code} {detail[:300]}".rstrip())
+
+
+class StorageNotFoundError(StorageError):
+    """404: the queue, message, table, entity, container or blob is not there."""
+
+
+class StorageConflictError(StorageError):
+    """409: it exists already, is being deleted, or is leased by somebody else."""
+
+
+class StoragePreconditionError(StorageError):
+    """412: the ETag or the lease id is no longer the current one."""
+
+
+class StorageUnavailableError(BackendUnavailableError):
+    """No answer, or 408, 429, 5xx, after all retries."""
+
+    def __init__(self, *, call: str, why: str) -> None:
+        self.call, self.why = call, why
+        super().__init__(f"Azure Storage did not do {call}: {why}. It will be tried again.")
+
+
+class StorageAccessError(ConfigurationError, BackendError):
+    """401 or 403: the key, token or role does not allow it."""
+
+    def __init__(self, *, call: str, status: int, code: str) -> None:
+        self.call, self.status, self.code = call, status, code
+        super().__init__(
+            f"Azure Storage does not allow {call}: {status} {code}. Check the account key or SAS of the connection; an "
+            f"identity needs the roles Storage Queue, Blob and Table Data Contributor on the account."
+        )
+
+
+def error_from(*, call: str, status: int, code: str, detail: str) -> BackendError:
+    """Return the exception for an answer that is no success."""
+    if status in (401, 403):
+        return StorageAccessError(call=call, status=status, code=code)
+    if status == 404:
+        return StorageNotFoundError(call=call, status=status, code=code, detail=detail)
+    if status == 409:
+        return StorageConflictError(call=call, status=status, code=code, detail=detail)
+    if status == 412:
+        return StoragePreconditionError(call=call, status=status, code=code, detail=detail)
+    if status in (408, 429) or status >= 500:
+        return StorageUnavailableError(call=call, why=f"{status} {code}")
+    return StorageError(call=call, status=status, code=code, detail=detail)

@@ -1,0 +1,209 @@
+"""One pooled HTTP client for all three services: signs, retries, translates errors. Knows no verb of a service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
+from durable_ext.backends.azure_storage.transport.auth import Signer
+from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError, error_from
+from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
+
+_CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
+_DEFAULT_RETRY: Final = RetryPolicy()
+_NO_PARAMS: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StorageCall:
+    """What an interceptor sees: e.g. verb `queue.put`, resource `/hub-control-00/messages`."""
+
+    verb: str
+    resource: str
+
+
+Interceptor = Callable[[StorageCall, Callable[[], Awaitable[HttpAnswer]]], Awaitable[HttpAnswer]]
+
+
+class StorageHttp:
+    """Sends requests of one account. Used from one event loop; `close()` when done.
+
+    `interceptor` stands around every call, outside the retries: tests count and fail calls with it.
+    """
+
+    def __init__(
+        self,
+        account: StorageAccount,
+        signer: Signer,
+        *,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        timeout: timedelta = timedelta(seconds=30),
+        max_connections: int = 100,
+        interceptor: Interceptor | None = None,
+    ) -> None:
+        self._signer, self._retry, self._interceptor = signer, retry, interceptor
+        self._roots = {service: _root(account.endpoint(service)) for service in Service}
+        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+        self._server_date: tuple[str, datetime] | None = None
+
+    def url(self, service: Service, path: str) -> str:
+        """Return the absolute URL of an encoded path below the account."""
+        origin, base = self._roots[service]
+        return f"{origin}{base}{path}"
+
+    def server_offset(self) -> timedelta:
+        """How far the service's clock is ahead of ours, to the second; zero before the first answer."""
+        if self._server_date is None:
+            return timedelta(0)
+        text, received = self._server_date
+        try:
+            return parsedate_to_datetime(text) - received
+        except ValueError:
+            return timedelta(0)
+
+    async def send(
+        self,
+        verb: str,
+        service: Service,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] = _NO_PARAMS,
+        headers: Mapping[str, str] = _NO_PARAMS,
+        body: bytes = b"",
+        retry: RetryPolicy | None = None,
+    ) -> HttpAnswer:
+        """Send one request and return its answer if it is a success (2xx).
+
+        Raises:
+            StorageError, StorageUnavailableError, StorageAccessError: As `errors.error_from` says.
+        """
+
+        async def attempt_all() -> HttpAnswer:
+            return await self._send_with_retries(verb, service, method, path, params, headers, body, retry or self._retry)
+
+        if self._interceptor is None:
+            return await attempt_all()
+        return await self._interceptor(StorageCall(verb, path), attempt_all)
+
+    async def _send_with_retries(
+        self,
+        verb: str,
+        service: Service,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+        retry: RetryPolicy,
+    ) -> HttpAnswer:
+        attempt = 0
+        while True:
+            attempt += 1
+            retry_after: float | None = None
+            try:
+                answer = await self._send_once(service, method, path, params, headers, body)
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as exc:
+                failure = StorageUnavailableError(call=f"{verb} {path}", why=f"{type(exc).__name__} {exc}".strip())
+                failure.__cause__ = exc
+            else:
+                if answer.status < 300:
+                    return answer
+                if answer.status not in RETRIED_STATUSES:
+                    raise error_from(
+                        call=f"{verb} {path}", status=answer.status, code=error_code(answer), detail=_detail(answer)
+                    )
+                failure = StorageUnavailableError(
+                    call=f"{verb} {path}", why=f"{answer.status} {error_code(answer)} {_detail(answer)}"
+                )
+                retry_after = retry_after_seconds(answer.headers.get("Retry-After"))
+            delay = retry.delay(attempt, retry_after, random.random())
+            if delay is None:
+                raise failure
+            await asyncio.sleep(delay)
+
+    async def _send_once(
+        self,
+        service: Service,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> HttpAnswer:
+        origin, base = self._roots[service]
+        signed = dict(headers)
+        appended = await self._signer.sign(service, method, base + path, params, signed, len(body))
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in params.items())
+        if appended:
+            query = f"{query}&{appended}" if query else appended
+        url = URL(f"{origin}{base}{path}?{query}" if query else f"{origin}{base}{path}", encoded=True)
+        session = self._session or self._open_session()
+        # An empty body still needs Content-Length: 0, which aiohttp only sends for a body it was given.
+        data = body if body or method == "GET" else b""
+        async with session.request(method, url, headers=signed, data=data or None, timeout=self._timeout) as response:
+            answer = HttpAnswer(response.status, response.headers, await response.read())
+        date = answer.headers.get("Date")
+        if date is not None:
+            self._server_date = (date, datetime.now(timezone.utc))
+        return answer
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._max_connections),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
+        )
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def _root(endpoint: str) -> tuple[str, str]:
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+
+
+def error_code(answer: HttpAnswer) -> str:
+    """Return the service's error code of an answer, the empty string if it has none."""
+    header = answer.headers.get("x-ms-error-code")
+    if header:
+        return header
+    found = _CODE.search(answer.body)
+    if found:
+        return found[1].decode("ascii", "replace")
+    if answer.body[:1] == b"{":
+        try:
+            return str(json.loads(answer.body)["odata.error"]["code"])
+        except (ValueError, KeyError, TypeError):
+            return ""
+    return ""
+
+
+def _detail(answer: HttpAnswer) -> str:
+    return answer.body[:300].decode("utf-8", "replace")

@@ -1,0 +1,43 @@
+"""How often and when a request is tried again (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Exponential delays; `attempts` counts the first one. A `Retry-After` of the service wins, up to `longest`."""
+
+    attempts: int = 5
+    first_delay: timedelta = timedelta(milliseconds=200)
+    longest: timedelta = timedelta(seconds=10)
+
+    def delay(self, attempt: int, retry_after: float | None, jitter: float) -> float | None:
+        """Return the seconds to wait after failed attempt `attempt` (from 1), or `None` to give up.
+
+        `jitter` in 0..1 spreads the delay over 80 to 120 %.
+        """
+        if attempt >= self.attempts:
+            return None
+        if retry_after is not None:
+            return min(retry_after, self.longest.total_seconds())
+        delay = self.first_delay.total_seconds() * 2.0 ** (attempt - 1)
+        return min(delay, self.longest.total_seconds()) * (0.8 + 0.4 * jitter)
+
+
+ONCE: Final = RetryPolicy(attempts=1)
+
+
+def retry_after_seconds(value: str | None) -> float | None:
+    """Return a `Retry-After` header as seconds; `None` if absent or a date."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        return None

@@ -1,0 +1,104 @@
+"""Starts a real Azurite for tests: free ports, in memory or on disk, gone with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_SCRIPT = Path(__file__).parent / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+_ACCOUNT = "devstoreaccount1"
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Azurite:
+    """A running emulator; `process` can be stopped and continued to play a frozen service."""
+
+    blob_port: int
+    queue_port: int
+    table_port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def connection_string(self) -> str:
+        ports = {"Blob": self.blob_port, "Queue": self.queue_port, "Table": self.table_port}
+        endpoints = "".join(f"{name}Endpoint=http://127.0.0.1:{port}/{_ACCOUNT};" for name, port in ports.items())
+        return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={_KEY};{endpoints}"
+
+
+def require_azurite() -> None:
+    """Skip at a desk without Azurite or node, fail in CI."""
+    if _SCRIPT.exists() and shutil.which("node"):
+        return
+    reason = "Azurite is missing: run `npm ci` in tests/ (needs node)."
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def running_azurite(*, location: Path | None = None) -> Iterator[Azurite]:
+    """Run an emulator; in memory unless a folder is given."""
+    require_azurite()
+    blob, queue, table = _free_ports(3)
+    with tempfile.TemporaryDirectory(prefix="azurite-") as scratch:
+        storage = ["--location", str(location)] if location else ["--inMemoryPersistence"]
+        process = subprocess.Popen(
+            [
+                "node",
+                str(_SCRIPT),
+                "--silent",
+                "--skipApiVersionCheck",
+                "--disableTelemetry",
+                *storage,
+                *("--blobHost", "127.0.0.1", "--queueHost", "127.0.0.1", "--tableHost", "127.0.0.1"),
+                *("--blobPort", str(blob), "--queuePort", str(queue), "--tablePort", str(table)),
+            ],
+            cwd=scratch,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        azurite = Azurite(blob_port=blob, queue_port=queue, table_port=table, process=process)
+        try:
+            _wait_until_listening(azurite)
+            yield azurite
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_listening(azurite: Azurite) -> None:
+    deadline = time.monotonic() + 60
+    for port in (azurite.blob_port, azurite.queue_port, azurite.table_port):
+        while True:
+            if azurite.process.poll() is not None:
+                raise RuntimeError(f"Azurite ended with code {azurite.process.returncode} while starting.")
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
