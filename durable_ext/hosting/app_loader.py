@@ -1,0 +1,184 @@
+"""Finds and indexes `function_app.py`, the v2 programming model; errors of the app become one line without our frames."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from azure.functions import FunctionRegister
+
+from durable_ext.errors import ConfigurationError, RegistrationError
+
+DEFAULT_SCRIPT = "function_app.py"
+
+
+class AppImportError(ConfigurationError):
+    """The app's own code failed while it was imported or indexed; `place` is `file:line` in it, or empty."""
+
+    def __init__(self, script: str, error: BaseException, place: str) -> None:
+        self.script, self.place = script, place
+        what = f"{place or script}: {type(error).__name__}: {_first_line(error)}"
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            hint = " Install what the app needs: python -m pip install -r requirements.txt"
+        super().__init__(f"The app cannot be loaded: {what}.{hint}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedFunction:
+    """One function as a host sees it.
+
+    Attributes:
+        trigger: The trigger binding; has at least `type` and `name`.
+        bindings: All binding dictionaries of function.json, the trigger among them, in order.
+        call: The registered callable, sync or async.
+        script_file: Relative to the script root.
+        disabled: By function.json or by app setting.
+    """
+
+    name: str
+    trigger: Mapping[str, Any]
+    bindings: tuple[Mapping[str, Any], ...]
+    call: Callable[..., Any]
+    script_file: str = DEFAULT_SCRIPT
+    disabled: bool = False
+
+    @property
+    def trigger_type(self) -> str:
+        """E.g. `httpTrigger`."""
+        return str(self.trigger["type"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedApp:
+    """An imported app; `functions` are the `azure.functions.Function` objects that indexing returned, in their order."""
+
+    script_root: Path
+    app: Any
+    functions: tuple[Any, ...]
+
+    @property
+    def indexed(self) -> tuple[IndexedFunction, ...]:
+        """The functions with their metadata."""
+        return tuple(_indexed(function) for function in self.functions)
+
+
+def load_app(script_root: Path, script: str = DEFAULT_SCRIPT) -> LoadedApp:
+    """Import the app's script and index its functions.
+
+    Raises:
+        ConfigurationError: No script, no app object in it, several, or no functions.
+        AppImportError: The app's code raised.
+        RegistrationError: Two functions have one name (case does not count).
+    """
+    path = script_root / script
+    if not path.is_file():
+        raise ConfigurationError(
+            f"There is no {script} in {script_root}. Write one with `app = durable_ext.DFApp()`, or pass the app's folder "
+            f"with --script-root."
+        )
+    module = _imported(script_root, script)
+    app = _app_object(module, path)
+    _check_names(script_root, getattr(app, "_function_builders", ()))
+    try:
+        functions = tuple(app.get_functions())
+    except (Exception, SystemExit) as exc:
+        raise AppImportError(script, exc, _place(exc, script_root)) from exc
+    if not functions:
+        raise ConfigurationError(
+            f"{path} registers no functions. Decorate some with its app object, or register a blueprint: "
+            f"app.register_functions(bp)."
+        )
+    return LoadedApp(script_root=script_root, app=app, functions=functions)
+
+
+def _imported(script_root: Path, script: str) -> ModuleType:
+    root = str(script_root)
+    packages = script_root / ".python_packages" / "lib" / "site-packages"
+    for folder in (str(packages), root) if packages.is_dir() else (root,):
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
+    name = Path(script).with_suffix("").as_posix().replace("/", ".")
+    sys.modules.pop(name, None)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as exc:
+        raise AppImportError(script, exc, _place(exc, script_root)) from exc
+
+
+def _app_object(module: ModuleType, path: Path) -> Any:
+    found = {id(value): (name, value) for name, value in vars(module).items() if isinstance(value, FunctionRegister)}
+    if not found:
+        raise ConfigurationError(
+            f"{path} has no app object and so no functions. Add `app = durable_ext.DFApp()` and decorate functions with it."
+        )
+    if len(found) > 1:
+        names = ", ".join(name for name, _ in found.values())
+        raise ConfigurationError(
+            f"{path} has {len(found)} app objects ({names}), but a host serves one. Make the others durable_ext.Blueprint() "
+            f"and register them: app.register_functions(bp)."
+        )
+    return next(iter(found.values()))[1]
+
+
+def _check_names(script_root: Path, builders: Any) -> None:
+    seen: dict[str, Any] = {}
+    for builder in builders:
+        function = builder._function
+        name = str(function.get_function_name())
+        first = seen.setdefault(name.lower(), function)
+        if first is not function:
+            raise RegistrationError(
+                f"Two functions have the name '{name}': {_defined_at(first, script_root)} and "
+                f"{_defined_at(function, script_root)}. Give one of them another name with @app.function_name() or def."
+            )
+
+
+def _defined_at(function: Any, script_root: Path) -> str:
+    call = function.get_user_function()
+    for attribute in ("orchestrator_function", "entity_function", "client_function"):
+        call = getattr(call, attribute, call)
+    code = getattr(call, "__code__", None)
+    return str(call) if code is None else _shown(code.co_filename, code.co_firstlineno, script_root)
+
+
+def _shown(filename: str, line: int | None, script_root: Path) -> str:
+    path = Path(filename)
+    shown = path.relative_to(script_root) if path.is_relative_to(script_root) else path
+    return f"{shown}:{line}"
+
+
+def _place(error: BaseException, script_root: Path) -> str:
+    """Return `file:line` of the app's innermost frame: where the app's author has to look."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return _shown(error.filename, error.lineno, script_root)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(script_root) and "site-packages" not in path.parts:
+            return _shown(frame.filename, frame.lineno, script_root)
+    return ""
+
+
+def _first_line(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return next((line.strip().rstrip(".") for line in str(text).splitlines() if line.strip()), "no message")
+
+
+def _indexed(function: Any) -> IndexedFunction:
+    bindings = tuple(json.loads(binding) for binding in function.get_raw_bindings())
+    trigger = function.get_trigger()
+    kind = trigger.get_binding_name()
+    return IndexedFunction(
+        name=str(function.get_function_name()),
+        trigger=next(binding for binding in bindings if binding["type"] == kind),
+        bindings=bindings,
+        call=function.get_user_function(),
+    )
