@@ -6,6 +6,32 @@ from collections.abc import Sequence
 
 from durable_ext.failure import FailureDetails
 
+__all__ = [
+    "BackendError",
+    "BackendUnavailableError",
+    "CheckpointConflictError",
+    "ClientError",
+    "ConfigurationError",
+    "DurableError",
+    "EntityOperationError",
+    "FunctionNotFoundError",
+    "FunctionReferenceError",
+    "InstanceAlreadyExistsError",
+    "InstanceNotFoundError",
+    "InstanceWaitTimeoutError",
+    "InvalidArgumentError",
+    "InvalidInstanceStateError",
+    "LeaseLostError",
+    "LockingRulesError",
+    "NonDeterminismError",
+    "OrchestrationError",
+    "PayloadTooLargeError",
+    "RegistrationError",
+    "TaskFailedError",
+    "TaskHubNotFoundError",
+    "UnexpectedResponseError",
+]
+
 
 class DurableError(Exception):
     """Base of everything durable_ext raises on purpose."""
@@ -72,6 +98,18 @@ class LockingRulesError(OrchestrationError, RuntimeError):
     """An orchestration that holds entity locks did what a critical section forbids (specs/execution-semantics.md 12.8)."""
 
 
+class EntityOperationError(OrchestrationError, LookupError):
+    """A class-style entity was asked for an operation that it does not have."""
+
+    def __init__(self, entity: str, operation: str, known: Sequence[str]) -> None:
+        self.entity, self.operation, self.known = entity, operation, tuple(known)
+        names = ", ".join(f"'{each}'" for each in self.known) or "none"
+        super().__init__(
+            f"Entity '{entity}' has no operation '{operation}'. Its operations are: {names}. Call one of them, or add a "
+            f"public method of that name."
+        )
+
+
 class ClientError(DurableError):
     """A management call cannot be done."""
 
@@ -90,8 +128,11 @@ class FunctionNotFoundError(ClientError, LookupError):
     The text is that of the Durable extension (specs/execution-semantics.md 3.2, specs/http-api.md 5.3).
     """
 
-    def __init__(self, kind: str, name: str, known: Sequence[str] | None = None) -> None:
+    def __init__(self, kind: str, name: str, known: Sequence[str] | None = None, message: str | None = None) -> None:
         self.kind, self.name, self.known = kind, name, tuple(known or ())
+        if message is not None:
+            super().__init__(message)
+            return
         text = f"The function '{name}' doesn't exist, is disabled, or is not an {kind} function."
         if self.known:
             names = ", ".join(f"'{each}'" for each in self.known)
