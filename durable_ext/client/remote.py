@@ -1,0 +1,77 @@
+"""The verbs of a management API on another process: one pooled HTTP session per event loop; knows no durable word.
+
+Source: specs/sdk.md 2.11 (bodies, headers), 2.19, BUG-26.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from durable_ext.errors import UnexpectedResponseError
+
+CONTINUATION_HEADER: Final = "x-ms-continuation-token"
+_TOTAL_SECONDS: Final = 240
+_CONNECT_SECONDS: Final = 10
+_MOST_CONNECTIONS: Final = 30
+
+_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteAnswer:
+    """Status code, parsed JSON body (`None` if empty) and the token of the next page, if there is one."""
+
+    status: int
+    body: Any
+    continuation: str | None = None
+
+
+async def call(method: str, url: str, *, data: str | None = None, headers: Mapping[str, str] | None = None) -> RemoteAnswer:
+    """Send one request; `data` goes out as a JSON string, the double encoding of 1.x clients.
+
+    Raises:
+        UnexpectedResponseError: The body is not JSON.
+        aiohttp.ClientError, asyncio.TimeoutError: No answer; the pooled session is dropped.
+    """
+    session = await _session()
+    try:
+        async with session.request(method, url, json=data, headers=headers) as response:
+            text = await response.text()
+            status, continuation = response.status, response.headers.get(CONTINUATION_HEADER)
+    except (aiohttp.ClientError, asyncio.TimeoutError):
+        await close_session()
+        raise
+    if not text.strip():
+        return RemoteAnswer(status=status, body=None, continuation=continuation or None)
+    try:
+        return RemoteAnswer(status=status, body=json.loads(text), continuation=continuation or None)
+    except ValueError as exc:
+        raise UnexpectedResponseError(
+            status, text, f"{method} {url} answered {status} with a body that is not JSON: {text[:200]!r}"
+        ) from exc
+
+
+async def close_session() -> None:
+    """Close the session of the running loop; the next call opens another one."""
+    session = _sessions.pop(asyncio.get_running_loop(), None)
+    if session is not None:
+        await session.close()
+
+
+async def _session() -> aiohttp.ClientSession:
+    loop = asyncio.get_running_loop()
+    session = _sessions.get(loop)
+    if session is None or session.closed:
+        session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=_TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=None),
+            connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, limit_per_host=_MOST_CONNECTIONS),
+        )
+        _sessions[loop] = session
+    return session

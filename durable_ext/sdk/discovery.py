@@ -1,0 +1,178 @@
+"""Which orchestrators, activities and entities an indexed app has; knows no files and no host.
+
+Source: specs/sdk.md 3.3 (names), 2.20 (types), BUG-9, BUG-10.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from azure.functions.decorators.function_app import Function, FunctionBuilder
+
+from durable_ext.core.entities.definitions import EntityDefinition
+from durable_ext.core.orchestrators import OrchestratorDefinition
+from durable_ext.errors import RegistrationError
+from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
+from durable_ext.sdk.function_names import registered_name
+from durable_ext.sdk.triggers import ACTIVITY_TRIGGER, ENTITY_TRIGGER, ORCHESTRATION_TRIGGER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurableFunctions:
+    """What an app registers with the engine."""
+
+    orchestrators: tuple[OrchestratorDefinition, ...] = ()
+    activities: tuple[ActivityDefinition, ...] = ()
+    entities: tuple[EntityDefinition, ...] = ()
+
+    def to_registry(self) -> FunctionRegistry:
+        """Return a registry of all of them.
+
+        Raises:
+            RegistrationError: Two functions of one kind have the same name.
+        """
+        registry = FunctionRegistry()
+        for orchestrator in self.orchestrators:
+            registry.add_orchestrator(orchestrator)
+        for activity in self.activities:
+            registry.add_activity(activity)
+        for entity in self.entities:
+            registry.add_entity(entity)
+        return registry
+
+
+def collect_durable_functions(functions: Iterable[Function], *, rollback: bool = True) -> DurableFunctions:
+    """Return the durable functions among the indexed ones, i.e. of `app.get_functions()`.
+
+    Args:
+        rollback: Whether entity operations that raise leave no trace.
+
+    Raises:
+        RegistrationError: A name is empty, or an orchestrator's begins with `@`.
+    """
+    orchestrators: list[OrchestratorDefinition] = []
+    activities: list[ActivityDefinition] = []
+    entities: list[EntityDefinition] = []
+    for function in functions:
+        trigger = function.get_trigger()
+        kind = None if trigger is None else trigger.get_binding_name()
+        if kind == ORCHESTRATION_TRIGGER:
+            orchestrators.append(orchestrator_definition(function))
+        elif kind == ACTIVITY_TRIGGER:
+            activities.append(activity_definition(function))
+        elif kind == ENTITY_TRIGGER:
+            entities.append(entity_definition(function, rollback=rollback))
+    return DurableFunctions(orchestrators=tuple(orchestrators), activities=tuple(activities), entities=tuple(entities))
+
+
+def orchestrator_definition(function: Function) -> OrchestratorDefinition:
+    """Return the engine's view of an indexed orchestrator."""
+    handle = function.get_user_function()
+    name = registered_name(function, getattr(function.get_trigger(), "orchestration", None))
+    if name.startswith("@"):
+        raise RegistrationError(f"Orchestrator '{name}' begins with '@', which marks entities. Rename it.")
+    user_function = getattr(handle, "orchestrator_function", handle)
+    return OrchestratorDefinition(name=name, function=user_function, input_type=getattr(handle, "_df_input_type", None))
+
+
+def activity_definition(function: Function) -> ActivityDefinition:
+    """Return the engine's view of an indexed activity."""
+    user_function = function.get_user_function()
+    trigger: Any = function.get_trigger()
+    name = registered_name(function, getattr(trigger, "activity", None))
+    hints = type_hints(user_function)
+    return ActivityDefinition(
+        name=name,
+        call=_with_invocation(user_function, trigger.name, name),
+        is_async=inspect.iscoroutinefunction(user_function),
+        input_type=hints.get(trigger.name),
+        output_type=hints.get("return"),
+        executor=getattr(trigger, "executor", "auto"),
+    )
+
+
+def entity_definition(function: Function, *, rollback: bool = True) -> EntityDefinition:
+    """Return the engine's view of an indexed entity."""
+    handle = function.get_user_function()
+    name = registered_name(function, getattr(function.get_trigger(), "entity_name", None))
+    return EntityDefinition(name=name, function=getattr(handle, "entity_function", handle), rollback=rollback)
+
+
+def result_type(reference: object, kind: str) -> Any:
+    """Return the result type that a decorated function declares, `None` for a name or without annotation.
+
+    The `ResultTypeResolver` of `core`; `kind` as there.
+    """
+    function = reference._function if isinstance(reference, FunctionBuilder) else reference
+    if not isinstance(function, Function):
+        return None
+    user_function = function.get_user_function()
+    user_function = getattr(user_function, "orchestrator_function", user_function)
+    return _output_of(type_hints(user_function).get("return"))
+
+
+@lru_cache(maxsize=4096)
+def _cached_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError, SyntaxError):  # names that only type checkers can see
+        raw = getattr(function, "__annotations__", {})
+        return {name: hint for name, hint in raw.items() if not isinstance(hint, str)}
+
+
+def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the resolved annotations of a function; those that cannot be resolved are left out."""
+    try:
+        return _cached_hints(function)
+    except TypeError:  # an unhashable callable
+        return {}
+
+
+_GENERATORS = frozenset({typing.get_origin(typing.Generator[int, int, int])})
+_AWAITABLES = frozenset(
+    typing.get_origin(hint)
+    for hint in (typing.Coroutine[int, int, int], typing.Awaitable[int], typing.AsyncGenerator[int, int])
+)
+
+
+def _output_of(hint: Any) -> Any:
+    """Return what an orchestrator annotated so ends with: the last argument of Generator and Coroutine."""
+    origin = typing.get_origin(hint)
+    if origin in _GENERATORS or origin in _AWAITABLES:
+        arguments = typing.get_args(hint)
+        hint = arguments[-1] if arguments else None
+    return None if hint is Any else hint
+
+
+def _with_invocation(user_function: Callable[..., Any], input_name: str, name: str) -> Callable[..., Any]:
+    """Return a callable of the input alone: activities of the v2 model may also ask for `context: func.Context`."""
+    try:
+        parameters = inspect.signature(user_function).parameters
+    except (TypeError, ValueError):
+        return user_function
+    if input_name not in parameters:
+        raise RegistrationError(
+            f"Activity '{name}' has no parameter '{input_name}', which its activity_trigger names as input. Its parameters "
+            f"are: {', '.join(parameters) or 'none'}. Make the two agree."
+        )
+    if len(parameters) == 1 and parameters[input_name].kind is not inspect.Parameter.KEYWORD_ONLY:
+        return user_function
+    return _NamedInput(user_function, input_name, "context" in parameters and input_name != "context")
+
+
+class _NamedInput:
+    """Calls an activity with its input by name; can be pickled if the function can."""
+
+    def __init__(self, function: Callable[..., Any], input_name: str, with_context: bool) -> None:
+        self.function, self.input_name, self.with_context = function, input_name, with_context
+
+    def __call__(self, value: Any) -> Any:
+        arguments = {self.input_name: value}
+        if self.with_context:
+            arguments["context"] = None
+        return self.function(**arguments)

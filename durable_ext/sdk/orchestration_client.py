@@ -1,0 +1,473 @@
+"""DurableOrchestrationClient: the 1.x client, over the management endpoint that the binding names.
+
+In our own hosts `EngineOrchestrationClient` (engine_client.py) stands in for it and calls the engine directly.
+Texts of errors are those of azure-functions-durable 1.7.0. Source: specs/sdk.md 2.11, 5.8; specs/http-api.md 10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from azure.functions import HttpRequest, HttpResponse
+
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.errors import (
+    ClientError,
+    ConfigurationError,
+    FunctionNotFoundError,
+    InstanceNotFoundError,
+    InvalidArgumentError,
+    InvalidInstanceStateError,
+    UnexpectedResponseError,
+)
+from durable_ext.sdk.function_names import resolve_function_name
+from durable_ext.sdk.starter import Starter, escaped, origin_of, path_of_entity
+from durable_ext.sdk.status_values import (
+    DurableOrchestrationStatus,
+    EntityStateResponse,
+    OrchestrationRuntimeStatus,
+    PurgeHistoryResult,
+)
+from durable_ext.telemetry.propagation import current_trace_context
+
+_CONVERTER = DataConverter()
+_POLL_AGAIN_SECONDS = "10"
+_STATUS_ANSWERS = frozenset({200, 202, 400, 404, 500})
+
+
+class DurableOrchestrationClient:
+    """Starts, observes and steers orchestrations and entities from any function of the app.
+
+    Network methods are coroutines. Errors are subclasses of `ClientError` whose text is that of 1.x.
+
+    Args:
+        context: JSON text of the durable client binding.
+        function_invocation_id: Sent with every call, for the host's logs.
+
+    Raises:
+        TypeError: The binding lacks a member.
+        json.JSONDecodeError: The text is not JSON.
+    """
+
+    def __init__(self, context: str, function_invocation_id: str | None = None) -> None:
+        self._starter = Starter.from_json(context)
+        self._function_invocation_id = function_invocation_id
+
+    # Calls that take names also take decorated functions.
+
+    async def start_new(
+        self,
+        orchestration_function_name: str | Callable[..., Any],
+        instance_id: str | None = None,
+        client_input: Any = None,
+        version: str | None = None,
+    ) -> str:
+        """Start an orchestration and return its instance id.
+
+        Args:
+            instance_id: 1-256 characters without `/ \\ # ?` and control characters, not beginning with `@`; `None` = a
+                random one.
+            client_input: What `context.get_input()` returns; `None` = no input.
+            version: Recorded version; `None` = the default of host.json.
+
+        Raises:
+            ClientError: Unknown orchestrator, unusable id, or an instance with this id is active.
+        """
+        name = resolve_function_name(orchestration_function_name, "orchestration")
+        url = self._get_start_new_url(instance_id, name, version)
+        trace_parent, trace_state = self._get_current_activity_context()
+        status, body = await self._post_async_request(
+            url, self._get_json_input(client_input), trace_parent, trace_state, self._function_invocation_id
+        )
+        if status <= 202 and body:
+            return str(body["id"])
+        if status == 400 and isinstance(body, dict):
+            text = body.get("ExceptionMessage") or body.get("Message") or "Bad request"
+            if text.startswith("The function '"):
+                raise FunctionNotFoundError("orchestrator", name, message=text)
+            raise UnexpectedResponseError(status, body, text)
+        raise UnexpectedResponseError(status, body, body)
+
+    async def get_status(
+        self,
+        instance_id: str,
+        show_history: bool = False,
+        show_history_output: bool = False,
+        show_input: bool = False,
+    ) -> DurableOrchestrationStatus:
+        """Return the status of an instance; it is false (`not status`) if there is no such instance."""
+        url = self._starter.url(
+            f"instances/{escaped(instance_id)}",
+            showInput=show_input,
+            showHistory=show_history,
+            showHistoryOutput=show_history_output,
+        )
+        status, body = await self._get_async_request(url)
+        if status in _STATUS_ANSWERS:
+            return DurableOrchestrationStatus.from_json("" if body is None else body)
+        raise _unexpected(status, body)
+
+    async def get_status_all(self) -> list[DurableOrchestrationStatus]:
+        """Return the status of every instance in the hub, entities included; all pages are read."""
+        return await self._all_pages(self._starter.url("instances/"))
+
+    async def get_status_by(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+        instance_id_prefix: str | None = None,
+    ) -> list[DurableOrchestrationStatus]:
+        """Return the status of the instances that match all restrictions; times are inclusive, a naive one is UTC."""
+        url = self._starter.url(
+            "instances/",
+            createdTimeFrom=created_time_from,
+            createdTimeTo=created_time_to,
+            instanceIdPrefix=instance_id_prefix,
+            runtimeStatus=runtime_status,
+        )
+        return await self._all_pages(url)
+
+    async def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
+        """Delete an ended instance and its history; 0 deleted if there is no such instance."""
+        return _purged(*await self._delete_async_request(self._starter.url(f"instances/{escaped(instance_id)}")))
+
+    async def purge_instance_history_by(
+        self,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Sequence[OrchestrationRuntimeStatus] | None = None,
+    ) -> PurgeHistoryResult:
+        """Delete the ended instances that match.
+
+        Raises:
+            ValueError: `created_time_from` is missing.
+        """
+        if created_time_from is None:
+            raise ValueError("created_time_from is required when purging instance history")
+        url = self._starter.url(
+            "instances/",
+            createdTimeFrom=created_time_from,
+            createdTimeTo=created_time_to,
+            runtimeStatus=runtime_status,
+        )
+        return _purged(*await self._delete_async_request(url))
+
+    async def raise_event(
+        self,
+        instance_id: str,
+        event_name: str,
+        event_data: Any = None,
+        task_hub_name: str | None = None,
+        connection_name: str | None = None,
+    ) -> None:
+        """Send an external event; the orchestrator receives the JSON text of the data, as with 1.x.
+
+        Raises:
+            ValueError: The event name is empty.
+            InstanceNotFoundError: No such instance.
+            InvalidInstanceStateError: The instance has ended.
+        """
+        _require_event_name(event_name)
+        url = self._get_raise_event_url(instance_id, event_name, task_hub_name, connection_name)
+        status, body = await self._post(url, _CONVERTER.to_text(event_data))
+        if status == 404:
+            raise instance_not_found(instance_id)
+        if status == 410:
+            raise instance_gone(instance_id)
+        if status == 400:
+            raise UnexpectedResponseError(status, body, "Only application/json request content is supported")
+        if status != 202:
+            raise UnexpectedResponseError(status, body, f"Webhook returned unrecognized status code {status}")
+
+    async def terminate(self, instance_id: str, reason: str) -> None:
+        """End an instance, whatever it is doing; its output becomes the reason. One that has ended is left alone.
+
+        Raises:
+            InstanceNotFoundError: No such instance.
+        """
+        await self._steer(instance_id, "terminate", reason)
+
+    async def suspend(self, instance_id: str, reason: str) -> None:
+        """Hold an instance until `resume`; errors as `terminate`."""
+        await self._steer(instance_id, "suspend", reason)
+
+    async def resume(self, instance_id: str, reason: str) -> None:
+        """Let a suspended instance go on; errors as `terminate`."""
+        await self._steer(instance_id, "resume", reason)
+
+    async def restart(self, instance_id: str, restart_with_new_instance_id: bool = True) -> str:
+        """Start the instance's function again with its input; return the id of the new run.
+
+        Raises:
+            InstanceNotFoundError: No such instance.
+        """
+        flag = "true" if restart_with_new_instance_id else "false"
+        url = self._starter.url(f"instances/{escaped(instance_id)}/restart") + f"?restartWithNewInstanceId={flag}"
+        status, body = await self._post(url, None)
+        if status in (202, 410):
+            return str(body["id"] if isinstance(body, dict) and "id" in body else body or instance_id)
+        if status == 404 or (status == 400 and "was not found" in str(body)):
+            raise instance_not_found(instance_id, quoted=True)
+        raise _unexpected(status, body)
+
+    async def rewind(
+        self,
+        instance_id: str,
+        reason: str,
+        task_hub_name: str | None = None,
+        connection_name: str | None = None,
+    ) -> None:
+        """Run the failed steps of a failed instance again.
+
+        Raises:
+            InstanceNotFoundError: No such instance.
+            InvalidInstanceStateError: It has not failed.
+        """
+        if not self._starter.rpc_base_url:
+            raise ConfigurationError(
+                "The Python SDK only supports RPC endpoints.Please remove the `localRpcEnabled` setting from host.json"
+            )
+        url = self._starter.url(f"instances/{escaped(instance_id)}/rewind") + f"?reason={quote(reason)}"
+        for name, value in (("taskHub", task_hub_name), ("connection", connection_name)):
+            url += "" if value is None else f"&{name}={quote(value)}"
+        status, body = await self._post(url, None)
+        if status in (200, 202):
+            return
+        if status == 404:
+            raise instance_not_found(instance_id)
+        if status == 410:
+            raise not_rewindable(instance_id)
+        text = body if isinstance(body, str) else f"Received unexpected payload from the durable-extension: {[status, body]}"
+        raise UnexpectedResponseError(status, body, text)
+
+    async def signal_entity(
+        self,
+        entityId: EntityId,
+        operation_name: str,
+        operation_input: Any = None,
+        task_hub_name: str | None = None,
+        connection_name: str | None = None,
+    ) -> None:
+        """Send an operation to an entity without waiting for it; `None` sends no input."""
+        url = self._starter.url(
+            path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name, op=operation_name
+        )
+        trace_parent, trace_state = self._get_current_activity_context()
+        status, body = await self._post_async_request(
+            url, self._get_json_input(operation_input), trace_parent, trace_state, self._function_invocation_id
+        )
+        if status != 202:
+            raise _unexpected(status, body)
+
+    async def read_entity_state(
+        self, entityId: EntityId, task_hub_name: str | None = None, connection_name: str | None = None
+    ) -> EntityStateResponse:
+        """Return whether the entity exists, and its state as parsed JSON."""
+        url = self._starter.url(path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name)
+        status, body = await self._get_async_request(url)
+        if status == 200:
+            return EntityStateResponse(True, body)
+        if status == 404:
+            return EntityStateResponse(False)
+        raise _unexpected(status, body)
+
+    def get_client_response_links(self, request: HttpRequest | None, instance_id: str) -> dict[str, str]:
+        """Return the management links of an instance, under the origin of `request` if there is one."""
+        return self._starter.links(instance_id, origin_of(request.url) if request is not None else None)
+
+    def create_http_management_payload(self, instance_id: str) -> dict[str, str]:
+        """Return the management links of an instance under the app's own origin.
+
+        Keys: `id`, `statusQueryGetUri`, `sendEventPostUri` (with `{eventName}`), `terminatePostUri`, `rewindPostUri`,
+        `suspendPostUri`, `resumePostUri` (with `{text}`), `purgeHistoryDeleteUri`, `restartPostUri`.
+        """
+        return self.get_client_response_links(None, instance_id)
+
+    def create_check_status_response(self, request: HttpRequest, instance_id: str) -> HttpResponse:
+        """Return a 202 with the management links as JSON, `Location` (status link) and `Retry-After: 10`."""
+        links = self.get_client_response_links(request, instance_id)
+        headers = {
+            "Content-Type": "application/json",
+            "Location": links["statusQueryGetUri"],
+            "Retry-After": _POLL_AGAIN_SECONDS,
+        }
+        return HttpResponse(body=json.dumps(links), status_code=202, headers=headers)
+
+    async def wait_for_completion_or_create_check_status_response(
+        self,
+        request: HttpRequest,
+        instance_id: str,
+        timeout_in_milliseconds: int = 10_000,
+        retry_interval_in_milliseconds: int = 1_000,
+    ) -> HttpResponse:
+        """Wait for an instance to end; answer with its output, or after the timeout with a check-status response.
+
+        Completed: 200 and the output as JSON (a text as it is). Canceled, Terminated: 200 and the status. Failed: 500 and
+        the status.
+
+        Raises:
+            ClientError: The interval is longer than the timeout.
+        """
+        timeout, interval = timeout_in_milliseconds, retry_interval_in_milliseconds
+        if interval > timeout:
+            raise InvalidArgumentError(
+                "retry_interval_in_milliseconds",
+                f"Total timeout {timeout} (ms) should be bigger than retry timeout {interval} (ms)",
+            )
+        started = time.time()
+        while True:
+            status = await self.get_status(instance_id)
+            response = self._final_response(status) if status else None
+            if response is not None:
+                return response
+            remaining = timeout - (time.time() - started) * 1000
+            if remaining <= 0:
+                return self.create_check_status_response(request, instance_id)
+            await self._wait_for_change(instance_id, status, min(interval, remaining) / 1000)
+
+    async def _wait_for_change(self, instance_id: str, status: DurableOrchestrationStatus, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def _final_response(self, status: DurableOrchestrationStatus) -> HttpResponse | None:
+        match status.runtime_status:
+            case OrchestrationRuntimeStatus.Completed:
+                return self._create_http_response(200, status.output)
+            case OrchestrationRuntimeStatus.Canceled | OrchestrationRuntimeStatus.Terminated:
+                return self._create_http_response(200, status.to_json())
+            case OrchestrationRuntimeStatus.Failed:
+                return self._create_http_response(500, status.to_json())
+        return None
+
+    async def _steer(self, instance_id: str, operation: str, reason: str) -> None:
+        url = self._starter.url(f"instances/{escaped(instance_id)}/{operation}") + f"?reason={quote(reason or '')}"
+        status, body = await self._post(url, None)
+        if status == 404:
+            raise instance_not_found(instance_id, quoted=True)
+        if status not in (202, 410):
+            raise _unexpected(status, body)
+
+    async def _all_pages(self, url: str) -> list[DurableOrchestrationStatus]:
+        found: list[DurableOrchestrationStatus] = []
+        continuation: str | None = None
+        while True:
+            answer = await self._get_async_request(url, **({"continuation": continuation} if continuation else {}))
+            status, body = answer
+            if status != 200:
+                raise _unexpected(status, body)
+            found.extend(map(DurableOrchestrationStatus.from_json, body or ()))
+            continuation = getattr(answer, "continuation", None)
+            if not continuation:
+                return found
+
+    async def _post(self, url: str, data: str | None) -> list[Any]:
+        return await self._post_async_request(url, data, function_invocation_id=self._function_invocation_id)
+
+    # The three verbs below and the names of the underscored helpers are part of what tests of 1.x replace or call.
+
+    async def _post_async_request(
+        self,
+        url: str,
+        data: str | None = None,
+        trace_parent: str | None = None,
+        trace_state: str | None = None,
+        function_invocation_id: str | None = None,
+    ) -> list[Any]:
+        headers = {"X-Azure-Functions-InvocationId": function_invocation_id or ""}
+        headers.update({"traceparent": trace_parent or "", "tracestate": trace_state or ""})
+        return await _request("POST", url, data, {name: value for name, value in headers.items() if value})
+
+    async def _get_async_request(self, url: str, continuation: str | None = None) -> list[Any]:
+        answer = await _request("GET", url, None, {"x-ms-continuation-token": continuation} if continuation else {})
+        return answer
+
+    async def _delete_async_request(self, url: str) -> list[Any]:
+        return await _request("DELETE", url, None, {})
+
+    def _get_start_new_url(self, instance_id: str | None, function_name: str, version: str | None = None) -> str:
+        path = f"orchestrators/{escaped(function_name)}" + ("" if instance_id is None else f"/{escaped(instance_id)}")
+        return self._starter.url(path) + ("" if version is None else f"?version={quote(version)}")
+
+    def _get_raise_event_url(
+        self, instance_id: str, event_name: str, task_hub_name: str | None, connection_name: str | None
+    ) -> str:
+        return self._starter.url(
+            f"instances/{escaped(instance_id)}/raiseEvent/{escaped(event_name)}",
+            taskHub=task_hub_name,
+            connection=connection_name,
+        )
+
+    @staticmethod
+    def _get_json_input(client_input: Any) -> str | None:
+        return None if client_input is None else _CONVERTER.to_text(client_input)
+
+    @staticmethod
+    def _get_current_activity_context() -> tuple[str, str]:
+        return current_trace_context()
+
+    @staticmethod
+    def _create_http_response(status_code: int, body: Any) -> HttpResponse:
+        text = body if isinstance(body, str) else json.dumps(body)
+        return HttpResponse(
+            body=text,
+            status_code=status_code,
+            mimetype="application/json",
+            headers={"Content-Type": "application/json"},
+        )
+
+
+class _Answer(list[Any]):
+    """`[status, body]`, with the token of the next page."""
+
+    continuation: str | None = None
+
+
+async def _request(method: str, url: str, data: str | None, headers: dict[str, str]) -> list[Any]:
+    from durable_ext.client.remote import call  # aiohttp is loaded only by apps that call another process
+
+    answer = await call(method, url, data=data, headers=headers)
+    pair = _Answer([answer.status, answer.body])
+    pair.continuation = answer.continuation
+    return pair
+
+
+def instance_not_found(instance_id: str, *, quoted: bool = False) -> InstanceNotFoundError:
+    """Return the error of a missing instance; some calls of 1.x quote the id in its text, others do not."""
+    shown = f"'{instance_id}'" if quoted else instance_id
+    return InstanceNotFoundError(instance_id, f"No instance with ID {shown} found.")
+
+
+def instance_gone(instance_id: str) -> InvalidInstanceStateError:
+    """Return the error of an event for an instance that has ended."""
+    text = f"Instance with ID {instance_id} is gone: either completed or failed"
+    return InvalidInstanceStateError(instance_id, "", "raise event for", text)
+
+
+def not_rewindable(instance_id: str) -> InvalidInstanceStateError:
+    """Return the error of a rewind of an instance that has not failed."""
+    text = "The rewind operation is only supported on failed orchestration instances."
+    return InvalidInstanceStateError(instance_id, "", "rewind", text)
+
+
+def _require_event_name(event_name: str) -> None:
+    if event_name == "":
+        raise InvalidArgumentError("event_name", "event_name must be a non-empty string.")
+
+
+def _purged(status: int, body: Any) -> PurgeHistoryResult:
+    if status == 200:
+        return PurgeHistoryResult.from_json(body)
+    if status == 404:
+        return PurgeHistoryResult(instancesDeleted=0)
+    raise _unexpected(status, body)
+
+
+def _unexpected(status: int, body: Any) -> ClientError:
+    return UnexpectedResponseError(status, body, f"The operation failed with an unexpected status code {status}")
