@@ -1,0 +1,124 @@
+"""Runs user functions that are not durable, and writes the lines that `func start` writes around each call.
+
+Async functions run on the host's loop, sync ones in a bounded pool; both in a context of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import logging
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import durable_ext
+from durable_ext.hosting.bindings import CallPlan, InvocationContext
+
+_PACKAGE: Final = str(Path(durable_ext.__file__).parent)
+PROGRAMMATIC: Final = "This function was programmatically called via the host APIs."
+
+ClientFactory = Callable[[Mapping[str, Any], str], Any]
+
+
+class Invoker:
+    """Calls functions by their plan. `pool` runs sync functions; `make_client` gets the client binding and invocation id."""
+
+    def __init__(self, pool: ThreadPoolExecutor, make_client: ClientFactory, directory: Path) -> None:
+        self._pool, self._make_client, self._directory = pool, make_client, str(directory)
+        self.running = 0
+
+    async def call(
+        self,
+        plan: CallPlan,
+        trigger_value: Any,
+        *,
+        reason: str = PROGRAMMATIC,
+        outs: Mapping[str, Any] | None = None,
+        trace: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Run a function and return what it returned; its exceptions are logged and raised on."""
+        context = InvocationContext(plan.name, self._directory, trace)
+        arguments: dict[str, Any] = {plan.trigger_name: trigger_value, **(outs or {})}
+        if plan.takes_context:
+            arguments["context"] = context
+        self.running += 1
+        try:
+            with CallLog(plan.name, reason, context.invocation_id):
+                if plan.client is not None:
+                    arguments[str(plan.client["name"])] = self._make_client(plan.client, context.invocation_id)
+                if plan.is_async:
+                    return await plan.call(**arguments)
+                call = functools.partial(contextvars.copy_context().run, plan.call, **arguments)
+                result = await asyncio.get_running_loop().run_in_executor(self._pool, call)
+                return await result if inspect.isawaitable(result) else result
+        finally:
+            self.running -= 1
+
+    @staticmethod
+    def report(name: str, problem: str) -> None:
+        """Log what is wrong with the outcome of a call."""
+        logging.getLogger(f"Function.{name}").error(problem)
+
+
+class CallLog:
+    """Writes `Executing ...` and `Executed ...` around one call; an exception is logged with the app's own frames."""
+
+    __slots__ = ("_id", "_log", "_name", "_reason", "_started")
+
+    def __init__(self, name: str, reason: str, invocation_id: str | None = None) -> None:
+        self._name, self._reason, self._id = name, reason, invocation_id or str(uuid.uuid4())
+        self._log = logging.getLogger(f"Function.{name}")
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+        self._log.info("Executing 'Functions.%s' (Reason='%s', Id=%s)", self._name, self._reason, self._id)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        elapsed = int((time.monotonic() - self._started) * 1000)
+        if error is None:
+            self._log.info("Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)", self._name, self._id, elapsed)
+            return
+        text = "cancelled" if isinstance(error, asyncio.CancelledError) else user_traceback(error)
+        self._log.error("Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", self._name, self._id, elapsed, text)
+
+
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback of an exception without the frames of this package that lead to the app's code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith((_PACKAGE, sys.base_prefix)) or "concurrent/futures" in filename
+
+
+def with_call_log(name: str, call: Callable[[Any], Any], is_async: bool) -> Callable[[Any], Any]:
+    """Return the activity with `Executing` and `Executed` lines around each call."""
+    reason = "(null)"
+    if is_async:
+
+        @functools.wraps(call)
+        async def logged_async(value: Any) -> Any:
+            with CallLog(name, reason):
+                result: Awaitable[Any] = call(value)
+                return await result
+
+        return logged_async
+
+    @functools.wraps(call)
+    def logged(value: Any) -> Any:
+        with CallLog(name, reason):
+            return call(value)
+
+    return logged
