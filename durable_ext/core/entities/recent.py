@@ -1,0 +1,68 @@
+"""RecentRequests: knows requests that come a second time although no stamp tells so.
+
+A client's signal has no stamps. If a worker dies after the commit and before the message is deleted, the message comes
+back and would count twice; so the ids of the last requests are kept with the state. Order and crash:
+  before the commit: nothing is remembered, the message comes back and counts once;
+  after the commit: the ids are in the state, the message that comes back is dropped.
+Messages are deleted before the next commit of the same session, so what this session committed earlier may be forgotten;
+what an earlier session left may still come back and is kept for `KEEP`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+from durable_ext.core.entities.messages import RecentBatch
+from durable_ext.core.timestamps import Ticks, ticks_between
+
+KEEP: Final = timedelta(minutes=10)
+KEPT_OF_SESSION: Final = 200
+_DIGITS: Final = 12
+
+
+def short_id(request_id: str) -> str:
+    """Return enough of a random UUID to know it again among thousands."""
+    return request_id.replace("-", "")[:_DIGITS]
+
+
+class RecentRequests:
+    """The memory of one entity in one session; used from one thread at a time."""
+
+    __slots__ = ("_current", "_inherited", "_known", "_own")
+
+    def __init__(self, stored: Iterable[RecentBatch] = ()) -> None:
+        self._inherited = list(stored)
+        self._own: list[RecentBatch] = []
+        self._current: list[str] = []
+        self._known = {short for batch in self._inherited for short in batch.ids}
+
+    def is_new(self, request_id: str) -> bool:
+        """Remember a request; false if it was known."""
+        short = short_id(request_id)
+        if short in self._known:
+            return False
+        self._known.add(short)
+        self._current.append(short)
+        return True
+
+    def commit(self, now: Ticks) -> tuple[RecentBatch, ...]:
+        """Return what has to be stored with the batch that ends now."""
+        if not self._current and not self._own and not self._inherited:
+            return ()
+        self._inherited = [batch for batch in self._inherited if ticks_between(batch.at, now) < KEEP]
+        kept: list[RecentBatch] = []
+        room = KEPT_OF_SESSION
+        for batch in reversed(self._own):
+            room -= len(batch.ids)
+            if room < 0 or ticks_between(batch.at, now) >= KEEP:
+                break
+            kept.insert(0, batch)
+        if self._current:
+            kept.append(RecentBatch(at=now, ids=tuple(self._current)))
+            self._current = []
+        self._own = kept
+        stored = (*self._inherited, *kept)
+        self._known = {short for batch in stored for short in batch.ids}
+        return stored
