@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "durable_ext"
 
 RANKS = {
+    "": 5,  # the root re-exports `sdk`
     "errors": 0,
     "failure": 0,
     "aio": 0,
@@ -53,19 +54,27 @@ FORBIDDEN_IN_CORE = {
 THIRD_PARTY = {
     "codec": {"orjson"},
     "telemetry": {"opentelemetry"},
-    "backends.azure_storage.transport": {"azure.storage", "azure.data", "azure.identity", "azure.core", "aiohttp"},
+    "backends.azure_storage.transport": {
+        "azure.storage",
+        "azure.data",
+        "azure.identity",
+        "azure.core",
+        "aiohttp",
+        "yarl",
+        "orjson",
+    },
     "client.remote": {"aiohttp"},
     "runtime.http_activity": {"aiohttp"},
     "runtime.lifecycle_events": {"aiohttp"},
     "sdk": {"azure.functions"},
-    "http.aiohttp_app": {"aiohttp"},
+    "http.aiohttp_app": {"aiohttp", "yarl"},
     "testing.contract": {"pytest"},
-    "hosting": {"azure.functions", "aiohttp", "croniter", "watchfiles"},
+    "hosting": {"azure.functions", "aiohttp", "yarl", "croniter", "watchfiles"},
     "cli": {"click", "rich"},
 }
 
 # Optional packages, imported by name inside the one function that needs them.
-OPTIONAL = {"codec": {"pydantic"}, "runtime": {"azure.identity"}}
+OPTIONAL = {"codec": {"pydantic"}, "runtime": {"azure.identity"}, "hosting": {"tomli"}}
 
 ALLOWED_UPWARD = {("sdk.app", "hosting.azure_functions")}
 ALLOWED_SIDEWAYS = {("errors", "failure")}
