@@ -52,12 +52,12 @@ class ActivityProcessDiedError(DurableError):
 
 
 class _Call:
-    """One function call under the time limit: the task that awaits it, or the thread's future."""
+    """One function call under the time limit; `stop` makes its waiter see the error."""
 
-    __slots__ = ("future", "name", "task", "timed_out")
+    __slots__ = ("name", "stop", "timed_out")
 
-    def __init__(self, name: str, task: asyncio.Task[Any] | None, future: asyncio.Future[Any] | None) -> None:
-        self.name, self.task, self.future = name, task, future
+    def __init__(self, name: str, stop: Callable[[], object]) -> None:
+        self.name, self.stop = name, stop
         self.timed_out = False
 
 
@@ -119,14 +119,15 @@ class Executors:
     async def _await_within_limit(self, name: str, awaitable: Any) -> Any:
         assert self._sweeper is not None and self._limit is not None
         task = asyncio.current_task()
-        call = _Call(name, task, None)
+        assert task is not None
+        call = _Call(name, task.cancel)
         self._sweeper.watch(call)
         try:
             return await awaitable
         except asyncio.CancelledError:
             if not call.timed_out:
                 raise
-            if sys.version_info >= (3, 11) and task is not None:
+            if sys.version_info >= (3, 11):
                 task.uncancel()
             raise FunctionTimeoutError(name, self._limit) from None
         finally:
@@ -134,7 +135,10 @@ class Executors:
 
     async def _run_on_thread(self, crew: ThreadCrew, name: str, call: Callable[[], T]) -> T:
         future = crew.run(call)
-        return await self._wait(name, future)
+        if self._limit is None:
+            return await future
+        error = FunctionTimeoutError(name, self._limit)
+        return await self._wait(name, future, lambda: crew.give_up(future, error))
 
     async def _run_in_process(self, definition: ActivityDefinition, value: Any) -> Any:
         if self._processes is None:
@@ -144,28 +148,27 @@ class Executors:
         pool = self._processes
         try:
             future = asyncio.get_running_loop().run_in_executor(pool, definition.call, value)
-            return await self._wait(definition.name, future)
+            if self._limit is None:
+                return await future
+            late = FunctionTimeoutError(definition.name, self._limit)
+            return await self._wait(definition.name, future, lambda: future.done() or future.set_exception(late))
         except BrokenProcessPool as error:
             if self._processes is pool:
                 self._processes = None
                 pool.shutdown(wait=False)
             raise ActivityProcessDiedError(definition.name) from error
 
-    async def _wait(self, name: str, future: asyncio.Future[T]) -> T:
-        if self._sweeper is None:
-            return await future
-        call = _Call(name, None, future)
+    async def _wait(self, name: str, future: asyncio.Future[T], stop: Callable[[], object]) -> T:
+        assert self._sweeper is not None
+        call = _Call(name, stop)
         self._sweeper.watch(call)
         try:
             return await future
         finally:
             self._sweeper.forget(call)
 
-    def _expired(self, call: _Call) -> None:
-        assert self._limit is not None
+    @staticmethod
+    def _expired(call: _Call) -> None:
         call.timed_out = True
         log.warning("a function exceeded functionTimeout", extra={"event": "function_timeout", "function": call.name})
-        if call.task is not None:
-            call.task.cancel()
-        elif call.future is not None:
-            self._activity_threads.give_up(call.future, FunctionTimeoutError(call.name, self._limit))
+        call.stop()

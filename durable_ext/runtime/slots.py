@@ -24,6 +24,11 @@ class Slots:
         """How many are in use."""
         return self._taken
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a slot."""
+        return bool(self._waiting)
+
     def try_take(self) -> bool:
         """Take a slot if one is free and nobody waits."""
         if self._taken < self.limit and not self._waiting:

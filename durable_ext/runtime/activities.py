@@ -1,0 +1,192 @@
+"""Activities: one call from message to result event, and the dispatcher that takes them from the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.protocol import ActivityStore, ActivityWorkItem
+from durable_ext.core.events import TaskCompleted, TaskFailed, TaskScheduled
+from durable_ext.core.messages import TaskMessage
+from durable_ext.core.payloads import PayloadConverter
+from durable_ext.core.timestamps import Ticks
+from durable_ext.errors import BackendUnavailableError, LeaseLostError, PayloadTooLargeError
+from durable_ext.runtime.activity_failures import activity_failed, activity_missing
+from durable_ext.runtime.backoff import Backoff
+from durable_ext.runtime.call_queue import CallQueue
+from durable_ext.runtime.executors import Executors
+from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
+from durable_ext.runtime.slots import Slots
+
+log = logging.getLogger("durable_ext.runtime.activities")
+
+_LOCK_WAIT: Final = timedelta(seconds=30)
+
+
+class ActivityRunner:
+    """Turns an activity message into its result event. Used from the event loop only.
+
+    Attributes:
+        stopping: Once true, a cancelled activity is the worker's doing and no failure of the activity.
+    """
+
+    def __init__(
+        self,
+        registry: FunctionRegistry,
+        converter: PayloadConverter,
+        executors: Executors,
+        now: Callable[[], Ticks],
+    ) -> None:
+        self._registry = registry
+        self._converter = converter
+        self._executors = executors
+        self._now = now
+        self._revoked: set[asyncio.Task[Any]] = set()
+        self.stopping = False
+
+    def knows(self, name: str) -> bool:
+        """Whether this worker has the activity."""
+        return self._registry.activity(name) is not None
+
+    def revoke(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task that runs activities whose results nobody wants any more."""
+        self._revoked.add(task)
+        task.add_done_callback(self._revoked.discard)
+        task.cancel()
+
+    async def run(self, message: TaskMessage) -> TaskCompleted | TaskFailed:
+        """Run the activity of a TaskScheduled message; raises nothing but cancellation by the worker."""
+        event = message.event
+        assert isinstance(event, TaskScheduled)
+        definition = self._registry.activity(event.name)
+        if definition is None:
+            return activity_missing(event.name, event.event_id, self._now())
+        try:
+            value = await self._executors.call(definition, self._argument(definition, event.input))
+            result = None if value is None else self._converter.output_text(value)
+        except asyncio.CancelledError as error:
+            if self.stopping or asyncio.current_task() in self._revoked:
+                raise
+            return activity_failed(event.name, event.event_id, error, self._now())
+        except (Exception, SystemExit) as error:  # SystemExit would end the host, not the activity
+            log.info(
+                "activity failed",
+                extra={
+                    "event": "activity_failed",
+                    "activity": event.name,
+                    "instance_id": message.target.instance_id,
+                    "task_id": event.event_id,
+                    "error_type": type(error).__name__,
+                },
+            )
+            return activity_failed(event.name, event.event_id, error, self._now())
+        return TaskCompleted(timestamp=self._now(), task_scheduled_id=event.event_id, result=result)
+
+    def too_large(self, event: TaskScheduled, error: PayloadTooLargeError) -> TaskFailed:
+        """Return the result of an activity whose own result cannot be stored."""
+        return activity_failed(event.name, event.event_id, error, self._now())
+
+    def _argument(self, definition: ActivityDefinition, payload: str | None) -> Any:
+        text = self._converter.unwrap_argument(payload)
+        if text is None:
+            return None
+        if definition.input_type is not None:
+            return self._converter.from_text(text, definition.input_type)
+        try:
+            return self._converter.from_text(text)
+        except ValueError:
+            return text  # compat: the Functions worker hands over what is not JSON as it is (3.1)
+
+
+class ActivityDispatcher:
+    """Takes activities from the hub, runs them in free slots and completes them.
+
+    Order per item: lock, run, complete. A crash before `complete` makes the item visible again: the activity runs twice.
+    """
+
+    def __init__(self, store: ActivityStore, runner: ActivityRunner, slots: Slots, supervisor: Supervisor) -> None:
+        self._store = store
+        self._runner = runner
+        self._slots = slots
+        self._supervisor = supervisor
+        self._queue: CallQueue[ActivityWorkItem] = CallQueue("activity", slots, supervisor, self._process)
+        self._started: set[str] = set()
+        self.draining = False
+
+    async def run(self) -> None:
+        """Take work until the worker drains."""
+        backoff = Backoff()
+        while not self.draining:
+            # A slot must be free, but is not held while waiting: local activities may use it meanwhile.
+            await self._slots.take()
+            self._slots.give_back()
+            try:
+                item = await self._store.lock_next_activity(_LOCK_WAIT)
+            except BackendUnavailableError as error:
+                await backoff.pause(log, "activities cannot be fetched", error)
+                continue
+            backoff.reset()
+            if item is not None:
+                self._queue.add((item,))
+
+    def run_claimed(self, items: Iterable[ActivityWorkItem]) -> None:
+        """Run work items that a checkpoint gave back locked."""
+        self._queue.add(items)
+
+    async def finish(self, item: ActivityWorkItem, result: TaskCompleted | TaskFailed) -> None:
+        """Complete an item, trying again while the store cannot be reached.
+
+        An item that is lost by then (another worker has it) is left to its new owner.
+        """
+        backoff = Backoff()
+        while True:
+            try:
+                await self._store.complete(item, result)
+                return
+            except BackendUnavailableError as error:
+                await backoff.pause(log, "an activity result cannot be stored", error)
+            except LeaseLostError:
+                log.warning(
+                    "an activity was taken over by another worker; its result is dropped",
+                    extra={"event": "activity_lost", "instance_id": item.message.target.instance_id},
+                )
+                return
+            except PayloadTooLargeError as error:
+                event = item.message.event
+                assert isinstance(event, TaskScheduled)
+                result = self._runner.too_large(event, error)
+
+    async def give_back(self) -> None:
+        """Abandon what never started."""
+        waiting = list(self._queue.waiting)
+        self._queue.waiting.clear()
+        await asyncio.gather(*(self._abandon(item) for item in waiting))
+
+    @property
+    def running(self) -> int:
+        """How many items are being run."""
+        return len(self._started)
+
+    async def _process(self, item: ActivityWorkItem) -> None:
+        self._started.add(item.item_id)
+        try:
+            result = await self._runner.run(item.message)
+            await self.finish(item, result)
+        except asyncio.CancelledError:
+            await self._abandon(item)
+            raise
+        finally:
+            self._started.discard(item.item_id)
+
+    async def _abandon(self, item: ActivityWorkItem) -> None:
+        try:
+            await self._store.abandon(item)
+        except BackendUnavailableError:
+            log.warning(
+                "an activity could not be given back; it reappears when its lock expires",
+                extra={"event": "activity_abandon_failed", "instance_id": item.message.target.instance_id},
+            )

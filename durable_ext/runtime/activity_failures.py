@@ -1,0 +1,81 @@
+"""How the failure of an activity is recorded: reason and details as the Durable extension writes them."""
+
+from __future__ import annotations
+
+import json
+import os
+from types import TracebackType
+from typing import Final
+
+from durable_ext.core.events import TaskFailed
+from durable_ext.core.orchestrators import BUILT_IN_PREFIX
+from durable_ext.core.timestamps import Ticks
+from durable_ext.errors import DurableError
+from durable_ext.failure import FailureDetails, failure_from_exception
+
+_RUNTIME_FOLDER: Final = os.path.dirname(os.path.abspath(__file__))
+_CORE_EXCEPTION: Final = -2146233088  # HResult of System.Exception
+
+
+def activity_failed(name: str, task_id: int, error: BaseException, now: Ticks) -> TaskFailed:
+    """Return the event for an activity that raised (specs/execution-semantics.md 8.2 and 8.4).
+
+    What our own engine found out (a timeout, a missing function) is quoted as it is; what user code raised as
+    `{type}: {text}` with the space that the Functions host leaves in front.
+    """
+    user_trace = _without_our_frames(error.__traceback__)
+    failure = failure_from_exception(error.with_traceback(user_trace))
+    text = str(error) if isinstance(error, DurableError) else f" {failure.error_type}: {failure.error_message}"
+    # compat: failures of the built-in HTTP activity carry the transport's text alone (8.4)
+    reason = str(error) if name.startswith(BUILT_IN_PREFIX) else f"Activity function '{name}' failed: {text}"
+    return TaskFailed(
+        timestamp=now,
+        task_scheduled_id=task_id,
+        reason=reason,
+        details=_exception_json(text, failure),
+        failure=failure,
+    )
+
+
+def activity_missing(name: str, task_id: int, now: Ticks) -> TaskFailed:
+    """Return the event for an activity that this app does not have (specs/execution-semantics.md 3.2)."""
+    text = f"Activity function '{name}' does not exist."
+    failure = FailureDetails(error_type="RegistrationError", error_message=text, is_non_retriable=True)
+    return TaskFailed(
+        timestamp=now,
+        task_scheduled_id=task_id,
+        reason=f"Activity function '{name}' failed: {text}",
+        details=_exception_json(text, failure),
+        failure=failure,
+    )
+
+
+def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Drop the engine's frames in front of the user's; keep all if there are no others."""
+    first = trace
+    while first is not None and os.path.dirname(first.tb_frame.f_code.co_filename) == _RUNTIME_FOLDER:
+        first = first.tb_next
+    return first or trace
+
+
+def _exception_json(text: str, failure: FailureDetails) -> str:
+    """Return a serialized .NET exception, the form that other tools expect in `Details`."""
+    return json.dumps(
+        {
+            "$type": "System.Exception, System.Private.CoreLib",
+            "ClassName": "System.Exception",
+            "Message": text,
+            "Data": None,
+            "InnerException": None,
+            "HelpURL": None,
+            "StackTraceString": failure.stack_trace,
+            "RemoteStackTraceString": None,
+            "RemoteStackIndex": 0,
+            "ExceptionMethod": None,
+            "HResult": _CORE_EXCEPTION,
+            "Source": None,
+            "WatsonBuckets": None,
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )

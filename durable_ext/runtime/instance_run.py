@@ -1,0 +1,432 @@
+"""One instance while this worker holds its session: messages → episodes → checkpoints, activities beside it.
+
+What is written when follows design.md 5; the rules R1-R9 are named where they act.
+
+Order on a store whose checkpoint is one transaction: a wave of local activities, the episode that its results cause, one
+checkpoint with both; a crash before it repeats the wave. On other stores the results are stored first, then the episode
+is (R4), so a crash between them repeats the episode, not the wave. In both cases nothing starts and nothing leaves
+before the results it was computed from are stored (I2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from durable_ext.backends.protocol import (
+    ActivityWorkItem,
+    MessageBatch,
+    OrchestrationSession,
+    OutgoingActivity,
+    SessionEnd,
+)
+from durable_ext.core.events import (
+    ContinueAsNew,
+    ExecutionCompleted,
+    ExecutionStarted,
+    HistoryEvent,
+    OrchestratorCompleted,
+    OrchestratorStarted,
+    TaskScheduled,
+)
+from durable_ext.core.inbox import AdmissionKind
+from durable_ext.core.live import Episode, LiveOrchestration
+from durable_ext.core.messages import ReceivedMessage, TaskMessage
+from durable_ext.core.timestamps import Ticks
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
+from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
+from durable_ext.runtime.services import OrchestrationServices
+from durable_ext.runtime.session_writer import SessionWriter
+
+log = logging.getLogger("durable_ext.runtime.orchestrations")
+
+_AT_ONCE: Final = timedelta(0)
+_CALM: Final = 4  # with fewer instances awake, latency counts more than the number of writes
+
+
+class _TakenOverError(Exception):
+    """Another task owns the session now; this one has only run the activity that took too long."""
+
+
+class InstanceRun:
+    """Owns one session from lock to release, and one orchestration slot while it is awake.
+
+    Used from the event loop only; the orchestrator thread touches the live orchestration while the run waits for it.
+    """
+
+    def __init__(self, session: OrchestrationSession, services: OrchestrationServices) -> None:
+        self._session = session
+        self._services = services
+        self._instance_id = session.instance.instance_id
+        self._writer = SessionWriter(session, services.traits, services.settings, services.now)
+        self._context = contextvars.copy_context()
+        self._live: LiveOrchestration | None = None
+        self._owner: asyncio.Task[Any] | None = None
+        self._claims = False  # rule R7: may run its activities in this process
+        self._local = False  # rules R6 and R7: may run them before they are in history
+        self._awake = True
+        self._evicted = False
+        self._wave: LocalWave | None = None
+        self._alone: Episode | None = None
+        self._alone_item: asyncio.Future[ActivityWorkItem | None] | None = None
+
+    # Life.
+
+    async def run(self) -> None:
+        """Play the instance until it ends, sleeps for long, or the session is lost. Gives its slot back."""
+        self._owner = asyncio.current_task()
+        await self._own(self._converse())
+
+    def evict(self) -> None:
+        """Stop waiting for messages and let the session go."""
+        self._evicted = True
+        if self._owner is not None:
+            self._owner.cancel()
+
+    async def _own(self, conversation: Coroutine[Any, Any, None]) -> None:
+        session, where = self._session, {"instance_id": self._instance_id}
+        try:
+            try:
+                await conversation
+            except _TakenOverError:
+                pass
+            except CheckpointConflictError as error:  # rule R8: drop everything; the messages come again
+                log.warning("session dropped: %s", error, extra={"event": "checkpoint_conflict", **where})
+                await session.release()
+            except EpisodeTimeoutError as error:
+                self._live = None  # its thread still uses it
+                log.error("session abandoned: %s", error, extra={"event": "episode_timeout", **where})
+                await session.abandon()
+            except BackendUnavailableError as error:
+                log.warning("session lost: %s", error, extra={"event": "backend_unavailable", **where})
+                await session.abandon()
+            except Exception:
+                log.exception("session abandoned after an internal error", extra={"event": "session_failed", **where})
+                await session.abandon()
+        except BackendUnavailableError:
+            log.debug("session could not be given back; its lock expires", extra={"event": "session_left", **where})
+        finally:
+            if asyncio.current_task() is self._owner:
+                self._close()
+
+    def _close(self) -> None:
+        services = self._services
+        if self._awake:
+            self._awake = False
+            services.slots.give_back()
+        if self._wave is not None:
+            self._wave.cancel()
+        if self._alone_item is not None and not self._alone_item.done():
+            self._alone_item.set_result(None)
+        live, self._live = self._live, None
+        if live is not None:  # user code may have a `finally`: it runs where the rest of it ran
+            services.thread.play(live.close, self._context, self._instance_id).add_done_callback(_log_close)
+
+    # Conversation.
+
+    async def _converse(self) -> None:
+        first = await self._session.next_messages(_AT_ONCE)
+        if isinstance(first, MessageBatch):
+            self._receive(first)
+            await self._carry_out(await self._play(first.messages))
+        elif first is not SessionEnd.LOST and _is_unfinished(self._session.history):
+            # A worker died after it had stored the results of a wave: nothing is queued, the rest is still to be decided.
+            await self._carry_out(await self._play(()))
+        else:
+            await self._session.release()
+
+    async def _carry_out(self, episode: Episode | None) -> None:
+        """Carry out an episode and those that follow, then let the session go."""
+        while episode is not None:
+            if episode.admission.kind is AdmissionKind.ABANDON:
+                await self._session.abandon()
+                return
+            if self._local and episode.can_run_locally:
+                episode = await self._run_locally(episode)
+                continue
+            await self._store(episode)
+            episode = None if _ends_session(episode) else await self._next_episode()
+        await self._session.release()
+
+    def _receive(self, batch: MessageBatch) -> None:
+        services = self._services
+        self._writer.receive(batch)
+        # Rule R7: an activity that kills the process must not come back through its orchestrator.
+        self._claims = (
+            services.settings.local_activities != "off" and not batch.redelivered and not services.is_draining()
+        )
+        self._local = self._claims and may_begin_locally(batch.messages, services.traits)
+
+    async def _next_episode(self) -> Episode | None:
+        """Wait for messages, with the generator in memory but without a slot; `None` = the session should end."""
+        services = self._services
+        services.slots.give_back()
+        self._awake = False
+        idle = services.settings.session_idle_timeout if services.cache.park(self) else _AT_ONCE
+        try:
+            batch = await self._session.next_messages(idle)
+        except asyncio.CancelledError:
+            if not self._evicted:
+                raise
+            if sys.version_info >= (3, 11) and self._owner is not None:
+                self._owner.uncancel()
+            return None
+        finally:
+            services.cache.unpark(self)
+        if not isinstance(batch, MessageBatch):
+            return None
+        await services.slots.take()
+        self._awake = True
+        self._receive(batch)
+        return await self._play(batch.messages)
+
+    async def _play(self, messages: Sequence[ReceivedMessage]) -> Episode:
+        services = self._services
+
+        def play() -> Episode:
+            live = self._live
+            if live is None:
+                live = self._live = services.open_live(self._session)
+            return live.play(messages, services.now)
+
+        episode = await services.thread.play(play, self._context, self._instance_id)
+        self._writer.begin(episode)
+        return episode
+
+    def _play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Episode]:
+        live = self._live
+        assert live is not None
+        return self._services.thread.play(
+            lambda: live.play_results(results, lambda: now), self._context, self._instance_id
+        )
+
+    async def _store(self, episode: Episode) -> None:
+        """Store an episode the plain way; its activities run here as claimed work items if they may."""
+        receipt = await self._writer.store(episode, self._outgoing(episode.activities))
+        self._services.activities.run_claimed(receipt.activities)
+
+    def _outgoing(self, activities: Sequence[TaskMessage]) -> tuple[OutgoingActivity, ...]:
+        claims, knows = self._claims and not self._services.is_draining(), self._services.runner.knows
+        return tuple(
+            [
+                OutgoingActivity(message=message, run_here=claims and knows(message.event.name))  # type: ignore[attr-defined]
+                for message in activities
+            ]
+        )
+
+    # Local activities.
+
+    async def _run_locally(self, episode: Episode) -> Episode | None:
+        """Run the activities of an episode beside the session; return the episode that follows.
+
+        `None` if the session should end.
+        """
+        services, writer = self._services, self._writer
+        if services.traits.stores_start_before_local_activity and any(
+            isinstance(event, ExecutionStarted) for event in writer.pending
+        ):
+            await writer.write(episode)  # rule R1
+        if len(episode.activities) == 1:
+            results: Sequence[ActivityResult] = (await self._run_alone(episode.activities[0], episode),)
+        else:
+            wave = self._wave = LocalWave(episode.activities, services)
+            limit = results_per_write(services.traits, len(writer.pending))
+            await wave.wait(limit)
+            results = wave.take(limit)
+            if wave.unfinished:
+                return await self._run_in_parts(episode, wave, results)
+            self._wave = None
+        writer.add(episode.decisions)
+        following = await self._settle(episode, results)
+        return await self._look_for_messages(following)
+
+    async def _settle(self, episode: Episode, results: Sequence[ActivityResult]) -> Episode:
+        """Store the results of a whole wave and play them; return the episode that they caused."""
+        services, writer = self._services, self._writer
+        now = services.now()
+        played = self._play_results(results, now)
+        if writer.holds_back(len(results)) or (writer.in_one_transaction and services.slots.taken >= _CALM):
+            following = await played
+            writer.begin(following)
+            if following.can_run_locally and not writer.holds_back(0):
+                await writer.write(episode)  # otherwise the checkpoint of `following` takes the results along
+            return following
+        # The write and the next episode go on at the same time; what it decides waits for the write.
+        writer.add((OrchestratorStarted(timestamp=now), *results))
+        try:
+            await writer.write(episode)
+        except BaseException:
+            played.add_done_callback(_ignore)
+            raise
+        following = await played
+        if following.starts_generation:
+            writer.begin(following)
+        return following
+
+    async def _look_for_messages(self, episode: Episode) -> Episode | None:
+        """Between two waves: if something arrived, what was decided so far goes the plain way with it."""
+        if not (self._local and episode.can_run_locally):
+            return episode
+        found = await self._session.next_messages(_AT_ONCE)
+        if isinstance(found, MessageBatch):
+            self._writer.add(episode.decisions)
+            return await self._interrupt(found, episode.activities)
+        if found is SessionEnd.LOST:
+            return None
+        if found is SessionEnd.YIELD or self._services.is_draining():
+            self._claims = self._local = False
+        return episode
+
+    async def _interrupt(self, batch: MessageBatch, decided: Sequence[TaskMessage]) -> Episode | None:
+        """Play messages that came while local activities were decided but not started."""
+        self._receive(batch)
+        episode = await self._play(batch.messages)
+        if not _is_over(episode):
+            decided = (*decided, *episode.activities)
+        receipt = await self._writer.store(episode, self._outgoing(decided))
+        self._services.activities.run_claimed(receipt.activities)
+        return None if _ends_session(episode) else await self._next_episode()
+
+    async def _run_alone(self, message: TaskMessage, episode: Episode) -> ActivityResult:
+        """Await one activity inside this task: no task of its own, no switch for one that never waits."""
+        services = self._services
+        if not services.activity_slots.try_take():
+            await services.activity_slots.take()
+        try:
+            self._alone = episode
+            services.spill.watch(self)
+            result = await services.runner.run(message)
+        finally:
+            services.spill.forget(self)
+            services.activity_slots.give_back()
+        if self._alone is episode:
+            self._alone = None
+            return result
+        assert self._alone_item is not None
+        item = await self._alone_item
+        if item is not None:
+            await services.activities.finish(item, result)
+        raise _TakenOverError
+
+    def spill(self) -> None:
+        """Rule R5: the activity takes long. Its task goes on with it alone; a new one owns the session."""
+        episode, self._alone = self._alone, None
+        if episode is not None:
+            self._alone_item = asyncio.get_running_loop().create_future()
+            self._owner = self._services.supervisor.start("session", self._own(self._go_on_without(episode)))
+
+    async def _go_on_without(self, episode: Episode) -> None:
+        running = OutgoingActivity(message=episode.activities[0], run_here=True)
+        receipt = await self._writer.store(episode, (running,))
+        assert self._alone_item is not None
+        self._alone_item.set_result(receipt.activities[0])
+        await self._carry_out(await self._next_episode())
+
+    async def _run_in_parts(
+        self, episode: Episode, wave: LocalWave, results: Sequence[ActivityResult]
+    ) -> Episode | None:
+        """Store a wave in several writes, because it is too wide for one or takes long (rules R3 and R5)."""
+        services, writer = self._services, self._writer
+        scheduled = _scheduled(episode)
+        closing = episode.decisions[-1]
+        while True:
+            overdue = wave.overdue()
+            if results or overdue:
+                writer.add(_take(scheduled, [*(r.task_scheduled_id for r in results), *(m.event.event_id for m in overdue)]))
+                wave.spill(overdue)
+                if results or not wave.unfinished:
+                    writer.add((closing,))
+                now = services.now()
+                if results:
+                    writer.add((OrchestratorStarted(timestamp=now), *results))
+                receipt = await writer.write(
+                    episode, tuple([OutgoingActivity(message=message, run_here=True) for message in overdue])
+                )
+                wave.adopt(receipt.activities)
+                if results:
+                    episode = await self._play_results(results, now)
+                    if not _is_simple(episode) or not (wave.unfinished or episode.activities):
+                        if episode.starts_generation:
+                            writer.begin(episode)
+                        return await self._hand_over(episode, wave, scheduled)
+                    wave.add(episode.activities)
+                    scheduled.update(_scheduled(episode))
+                    closing = episode.decisions[-1]
+                elif not wave.unfinished:
+                    return await self._next_episode()
+            found = await self._session.next_messages(_AT_ONCE)
+            if isinstance(found, MessageBatch):
+                writer.add((*_take(scheduled, list(scheduled)), closing))
+                self._receive(found)
+                return await self._hand_over(await self._play(found.messages), wave, scheduled)
+            if found is SessionEnd.LOST:
+                return None
+            limit = results_per_write(services.traits, len(writer.pending))
+            await wave.wait(limit)
+            results = wave.take(limit)
+
+    async def _hand_over(
+        self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]
+    ) -> Episode | None:
+        """End a wave before it is done: the rest of it becomes claimed work items beside an episode's own."""
+        if _is_over(episode):
+            wave.discard()
+            await self._store(episode)
+        else:
+            self._writer.add(_take(scheduled, list(scheduled)))
+            waiting, running = wave.hand_over()
+            receipt = await self._writer.store(
+                episode,
+                (
+                    *[OutgoingActivity(message=message, run_here=True) for message in running],
+                    *self._outgoing((*waiting, *episode.activities)),
+                ),
+            )
+            self._services.activities.run_claimed(wave.adopt(receipt.activities))
+        self._wave = None
+        return None if _ends_session(episode) else await self._next_episode()
+
+
+def _is_unfinished(history: Sequence[HistoryEvent]) -> bool:
+    return bool(history) and not isinstance(history[-1], (OrchestratorCompleted, ExecutionCompleted, ContinueAsNew))
+
+
+def _ends_session(episode: Episode) -> bool:
+    return episode.is_terminal or episode.admission.kind is not AdmissionKind.PLAY
+
+
+def _is_over(episode: Episode) -> bool:
+    """Whether the generation that the wave belongs to has ended."""
+    return episode.is_terminal or episode.starts_generation
+
+
+def _is_simple(episode: Episode) -> bool:
+    """Whether an episode that was caused by a part of a wave decided nothing but activities."""
+    return not (
+        episode.messages or episode.custom_status_changed or episode.is_terminal or episode.starts_generation
+    )
+
+
+def _scheduled(episode: Episode) -> dict[int, HistoryEvent]:
+    return {event.event_id: event for event in episode.decisions if isinstance(event, TaskScheduled)}
+
+
+def _take(scheduled: dict[int, HistoryEvent], task_ids: list[int]) -> list[HistoryEvent]:
+    return [scheduled.pop(task_id) for task_id in sorted(task_ids)]
+
+
+def _ignore(played: asyncio.Future[Any]) -> None:
+    if not played.cancelled():
+        played.exception()
+
+
+def _log_close(closed: asyncio.Future[Any]) -> None:
+    error = None if closed.cancelled() else closed.exception() or closed.result()
+    if error is not None:
+        log.debug("orchestrator code raised while it was dropped", extra={"event": "close_failed", "error": repr(error)})

@@ -1,0 +1,48 @@
+"""What all runs of one worker share, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.protocol import BackendTraits, OrchestrationSession
+from durable_ext.core.timestamps import Ticks
+from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
+from durable_ext.runtime.orchestrator_thread import OrchestratorThread
+from durable_ext.runtime.session_cache import SessionCache
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.slots import Slots
+from durable_ext.runtime.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from durable_ext.core.live import LiveOrchestration
+    from durable_ext.runtime.instance_run import InstanceRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationServices:
+    """Shared by the runs of one worker.
+
+    Attributes:
+        slots: For instances that are awake.
+        activity_slots: For activities, wherever they came from.
+        spill: Watches runs that await one activity inside their own task (rule R5).
+        open_live: Makes the live orchestration of a session; called on the orchestrator thread.
+        is_draining: Whether the worker takes no new work.
+    """
+
+    traits: BackendTraits
+    settings: WorkerSettings
+    runner: ActivityRunner
+    activities: ActivityDispatcher
+    activity_slots: Slots
+    slots: Slots
+    cache: SessionCache
+    thread: OrchestratorThread
+    supervisor: Supervisor
+    spill: Sweeper[InstanceRun]
+    now: Callable[[], Ticks]
+    open_live: Callable[[OrchestrationSession], LiveOrchestration]
+    is_draining: Callable[[], bool]

@@ -1,0 +1,117 @@
+"""What of a session is not durable yet, and the checkpoints that make it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from durable_ext.backends.protocol import (
+    BackendTraits,
+    Checkpoint,
+    MessageBatch,
+    OrchestrationSession,
+    OutgoingActivity,
+    Receipt,
+)
+from durable_ext.core.events import HistoryEvent
+from durable_ext.core.instances import InstanceUpdate
+from durable_ext.core.messages import ExecutionId, OutgoingMessage
+from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
+
+from durable_ext.runtime.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from durable_ext.core.live import Episode
+
+_ROW_INTERVAL: Final = TICKS_PER_SECOND
+_BATCHED_EVENTS: Final = 99
+
+
+class SessionWriter:
+    """Owned by one `InstanceRun`.
+
+    Attributes:
+        pending: Events in order that are received or decided, but not stored.
+        in_one_transaction: Whether any number of events and everything beside them becomes durable at once.
+    """
+
+    def __init__(
+        self, session: OrchestrationSession, traits: BackendTraits, settings: WorkerSettings, now: Callable[[], Ticks]
+    ) -> None:
+        self._session = session
+        self._keeps_trigger = traits.keeps_trigger
+        self._batched = settings.local_activities == "batched"
+        self._hold = int(settings.local_activity_spill.total_seconds() * TICKS_PER_SECOND)
+        self._written = now()
+        self.in_one_transaction = traits.max_events_per_write is None
+        self._now = now
+        self._consumed: tuple[str, ...] = ()
+        self._starts_generation = False
+        self._row_written = now()
+        self.pending: tuple[HistoryEvent, ...] = ()
+
+    def receive(self, batch: MessageBatch) -> None:
+        """The messages of this batch are consumed by the next write that may do so."""
+        self._consumed += tuple([received.message_id for received in batch.messages])
+
+    def begin(self, episode: Episode) -> None:
+        """Take the events that opened an episode."""
+        if episode.starts_generation:  # what was pending belongs to a generation that is over
+            self.pending = episode.opening
+            self._starts_generation = True
+        else:
+            self.pending += episode.opening
+
+    def add(self, events: Sequence[HistoryEvent]) -> None:
+        """Take events that follow what is pending."""
+        self.pending += tuple(events)
+
+    def holds_back(self, more: int) -> bool:
+        """Whether results may wait for those of later waves, up to 99 events or the spill time (`"batched"`, breaks I2)."""
+        return (
+            self._batched
+            and len(self.pending) + more < _BATCHED_EVENTS
+            and self._now() - self._written < self._hold
+        )
+
+    async def write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Receipt:
+        """Store what is pending while local activities go on.
+
+        Rule R6: on a store that keeps the trigger nothing is consumed yet. Rule R9: the row goes along once a second.
+        """
+        consumed: tuple[str, ...] = ()
+        if not self._keeps_trigger:
+            consumed, self._consumed = self._consumed, ()
+        row = episode.instance if self._now() - self._row_written >= _ROW_INTERVAL else None
+        return await self._commit(episode.execution_id, consumed, (), activities, row)
+
+    async def store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
+        """Store what is pending and all that an episode decided: the plain way, rule R4."""
+        self.add(episode.decisions)
+        consumed, self._consumed = self._consumed, ()
+        return await self._commit(episode.execution_id, consumed, episode.messages, activities, episode.instance)
+
+    async def _commit(
+        self,
+        execution_id: ExecutionId,
+        consumed: tuple[str, ...],
+        messages: tuple[OutgoingMessage, ...],
+        activities: tuple[OutgoingActivity, ...],
+        row: InstanceUpdate | None,
+    ) -> Receipt:
+        events, self.pending = self.pending, ()
+        self._written = self._now()
+        starts_generation, self._starts_generation = self._starts_generation, False
+        if row is not None:
+            self._row_written = self._now()
+        return await self._session.checkpoint(
+            Checkpoint(
+                execution_id=execution_id,
+                new_events=events,
+                starts_generation=starts_generation,
+                consumed=consumed,
+                messages=messages,
+                activities=activities,
+                instance=row,
+            )
+        )
