@@ -35,9 +35,10 @@ def ensure_environment(*projects: str) -> Path:
         _make()
     stamp = FOLDER / ".installed"
     wanted = _fingerprint(projects)
-    if not stamp.exists() or wanted not in stamp.read_text().split():
+    done = stamp.read_text().split() if stamp.exists() else []
+    if wanted not in done:
         _install(projects)
-        stamp.write_text(wanted + "\n")
+        stamp.write_text("\n".join([*done, wanted]) + "\n")
     return PYTHON
 
 
