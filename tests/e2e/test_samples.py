@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,3 +82,16 @@ def test_pyproject_toml_names_the_script_root(
     host = launch(script_root, cwd=tmp_path).wait_until_ready()
 
     assert "function_chaining_start" in host.output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_function_names_begin_with_the_folder(name: str) -> None:
+    code = "import function_app; print(*[found.get_function_name() for found in function_app.app.get_functions()])"
+
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=SAMPLES / name, capture_output=True, text=True, check=True
+    ).stdout
+
+    names = printed.split()
+    assert names
+    assert [found for found in names if not found.startswith(name)] == []
