@@ -1,5 +1,6 @@
 """Durable Functions for Python without the .NET extension: what an app imports, usually `as df`."""
 
+from durable_ext.core.context import OrchestrationContext as DurableOrchestrationContext
 from durable_ext.core.entities.context import EntityContext as DurableEntityContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.http_call import DurableHttpRequest, ManagedIdentityTokenSource, TokenSource
@@ -37,6 +38,7 @@ __all__ = [
     "DurableError",
     "DurableHttpRequest",
     "DurableOrchestrationClient",
+    "DurableOrchestrationContext",
     "DurableOrchestrationStatus",
     "EntityBase",
     "EntityId",

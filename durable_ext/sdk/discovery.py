@@ -5,6 +5,7 @@ Source: specs/sdk.md 3.3 (names), 2.20 (types), BUG-9, BUG-10.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import typing
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.errors import RegistrationError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.sdk.function_names import registered_name
-from durable_ext.sdk.triggers import ACTIVITY_TRIGGER, ENTITY_TRIGGER, ORCHESTRATION_TRIGGER
+from durable_ext.sdk.triggers import ACTIVITY_TRIGGER, ENTITY_TRIGGER, ORCHESTRATION_TRIGGER, ActivityExecutor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +87,15 @@ def activity_definition(function: Function) -> ActivityDefinition:
     trigger: Any = function.get_trigger()
     name = registered_name(function, getattr(trigger, "activity", None))
     hints = type_hints(user_function)
+    executor: ActivityExecutor = getattr(trigger, "executor", "auto")
+    call = ImportedFunction(user_function) if executor == "process" else user_function
     return ActivityDefinition(
         name=name,
-        call=_with_invocation(user_function, trigger.name, name),
+        call=_with_invocation(user_function, call, trigger.name, name),
         is_async=inspect.iscoroutinefunction(user_function),
         input_type=hints.get(trigger.name),
         output_type=hints.get("return"),
-        executor=getattr(trigger, "executor", "auto"),
+        executor=executor,
     )
 
 
@@ -149,20 +152,42 @@ def _output_of(hint: Any) -> Any:
     return None if hint is Any else hint
 
 
-def _with_invocation(user_function: Callable[..., Any], input_name: str, name: str) -> Callable[..., Any]:
+class ImportedFunction:
+    """A user function that is pickled as module and name, although its name now stands for the `FunctionBuilder`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _import_function, (self._function.__module__, self._function.__qualname__)
+
+
+def _import_function(module: str, qualified_name: str) -> Callable[..., Any]:
+    found: Any = importlib.import_module(module)
+    for part in qualified_name.split("."):
+        found = getattr(found, part)
+    return found._function.get_user_function() if isinstance(found, FunctionBuilder) else found
+
+
+def _with_invocation(
+    user_function: Callable[..., Any], call: Callable[..., Any], input_name: str, name: str
+) -> Callable[..., Any]:
     """Return a callable of the input alone: activities of the v2 model may also ask for `context: func.Context`."""
     try:
         parameters = inspect.signature(user_function).parameters
     except (TypeError, ValueError):
-        return user_function
+        return call
     if input_name not in parameters:
         raise RegistrationError(
             f"Activity '{name}' has no parameter '{input_name}', which its activity_trigger names as input. Its parameters "
             f"are: {', '.join(parameters) or 'none'}. Make the two agree."
         )
     if len(parameters) == 1 and parameters[input_name].kind is not inspect.Parameter.KEYWORD_ONLY:
-        return user_function
-    return _NamedInput(user_function, input_name, "context" in parameters and input_name != "context")
+        return call
+    return _NamedInput(call, input_name, "context" in parameters and input_name != "context")
 
 
 class _NamedInput:

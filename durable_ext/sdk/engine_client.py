@@ -6,6 +6,7 @@ Source: specs/sdk.md 2.11; what the endpoints answer, specs/sdk.md 5.8.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -37,8 +38,8 @@ from durable_ext.sdk.status_values import (
 
 T = TypeVar("T")
 
-HistoryJson = Callable[[Sequence[HistoryEvent], bool, bool], list[dict[str, Any]]]
-"""`(events, show_input, show_output)` → the JSON objects of specs/http-api.md 9."""
+HistoryJson = Callable[[Sequence[HistoryEvent], bool, bool], str]
+"""`(events, show_input, show_output)` → JSON text of the array of specs/http-api.md 9."""
 
 
 class ManagementLinks(Protocol):
@@ -81,7 +82,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         client_input: Any = None,
         version: str | None = None,
     ) -> str:
-        name = resolve_function_name(orchestration_function_name, "orchestration")
+        name = resolve_function_name(orchestration_function_name, "orchestrator")
         trace_parent, trace_state = self._get_current_activity_context()
         trace = TraceContext(trace_parent=trace_parent, trace_state=trace_state or None) if trace_parent else None
         return await self._on_engine(
@@ -101,7 +102,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         history: list[dict[str, Any]] | None = None
         if show_history and self._history_json is not None and status.runtime_status is not OrchestrationStatus.PENDING:
             events = await self._on_engine(self._engine.get_history(instance_id))
-            history = self._history_json(events, show_input, show_history_output)
+            history = json.loads(self._history_json(events, show_input, show_history_output))
         return _status_value(status, with_input=show_input, history=history)
 
     async def get_status_all(self) -> list[DurableOrchestrationStatus]:

@@ -14,7 +14,7 @@ from durable_ext.sdk.triggers import ActivityTrigger, EntityTrigger, Orchestrati
 
 _TRIGGERS: Final[dict[str, tuple[type, str]]] = {
     "activity": (ActivityTrigger, "activity"),
-    "orchestration": (OrchestrationTrigger, "orchestration"),
+    "orchestrator": (OrchestrationTrigger, "orchestration"),
     "entity": (EntityTrigger, "entity_name"),
 }
 _NO_TRIGGER: Final = (
@@ -29,7 +29,7 @@ def resolve_function_name(reference: object, kind: str) -> str:
 
     Args:
         reference: A name, or what a decorator of `DFApp`, `Blueprint` or `azure.functions.FunctionApp` returned.
-        kind: `"activity"`, `"orchestration"` or `"entity"`.
+        kind: `"activity"`, `"orchestrator"` or `"entity"`.
 
     Raises:
         FunctionReferenceError: It was not decorated, or is of another kind.

@@ -80,7 +80,7 @@ class DurableOrchestrationClient:
         Raises:
             ClientError: Unknown orchestrator, unusable id, or an instance with this id is active.
         """
-        name = resolve_function_name(orchestration_function_name, "orchestration")
+        name = resolve_function_name(orchestration_function_name, "orchestrator")
         url = self._get_start_new_url(instance_id, name, version)
         trace_parent, trace_state = self._get_current_activity_context()
         status, body = await self._post_async_request(
