@@ -1,0 +1,441 @@
+"""OrchestrationContext: what an orchestrator function is called with; its calls become tasks and decisions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any, Final
+
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.entity_calls import EntityCallTask, EntityLockTask
+from durable_ext.core.events import HistoryEvent
+from durable_ext.core.http_call import DurableHttpRequest, TokenSource
+from durable_ext.core.ids import deterministic_guid, deterministic_uuid
+from durable_ext.core.orchestrators import (
+    ACTIVITY_KIND,
+    ORCHESTRATOR_KIND,
+    NameResolver,
+    ResultTypeResolver,
+    function_name,
+    no_result_type,
+)
+from durable_ext.core.replay import Replay
+from durable_ext.core.retry import RetryOptions, check_intervals
+from durable_ext.core.task_chains import HttpPollTask, LongTimer, RetryableTask, http_activity
+from durable_ext.core.tasks import (
+    ActivityTask,
+    EventTask,
+    SubOrchestrationTask,
+    Task,
+    TimerTask,
+    WhenAll,
+    WhenAny,
+    completed_task,
+)
+from durable_ext.core.timestamps import ticks_add, ticks_from_datetime, ticks_to_datetime
+
+_RAW_CONTENT: Final = (
+    "Invalid use of 'is_raw_str' parameter: 'is_raw_str' is set to 'True' but 'content' is not an instance of type 'str'. "
+    "Either set 'is_raw_str' to 'False', or ensure your 'content' is of type 'str'."
+)
+_IMMUTABLE: Final = frozenset({str, int, bool, type(None)})
+
+
+class OrchestrationContext:
+    """The orchestration as its own code sees it. Everything here is deterministic: the same at every replay.
+
+    Methods that return a task record nothing until the task is yielded (or awaited), alone or inside `task_all` or
+    `task_any`. After the engine has let go of an instance, calls on its context do nothing.
+
+    Source: specs/sdk.md 2.4. Additions to 1.7.0 are keyword-only.
+    """
+
+    __slots__ = (
+        "_clock_ticks",
+        "_clock_value",
+        "_custom_status",
+        "_expected_type",
+        "_function_context",
+        "_histories",
+        "_replay",
+        "_resolve_name",
+        "_resolve_type",
+        "_status_set",
+        "_to_text",
+        "_uuid_counter",
+    )
+
+    def __init__(
+        self,
+        replay: Replay,
+        *,
+        histories: Sequence[HistoryEvent] = (),
+        expected_type: Any = None,
+        resolve_name: NameResolver = function_name,
+        resolve_type: ResultTypeResolver = no_result_type,
+        function_context: Any = None,
+    ) -> None:
+        self._replay = replay
+        self._histories = histories
+        self._expected_type = expected_type
+        self._resolve_name = resolve_name
+        self._resolve_type = resolve_type
+        self._function_context = function_context
+        self._to_text = replay.converter.to_text
+        self._uuid_counter = 0
+        self._custom_status: Any = None
+        self._status_set = False
+        self._clock_ticks = -1
+        self._clock_value = ticks_to_datetime(replay.now)
+        replay.bind(self)
+
+    # What it is.
+
+    @property
+    def instance_id(self) -> str:
+        """Id of this instance."""
+        return self._replay.instance_id
+
+    @property
+    def parent_instance_id(self) -> str | None:
+        """Id of the instance that started this one as a sub-orchestration, `None` at the top."""
+        started = self._replay.started
+        return started.parent.instance.instance_id if started is not None and started.parent is not None else None
+
+    @property
+    def version(self) -> str | None:
+        """Version that the instance was started with."""
+        return self._replay.started.version if self._replay.started is not None else None
+
+    @property
+    def histories(self) -> list[HistoryEvent]:
+        """The history events known so far, past and new."""
+        return list(self._histories)
+
+    @property
+    def function_context(self) -> Any:
+        """Further values that the host gave, as attributes; empty in our own hosts."""
+        if self._function_context is None:
+            self._function_context = SimpleNamespace()
+        return self._function_context
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the code that runs now has run before; guard logging and other side effects with it."""
+        return self._replay.is_replaying
+
+    @property
+    def current_utc_datetime(self) -> datetime:
+        """The orchestration's time, aware, in UTC: when the episode that runs or is replayed began."""
+        ticks = self._replay.now
+        if ticks != self._clock_ticks:
+            self._clock_ticks = ticks
+            self._clock_value = ticks_to_datetime(ticks)
+        return self._clock_value
+
+    @current_utc_datetime.setter
+    def current_utc_datetime(self, value: datetime) -> None:
+        self._replay.now = self._clock_ticks = ticks_from_datetime(value)
+        self._clock_value = value
+
+    @property
+    def custom_status(self) -> Any:
+        """The value last given to `set_custom_status`, `None` before."""
+        return self._custom_status
+
+    @property
+    def will_continue_as_new(self) -> bool:
+        """Whether `continue_as_new` was called."""
+        return self._replay.next_input is not None
+
+    def get_input(self, expected_type: Any = None) -> Any:
+        """Return the input, decoded afresh at every call; `None` if there is none.
+
+        Args:
+            expected_type: Decode into this type instead of the orchestrator's registered input type.
+        """
+        replay = self._replay
+        text = replay.converter.unwrap_input(replay.started.input) if replay.started is not None else None
+        if text is None:
+            return None
+        return replay.converter.from_text(text, expected_type or self._expected_type)
+
+    # Activities and sub-orchestrations.
+
+    def call_activity(self, name: Any, input_: Any = None, expected_type: Any = None) -> Task[Any]:
+        """Return a task that runs an activity.
+
+        Args:
+            name: Its name, or the decorated function.
+            input_: Any serializable value; serialized now, so that later changes have no effect.
+            expected_type: Decode the result into this type; otherwise what the function's annotation promises.
+
+        Raises:
+            ValueError: `name` is a function that is no activity.
+            TypeError: The input cannot be serialized.
+        """
+        if name.__class__ is not str:
+            if expected_type is None:
+                expected_type = self._resolve_type(name, ACTIVITY_KIND)
+            name = self._resolve_name(name, ACTIVITY_KIND)
+        return ActivityTask(name, input_, None if input_.__class__ in _IMMUTABLE else self._to_text(input_), expected_type)
+
+    def call_activity_with_retry(
+        self, name: Any, retry_options: RetryOptions, input_: Any = None, expected_type: Any = None
+    ) -> Task[Any]:
+        """Return a task that runs an activity, again if it fails; see `call_activity` and `RetryOptions`."""
+        check_intervals(retry_options, self._replay.options.max_timer)
+        attempt = self.call_activity(name, input_, expected_type)
+        assert isinstance(attempt, ActivityTask)
+        return RetryableTask(attempt, retry_options)
+
+    def call_sub_orchestrator(
+        self,
+        name: Any,
+        input_: Any = None,
+        instance_id: str | None = None,
+        version: str | None = None,
+        expected_type: Any = None,
+    ) -> Task[Any]:
+        """Return a task that runs another orchestrator as a child.
+
+        Args:
+            name: Its name, or the decorated function.
+            input_: As for `call_activity`.
+            instance_id: Of the child, not used before; none or empty = one is made up.
+            version: What the child sees as its version.
+            expected_type: As for `call_activity`.
+
+        Raises:
+            ValueError: The instance id is this instance's, its parent's, or an entity's.
+            LockingRulesError: Entity locks are held.
+        """
+        self._replay.entities.section.check_sub_orchestration()
+        self._check_child_id(instance_id)
+        if name.__class__ is not str:
+            if expected_type is None:
+                expected_type = self._resolve_type(name, ORCHESTRATOR_KIND)
+            name = self._resolve_name(name, ORCHESTRATOR_KIND)
+        text = None if input_.__class__ in _IMMUTABLE else self._to_text(input_)
+        return SubOrchestrationTask(
+            name, input_, text, instance_id=instance_id, version=version, expected_type=expected_type
+        )
+
+    def call_sub_orchestrator_with_retry(
+        self,
+        name: Any,
+        retry_options: RetryOptions,
+        input_: Any = None,
+        instance_id: str | None = None,
+        version: str | None = None,
+        expected_type: Any = None,
+    ) -> Task[Any]:
+        """Return a task that runs a child, again if it fails; a given instance id is used for every attempt."""
+        check_intervals(retry_options, self._replay.options.max_timer)
+        attempt = self.call_sub_orchestrator(name, input_, instance_id, version, expected_type)
+        assert isinstance(attempt, SubOrchestrationTask)
+        return RetryableTask(attempt, retry_options)
+
+    def _check_child_id(self, instance_id: str | None) -> None:
+        if not instance_id:
+            return
+        parent = self.parent_instance_id
+        taken = {self.instance_id.casefold()} | ({parent.casefold()} if parent is not None else set())
+        if instance_id.casefold() in taken:
+            raise ValueError(
+                "The instance ID of a sub-orchestration must be different than the instance ID of a parent orchestration."
+            )
+        if instance_id.startswith("@"):
+            raise ValueError(f"Orchestration instance IDs must not start with '@', which marks entities: '{instance_id}'.")
+
+    def call_http(
+        self,
+        method: str,
+        uri: str,
+        content: Any = None,
+        headers: Mapping[str, str] | None = None,
+        token_source: TokenSource | None = None,
+        is_raw_str: bool = False,
+        *,
+        enable_polling: bool | None = None,
+    ) -> Task[Any]:
+        """Return a task that makes an HTTP request; it ends with a dict of `statusCode`, `headers`, `content` (text).
+
+        Args:
+            method: GET, POST, …
+            uri: Absolute http(s) URL.
+            content: Body: sent as JSON, also if it is a text.
+            headers: Name → value.
+            token_source: Where a bearer token comes from.
+            is_raw_str: Send `content`, which must be a text, as it is.
+            enable_polling: Follow 202 answers to their `Location`; default: yes, under the 1.x import names no.
+
+        Raises:
+            TypeError: `is_raw_str` with something else than a text, or content that JSON cannot hold.
+
+        Any status is a result; the task fails only if there is no answer.
+        """
+        if is_raw_str and not isinstance(content, str):
+            raise TypeError(_RAW_CONTENT)
+        body = content if is_raw_str or content is None else self._to_text(content)
+        options = self._replay.options
+        polls = options.fixes if enable_polling is None else enable_polling
+        request = DurableHttpRequest(method, uri, body, headers, token_source, enable_polling=polls)
+        if polls:
+            return HttpPollTask(request, self._http_leg, options.http_poll_interval)
+        return self._http_leg(request)
+
+    def _http_leg(self, request: DurableHttpRequest) -> ActivityTask[Any]:
+        return http_activity(self._to_text(request.to_json()))
+
+    # Time and events.
+
+    def create_timer(self, fire_at: datetime | timedelta) -> Task[Any]:
+        """Return a timer task; cancel it (`task.cancel()`) when it is no longer needed.
+
+        Args:
+            fire_at: When, preferably aware, computed from `current_utc_datetime`; or how long from now.
+
+        Raises:
+            ValueError: It is neither.
+        """
+        replay = self._replay
+        options = replay.options
+        if isinstance(fire_at, timedelta):
+            due = ticks_add(replay.now, fire_at)
+        elif isinstance(fire_at, datetime):
+            # compat: 1.x writes the time as it stands, with a Z (specs/sdk.md 7, row 19).
+            due = ticks_from_datetime(fire_at if options.fixes else fire_at.replace(tzinfo=timezone.utc))
+        else:
+            raise ValueError("fireAt: Expected valid datetime object but got ", fire_at)
+        longest = options.max_timer
+        if longest is None or due <= ticks_add(replay.now, longest):
+            return TimerTask(due)
+        return LongTimer(
+            due,
+            replay.now,
+            longest=longest,
+            step=options.long_timer_step or longest,
+            value=None if options.fixes else [None],
+            cancels_hops=options.fixes,
+        )
+
+    def wait_for_external_event(self, name: str, expected_type: Any = None) -> Task[Any]:
+        """Return a task that ends with the payload of the next event of that name.
+
+        Among several waits for one name the newest gets the event; events that nobody waits for are kept.
+
+        Raises:
+            ValueError: The name is empty.
+        """
+        if not name:
+            raise ValueError("external_event_name cannot be empty")
+        return EventTask(name, expected_type)
+
+    # Entities.
+
+    def call_entity(
+        self, entityId: EntityId, operationName: str, operationInput: Any = None, expected_type: Any = None
+    ) -> Task[Any]:
+        """Return a task that calls an operation of an entity and ends with its result.
+
+        Raises:
+            ValueError: No entity id.
+            LockingRulesError: Locks are held, but not this entity's, or it still works on a call.
+        """
+        if not entityId:
+            raise ValueError("entity_id cannot be empty")
+        entities = self._replay.entities
+        entities.section.check_call(entityId)
+        return EntityCallTask(entities, entityId, operationName, self._to_text(operationInput), expected_type)
+
+    def signal_entity(
+        self,
+        entityId: EntityId,
+        operationName: str,
+        operationInput: Any = None,
+        *,
+        signal_time: datetime | None = None,
+    ) -> Task[Any]:
+        """Send an operation to an entity without waiting, at `signal_time` if given; returns a task that has ended.
+
+        Raises:
+            ValueError: No entity id.
+            LockingRulesError: This orchestration holds the entity's lock.
+        """
+        if not entityId:
+            raise ValueError("entity_id cannot be empty")
+        replay = self._replay
+        replay.entities.section.check_signal(entityId)
+        text = self._to_text(operationInput)
+        if replay.detached or replay.next_input is not None:
+            return completed_task()
+        if replay.observer is not None:
+            replay.observer.signalled(entityId.instance_id, operationName, text)
+        due = ticks_from_datetime(signal_time) if signal_time is not None else None
+        replay.entities.signal(replay, entityId, operationName, text, due)
+        return completed_task()
+
+    def lock_entities(self, entities: Iterable[EntityId]) -> Task[Any]:
+        """Return a task that ends with the locks of all these entities: `with (yield context.lock_entities([a, b])): ...`.
+
+        Raises:
+            ValueError: The list is empty.
+            LockingRulesError: Locks are held already.
+        """
+        calls = self._replay.entities
+        return EntityLockTask(calls, calls.lock_set(entities))
+
+    # Compounds.
+
+    def task_all(self, activities: Sequence[Task[Any]]) -> Task[Any]:
+        """Return a task that ends with the list of all results, in the given order, or with the first failure."""
+        fixes = self._replay.options.fixes
+        return WhenAll(activities, exclusive=not fixes, empty=[] if fixes else None)
+
+    def task_any(self, activities: Sequence[Task[Any]]) -> Task[Any]:
+        """Return a task that ends with the first of the tasks that ends, failed or not."""
+        return WhenAny(activities, exclusive=not self._replay.options.fixes)
+
+    # The instance itself.
+
+    def continue_as_new(self, input_: Any, *, save_events: bool = False) -> None:
+        """End this generation and start the next one with a new input; what is decided afterwards is dropped.
+
+        Args:
+            input_: Input of the next generation.
+            save_events: Give it the events that arrived and that nobody has waited for; otherwise they are dropped.
+        """
+        replay = self._replay
+        text = self._to_text(input_)
+        if replay.detached:
+            return
+        if replay.observer is not None and replay.next_input is None:
+            replay.observer.continued(text)
+        replay.next_input = text
+        replay.saves_events = save_events
+
+    def set_custom_status(self, status: Any) -> None:
+        """Show a JSON value to whoever queries the instance; `None` clears it. Over 16 KB the orchestration fails."""
+        if not self._replay.detached:
+            self._custom_status = status
+            self._status_set = True
+
+    def new_uuid(self) -> str:
+        """Return a UUID text that is the same at every replay."""
+        counter = self._uuid_counter
+        self._uuid_counter = counter + 1
+        return deterministic_uuid(self.instance_id, self.current_utc_datetime, counter)
+
+    def new_guid(self) -> uuid.UUID:
+        """Return a UUID that is the same at every replay."""
+        counter = self._uuid_counter
+        self._uuid_counter = counter + 1
+        return deterministic_guid(self.instance_id, self.current_utc_datetime, counter)
+
+    @property
+    def reported_status(self) -> tuple[bool, Any]:
+        """Whether a custom status was set in this generation, and which; for the engine."""
+        return self._status_set, self._custom_status

@@ -1,0 +1,31 @@
+"""Deterministic ids: the same at every replay, and the same as other workers make (specs/sdk.md 4.6)."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Final
+
+from durable_ext.core.timestamps import Ticks, ticks_to_round_trip_iso
+
+_SDK_NAMESPACE: Final = uuid.UUID("5bf3dc27-d91d-5ea7-9c3e-9f1f2ae7c309")
+_ENGINE_NAMESPACE: Final = uuid.UUID("9e952959-5e33-4daf-827f-2fa12937b875")
+
+
+def deterministic_uuid(instance_id: str, at: datetime, counter: int) -> str:
+    """Return what `new_uuid` of the 1.x SDK returns: a lower-case UUID with dashes."""
+    return str(uuid.uuid5(_SDK_NAMESPACE, f"{instance_id}_{at.strftime('%Y-%m-%dT%H:%M:%S.%fZ')}_{counter}"))
+
+
+def deterministic_guid(instance_id: str, at: datetime, counter: int) -> uuid.UUID:
+    """Return what `new_guid` of the 1.x SDK returns; not the same as `deterministic_uuid`."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{instance_id}_{at}_{counter}")
+
+
+def entity_request_id(instance_id: str, at: Ticks, counter: int) -> str:
+    """Return the id that the Durable extension gives an entity request (specs/execution-semantics.md 13).
+
+    Its time has seven digits without trailing zeros trimmed, as .NET's round-trip format has them.
+    """
+    return str(uuid.uuid5(_ENGINE_NAMESPACE, f"{instance_id}_{ticks_to_round_trip_iso(at)}_{counter}"))
+

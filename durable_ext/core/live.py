@@ -1,0 +1,223 @@
+"""LiveOrchestration: one instance in memory, from messages to the episode that has to be stored; does no I/O."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Collection, Sequence
+from typing import Union
+
+from durable_ext.core.actions import StartNewGeneration
+from durable_ext.core.checkpoint import Outbox, instance_update
+from durable_ext.core.context import OrchestrationContext
+from durable_ext.core.entities.codec_port import EntityCodec
+from durable_ext.core.entity_calls import EntityCalls
+from durable_ext.core.episode import Episode, KnownFunctions, StatusReporter, decide
+from durable_ext.core.events import (
+    ExecutionStarted,
+    HistoryEvent,
+    OrchestratorCompleted,
+    OrchestratorStarted,
+    TaskCompleted,
+    TaskFailed,
+)
+from durable_ext.core.inbox import Admission, AdmissionKind, admit
+from durable_ext.core.messages import ExecutionId, OrchestrationInstance, OutgoingMessage, ReceivedMessage
+from durable_ext.core.orchestrators import (
+    NameResolver,
+    OrchestratorDefinition,
+    ReplayOptions,
+    ResultTypeResolver,
+    function_name,
+    no_result_type,
+)
+from durable_ext.core.payloads import PayloadConverter
+from durable_ext.core.replay import Replay
+from durable_ext.core.runtime_state import RuntimeState
+from durable_ext.core.timestamps import Ticks
+
+_PLAY = Admission(kind=AdmissionKind.PLAY)
+_NO_EXECUTION = ExecutionId("")
+
+
+class LiveOrchestration:
+    """History, user code and decisions of one instance; used from one thread at a time.
+
+    The first `play` replays `history` silently, later ones cost only what is new. `activity_names`, `orchestrator_names`
+    and `entity_names` say what is registered, asked when something new is called; for `None` nothing is checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: OrchestrationInstance,
+        history: Sequence[HistoryEvent],
+        custom_status: str | None,
+        lookup: Callable[[str], OrchestratorDefinition | None],
+        converter: PayloadConverter,
+        entity_codec: EntityCodec,
+        options: ReplayOptions,
+        new_execution_id: Callable[[], ExecutionId],
+        activity_names: Callable[[], Collection[str]] | None = None,
+        orchestrator_names: Callable[[], Collection[str]] | None = None,
+        entity_names: Callable[[], Collection[str]] | None = None,
+        resolve_name: NameResolver = function_name,
+        resolve_type: ResultTypeResolver = no_result_type,
+    ) -> None:
+        self.instance = instance
+        self.state = RuntimeState(history)
+        self._status = StatusReporter(custom_status)
+        self._functions = KnownFunctions(
+            orchestrator=lookup,
+            activity_names=activity_names,
+            orchestrator_names=orchestrator_names,
+            entity_names=entity_names,
+        )
+        self._converter = converter
+        self._entity_codec = entity_codec
+        self._options = options
+        self._new_execution_id = new_execution_id
+        self._resolve_name = resolve_name
+        self._resolve_type = resolve_type
+        self._live: tuple[Replay, OrchestrationContext] | None = None
+        self._variables = contextvars.copy_context()
+
+    def play(self, messages: Sequence[ReceivedMessage], now: Callable[[], Ticks]) -> Episode:
+        """Take a batch of messages, run the user's code on and return what came of it."""
+        admission = admit(self.state, messages, self._new_execution_id)
+        if admission.kind is not AdmissionKind.PLAY:
+            execution_id = self.state.execution_id or self.instance.execution_id or _NO_EXECUTION
+            return Episode(admission=admission, execution_id=execution_id, instance=admission.update)
+        if admission.restarts:
+            self.close()
+            self.state = RuntimeState()
+            self._status = StatusReporter(None)
+        return self._variables.run(self._play, admission.events, now, admission)
+
+    def play_results(self, results: Sequence[Union[TaskCompleted, TaskFailed]], now: Callable[[], Ticks]) -> Episode:
+        """Play results of activities that ran beside the session (design.md 5), as if they had come as messages."""
+        return self._variables.run(self._play, tuple(results), now, _PLAY)
+
+    def close(self) -> BaseException | None:
+        """Let go of the user's code; its context does nothing afterwards. Returns what the code raised meanwhile."""
+        live, self._live = self._live, None
+        return self._variables.run(live[0].close) if live is not None else None
+
+    def _play(self, events: tuple[HistoryEvent, ...], now: Callable[[], Ticks], admission: Admission) -> Episode:
+        live = self._live
+        if live is None:
+            live = self._begin(self.state.started or next(event for event in events if isinstance(event, ExecutionStarted)))
+            live[0].feed(self.state.events, past=True)
+        opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now()), *events)
+        self.state.extend(opening)
+        live[0].feed(opening, past=False)
+        status_before = self._status.text
+        messages: list[OutgoingMessage] = []
+        starts_generation = admission.restarts
+        while True:
+            replay, context = live
+            started = replay.started
+            assert started is not None  # `admit` lets nothing in before it
+            outbox = Outbox(started, now(), self._options.store_inputs, self._new_execution_id, messages)
+            actions = decide(replay, started.name, self._functions, self._status.refresh(replay, context))
+            end = actions[-1] if actions else None
+            for action in actions:
+                if action is not end or not isinstance(end, StartNewGeneration):
+                    outbox.add(action)
+            if not isinstance(end, StartNewGeneration):
+                break
+            starts_generation = True
+            replay.close()
+            opening = self._next_generation(started, end, outbox.now)
+            live = self._begin(started)
+            live[0].feed(opening, past=False)
+        outbox.events.append(OrchestratorCompleted(timestamp=outbox.now))
+        self.state.extend(outbox.events)
+        changed = self._status.text != status_before
+        return self._episode(replay, outbox, opening, admission, starts_generation=starts_generation, changed=changed)
+
+    def _begin(self, started: ExecutionStarted) -> tuple[Replay, OrchestrationContext]:
+        name = started.name
+        definition = self._functions.orchestrator(name)
+        if definition is None:
+            definition = self._functions.missing_definition(name)
+        replay = Replay(
+            instance_id=started.instance.instance_id,
+            definition=definition,
+            converter=self._converter,
+            entities=EntityCalls(codec=self._entity_codec, converter=self._converter, options=self._options),
+            options=self._options,
+        )
+        context = OrchestrationContext(
+            replay,
+            histories=self.state.events,
+            expected_type=definition.input_type,
+            resolve_name=self._resolve_name,
+            resolve_type=self._resolve_type,
+        )
+        self._live = (replay, context)
+        return self._live
+
+    def _next_generation(
+        self, started: ExecutionStarted, end: StartNewGeneration, now: Ticks
+    ) -> tuple[HistoryEvent, ...]:
+        """Leave the generation behind and open the next one as the dispatcher of DurableTask does (azure-storage.md 5.7)."""
+        instance = OrchestrationInstance(
+            instance_id=started.instance.instance_id, execution_id=self._new_execution_id()
+        )
+        start = ExecutionStarted(
+            timestamp=now,
+            instance=instance,
+            name=started.name,
+            version=started.version,
+            input=end.input,
+            parent=started.parent,
+            tags=started.tags,
+            trace_context=started.trace_context,
+        )
+        self.state = RuntimeState()
+        opening: tuple[HistoryEvent, ...] = (
+            OrchestratorStarted(timestamp=now),
+            start,
+            *end.carried,
+            OrchestratorCompleted(timestamp=now, is_played=True),
+        )
+        self.state.extend(opening)
+        return opening
+
+    def _episode(
+        self,
+        replay: Replay,
+        outbox: Outbox,
+        opening: tuple[HistoryEvent, ...],
+        admission: Admission,
+        *,
+        starts_generation: bool,
+        changed: bool,
+    ) -> Episode:
+        execution_id = outbox.started.instance.execution_id or _NO_EXECUTION
+        decisions = tuple(outbox.events)
+        activities = tuple(outbox.activities)
+        messages = tuple(outbox.messages)
+        terminal = self.state.is_terminal
+        return Episode(
+            admission=admission,
+            execution_id=execution_id,
+            opening=opening,
+            decisions=decisions,
+            messages=messages,
+            activities=activities,
+            instance=instance_update(
+                (*opening, *decisions),
+                execution_id=execution_id,
+                custom_status=self._status.text,
+                last_updated_at=outbox.now,
+            ),
+            starts_generation=starts_generation,
+            is_terminal=terminal,
+            custom_status_changed=changed,
+            can_run_locally=(
+                bool(activities)
+                and not (messages or changed or starts_generation or terminal or replay.suspended)
+                and len(replay.open_tasks) - replay.cancelled_timers == len(activities)
+            ),
+        )

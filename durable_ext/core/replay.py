@@ -1,0 +1,493 @@
+"""One generation of an orchestration in memory: events go in, the user's code runs on, decisions pile up.
+
+Knows nothing of messages, checkpoints or instance rows. Touched on the orchestrator thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from durable_ext.core.actions import SendEvent
+from durable_ext.core.events import (
+    EventRaised,
+    EventSent,
+    ExecutionResumed,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    HistoryEvent,
+    OrchestratorStarted,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCreated,
+    TimerFired,
+)
+from durable_ext.core.external_events import EventMailbox
+from durable_ext.core.matching import Decision, diverged, is_same
+from durable_ext.core.orchestrators import OrchestratorDefinition, ReplayOptions
+from durable_ext.core.tasks import (
+    ActivityTask,
+    EventTask,
+    SubOrchestrationTask,
+    Task,
+    TaskState,
+    TimerTask,
+    completed_task,
+    failed_task,
+)
+from durable_ext.core.timestamps import MIN_TICKS, Ticks
+from durable_ext.errors import NonDeterminismError, OrchestrationError, TaskFailedError
+
+if TYPE_CHECKING:
+    from durable_ext.core.entity_calls import EntityCalls
+    from durable_ext.core.payloads import PayloadConverter
+
+_SUCCEEDED: Final = TaskState.SUCCEEDED
+_RUNNING: Final = TaskState.RUNNING
+
+
+class DecisionObserver(Protocol):
+    """Hears of decisions in the words of the user's calls, in order; for the out-of-process protocol."""
+
+    def yielded(self, task: Task[Any]) -> None:
+        """A task was yielded that is not, or not wholly, scheduled yet; its ids are not assigned."""
+        ...
+
+    def hopped(self, timer: TimerTask) -> None:
+        """A long timer opened a further hop."""
+        ...
+
+    def signalled(self, target: str, operation: str, text: str) -> None:
+        """An entity was signalled; `text` is the SDK text of the input."""
+        ...
+
+    def continued(self, text: str) -> None:
+        """`continue_as_new` was called with this SDK text."""
+        ...
+
+
+class Replay:
+    """The user's function, its open tasks and its undecided decisions. Owned by one `LiveOrchestration`.
+
+    Attributes:
+        now: Time of the last OrchestratorStarted, or what user code set.
+        is_replaying: Whether the code that runs has run before.
+        started: The ExecutionStarted of this generation.
+        pending: Decisions not (yet) found in history, by id, in order.
+        ended: The user's code is over: it returned, raised, or continued as new.
+        error: What it raised.
+        output: What it returned.
+        next_input: SDK text of `continue_as_new`, `None` if it was not called.
+        carried: Events that arrived after `continue_as_new`.
+        terminated: The ExecutionTerminated that ended it.
+        suspended: Between ExecutionSuspended and ExecutionResumed.
+        divergence: Set when history and code do not fit; nothing is processed after it.
+    """
+
+    __slots__ = (
+        "_context",
+        "_current",
+        "_deferred",
+        "_definition",
+        "_from_text",
+        "_held",
+        "_past",
+        "_routine",
+        "_send",
+        "_suspended_events",
+        "_throw",
+        "_verify",
+        "cancelled_timers",
+        "carried",
+        "converter",
+        "detached",
+        "divergence",
+        "ended",
+        "entities",
+        "error",
+        "instance_id",
+        "is_replaying",
+        "mailbox",
+        "next_input",
+        "now",
+        "observer",
+        "open_tasks",
+        "options",
+        "output",
+        "pending",
+        "saves_events",
+        "sequence",
+        "started",
+        "suspended",
+        "terminated",
+    )
+
+    def __init__(
+        self,
+        *,
+        instance_id: str,
+        definition: OrchestratorDefinition,
+        converter: PayloadConverter,
+        entities: EntityCalls,
+        options: ReplayOptions,
+        observer: DecisionObserver | None = None,
+        verify: bool = True,
+    ) -> None:
+        """`verify=False` replays as the 1.x SDK does, without comparing history and decisions; results that come before
+        their task wait for it then."""
+        self.instance_id = instance_id
+        self.converter = converter
+        self.entities = entities
+        self.options = options
+        self.observer = observer
+        self.now: Ticks = MIN_TICKS
+        self.is_replaying = True
+        self.started: ExecutionStarted | None = None
+        self.pending: dict[int, Decision] = {}
+        self.open_tasks: dict[int, Any] = {}
+        self.cancelled_timers = 0
+        self.sequence = 0
+        self.mailbox = EventMailbox(as_extension=options.fixes)
+        self.ended = False
+        self.error: BaseException | None = None
+        self.output: Any = None
+        self.next_input: str | None = None
+        self.saves_events = False
+        self.carried: list[EventRaised] = []
+        self.terminated: ExecutionTerminated | None = None
+        self.suspended = False
+        self.divergence: NonDeterminismError | None = None
+        self.detached = False
+        self._definition = definition
+        self._context: Any = None
+        self._from_text = converter.from_text
+        self._verify = verify
+        self._past = True
+        self._held = False
+        self._suspended_events: list[HistoryEvent] = []
+        self._deferred: dict[int, HistoryEvent] = {}
+        self._routine: Generator[Any, Any, Any] | Coroutine[Any, Any, Any] | None = None
+        self._current: Task[Any] = Task()
+        self._send: Callable[[Any], Any] = _nothing_runs
+        self._throw: Callable[[BaseException], Any] = _nothing_runs
+
+    def bind(self, context: Any) -> None:
+        """Set the context that the user's function is called with."""
+        self._context = context
+
+    # Feeding events.
+
+    def feed(self, events: Iterable[HistoryEvent], *, past: bool) -> None:
+        """Process recorded (`past`) or new events in order and let the user's code run on after each."""
+        self._past = past
+        if self.divergence is not None:
+            return
+        steps = _STEPS
+        try:
+            for event in events:
+                if self._held:
+                    self._while_held(event)
+                    continue
+                step = steps.get(event.__class__)
+                if step is not None:
+                    step(self, event)
+        except NonDeterminismError as error:
+            self.divergence = error
+
+    def _while_held(self, event: HistoryEvent) -> None:
+        """While suspended only resume and terminate count, the rest waits; after terminate nothing counts."""
+        if self.terminated is not None:
+            return
+        if isinstance(event, ExecutionTerminated):
+            self._execution_terminated(event)
+        elif isinstance(event, ExecutionResumed):
+            self._held = self.suspended = False
+            waiting, self._suspended_events = self._suspended_events, []
+            for each in waiting:
+                if self._held:
+                    self._while_held(each)
+                    continue
+                step = _STEPS.get(each.__class__)
+                if step is not None:
+                    step(self, each)
+        elif not isinstance(event, ExecutionSuspended):
+            self._suspended_events.append(event)
+
+    def _orchestrator_started(self, event: OrchestratorStarted) -> None:
+        if event.timestamp > self.now:
+            self.now = event.timestamp
+
+    def _execution_started(self, event: ExecutionStarted) -> None:
+        if self.started is not None:
+            return
+        self.started = event
+        self.is_replaying = self._past or event.is_played
+        try:
+            result = self._definition.function(self._context)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit and asyncio's CancelledError: they end this instance only
+            self._fail(error)
+            return
+        if isinstance(result, (Generator, Coroutine)):
+            self._routine = result
+            self._send, self._throw = result.send, result.throw
+            self._current = completed_task()
+            self._resume(event)
+        elif hasattr(result, "__aiter__"):
+            self._fail(
+                TypeError(
+                    f"Orchestrator function '{self._definition.name}' is an async generator. Use either `yield` in a plain "
+                    f"function or `await` in an `async def`."
+                )
+            )
+        else:
+            self._return(result)
+
+    def _execution_suspended(self, event: ExecutionSuspended) -> None:
+        self._held = self.suspended = True
+
+    def _execution_terminated(self, event: ExecutionTerminated) -> None:
+        self.terminated = event
+        self._held = True
+        self._end()
+
+    # Decisions found in history.
+
+    def _task_scheduled(self, event: TaskScheduled) -> None:
+        decision = self.pending.pop(event.event_id, None)
+        if decision.__class__ is not ActivityTask or decision.name != event.name:
+            self._check(event, decision)
+
+    def _scheduled(self, event: HistoryEvent) -> None:
+        self._check(event, self.pending.pop(event.event_id, None))
+
+    def _event_sent(self, event: EventSent) -> None:
+        self._check(event, self.pending.pop(event.event_id, None))
+        self.entities.sent(event)
+
+    def _check(self, event: HistoryEvent, decision: Decision | None) -> None:
+        if self._verify and not is_same(event, decision):
+            raise diverged(event, decision, instance_id=self.instance_id, routine=self._routine)
+
+    # Results.
+
+    def _task_completed(self, event: TaskCompleted | SubOrchestrationInstanceCompleted) -> None:
+        task = self.open_tasks.pop(event.task_scheduled_id, None)
+        if task is None:
+            self._defer(event.task_scheduled_id, event)
+            return
+        self._succeed(task, event.result)
+        if self._current.state is not _RUNNING:
+            self._resume(event)
+
+    def _task_failed(self, event: TaskFailed | SubOrchestrationInstanceFailed) -> None:
+        task = self.open_tasks.pop(event.task_scheduled_id, None)
+        if task is None:
+            self._defer(event.task_scheduled_id, event)
+            return
+        # compat: the 1.x text, with its space before the line break and the word None (specs/sdk.md 4.2).
+        task.fail(
+            TaskFailedError(
+                f"{event.reason} \n {event.details}",
+                task_name=task.name,
+                reason=event.reason,
+                details=event.details,
+                failure=event.failure,
+            )
+        )
+        if self._current.state is not _RUNNING:
+            self._resume(event)
+
+    def _timer_fired(self, event: TimerFired) -> None:
+        task = self.open_tasks.pop(event.timer_id, None)
+        if task is None:
+            self._defer(event.timer_id, event)
+            return
+        if task.is_cancelled:
+            self.cancelled_timers -= 1
+        task.succeed(None)
+        if self._current.state is not _RUNNING:
+            self._resume(event)
+
+    def _event_raised(self, event: EventRaised) -> None:
+        if self.next_input is not None:
+            self.carried.append(event)
+            return
+        if not self.entities.answered(event):
+            task = self.mailbox.receive(event)
+            if task is None:
+                return
+            self._succeed(task, event.input)
+        if self._current.state is not _RUNNING:
+            self._resume(event)
+
+    def _succeed(self, task: Any, text: str | None) -> None:
+        if text is None:
+            task.succeed(None)
+            return
+        expected_type = task.expected_type
+        try:
+            value = self._from_text(text) if expected_type is None else self._from_text(text, expected_type)
+        except Exception as error:
+            # A result that cannot be decoded is the task's failure, so that user code can catch it (specs/sdk.md 7, row 7).
+            task.fail(error)
+            return
+        task.succeed(value)
+
+    def _defer(self, task_id: int, event: HistoryEvent) -> None:
+        """Ignore a copy of a result; as the SDK alone, keep a result until its task exists."""
+        if not self._verify:
+            self._deferred[task_id] = event
+
+    # Opening tasks.
+
+    def schedule(self, task: ActivityTask[Any] | SubOrchestrationTask[Any] | TimerTask) -> None:
+        """Give a task the next id and make it a decision and an open task."""
+        number = self.sequence
+        self.sequence = number + 1
+        task.id = number
+        self.pending[number] = task
+        self.open_tasks[number] = task
+        if number >= self.options.max_actions:
+            self._over_budget()
+        if self._deferred and number in self._deferred:
+            event = self._deferred[number]
+            _STEPS[event.__class__](self, event)
+
+    def send(self, target: str, name: str, text: str | None, due: Ticks | None = None) -> int:
+        """Decide to send an event to another instance; return its id."""
+        number = self.sequence
+        self.sequence = number + 1
+        self.pending[number] = SendEvent(task_id=number, target=target, name=name, input=text, due=due)  # type: ignore[arg-type]
+        if number >= self.options.max_actions:
+            self._over_budget()
+        return number
+
+    def wait_for_event(self, task: EventTask[Any]) -> None:
+        """Let a wait have an event that came early, or the next one of its name."""
+        event = self.mailbox.wait(task)
+        if event is not None:
+            self._succeed(task, event.input)
+
+    def timer_cancelled(self, task: TimerTask) -> None:
+        """No longer count an open timer as a reason to stay open."""
+        if task.id in self.open_tasks:
+            self.cancelled_timers += 1
+
+    def hopped(self, timer: TimerTask) -> None:
+        """Tell the observer of a further hop of a long timer."""
+        if self.observer is not None:
+            self.observer.hopped(timer)
+
+    def _over_budget(self) -> None:
+        self._fail(
+            OrchestrationError(
+                f"Maximum amount of orchestration actions ({self.options.max_actions}) has been reached. This value can be "
+                f"configured in host.json file as MaxOrchestrationActions."
+            )
+        )
+
+    # Running user code.
+
+    def _resume(self, event: HistoryEvent) -> None:
+        """Run user code from its ended current task on until it waits, returns or raises."""
+        self.is_replaying = self._past or event.is_played
+        task = self._current
+        while True:
+            try:
+                step = self._send(task.result) if task.state is _SUCCEEDED else self._throw(task.result)
+            except StopIteration as stop:
+                self._return(stop.value)
+                return
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # as in _execution_started
+                self._fail(error)
+                return
+            if not isinstance(step, Task):
+                task = failed_task(_not_a_task(step))
+                continue
+            if self.next_input is None:
+                if self.observer is not None:
+                    self.observer.yielded(step)
+                step.open(self)
+                if self.ended:
+                    return
+            if step.state is _RUNNING:
+                if self.next_input is not None:
+                    self._end()
+                else:
+                    self._current = step
+                return
+            task = step
+
+    def _return(self, output: Any) -> None:
+        self.output = output
+        self._end()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.ended:
+            self.error = error
+            self._end()
+
+    def _end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self._current = Task()
+            self.entities.release_all(self)
+
+    def close(self) -> BaseException | None:
+        """Detach the context and close the user's code; return what it raised while closing."""
+        self.detached = True
+        self._current = Task()
+        routine, self._routine = self._routine, None
+        self._send = self._throw = _nothing_runs
+        if routine is not None:
+            try:
+                routine.close()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # user code in `finally`; the runtime logs it
+                return error
+        return None
+
+    @property
+    def waits_for_tasks(self) -> bool:
+        """Whether something keeps the generation open: tasks, children, timers that are not cancelled."""
+        return len(self.open_tasks) > self.cancelled_timers
+
+
+def _nothing_runs(value: Any) -> Any:
+    raise RuntimeError("The orchestrator function does not run.")
+
+
+def _not_a_task(value: object) -> TypeError:
+    return TypeError(
+        f"The orchestrator waits for {value!r}, which is no durable task. Yield (or await) only what the context's methods "
+        f"return: call_activity, call_sub_orchestrator, create_timer, wait_for_external_event, call_entity, call_http, "
+        f"task_all, task_any. Everything else belongs into an activity."
+    )
+
+
+_STEPS: Final[dict[type[HistoryEvent], Callable[[Any, Any], None]]] = {
+    OrchestratorStarted: Replay._orchestrator_started,
+    ExecutionStarted: Replay._execution_started,
+    ExecutionSuspended: Replay._execution_suspended,
+    ExecutionTerminated: Replay._execution_terminated,
+    TaskScheduled: Replay._task_scheduled,
+    SubOrchestrationInstanceCreated: Replay._scheduled,
+    TimerCreated: Replay._scheduled,
+    EventSent: Replay._event_sent,
+    TaskCompleted: Replay._task_completed,
+    SubOrchestrationInstanceCompleted: Replay._task_completed,
+    TaskFailed: Replay._task_failed,
+    SubOrchestrationInstanceFailed: Replay._task_failed,
+    TimerFired: Replay._timer_fired,
+    EventRaised: Replay._event_raised,
+}
