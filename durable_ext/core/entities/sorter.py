@@ -83,8 +83,11 @@ class MessageSorter:
         return timestamp, predecessor
 
     def receive(self, request: EntityRequest) -> Iterator[EntityRequest]:
-        """Yield the requests that can be delivered now that `request` has come: none, it, or others with it."""
-        if not self._window or request.parent is None or request.position > 0:
+        """Yield the requests that can be delivered now that `request` has come: none, it, or others with it.
+
+        Clients and forwarded lock requests take no part; nor does what a sender with a window of zero sent.
+        """
+        if not self._window or request.parent is None or request.position > 0 or not request.timestamp.ticks:
             yield request
             return
         if self._receive_horizon.ticks + self._window + _COLLECTION_INTERVAL < request.timestamp.ticks:
@@ -119,6 +122,7 @@ class MessageSorter:
             and request.parent_execution is not None
             and not request.position
             and request.due is None
+            and bool(request.timestamp.ticks)
         )
 
     def _advance(self, horizon: Stamp) -> Iterator[EntityRequest]:
