@@ -113,6 +113,11 @@ def load_settings(script_root: Path, environ: MutableMapping[str, str], *, hub: 
     )
 
 
+def environment() -> MutableMapping[str, str]:
+    """Return the environment of this process: what `load_settings` completes and the app sees."""
+    return os.environ
+
+
 def resolve_setting_names(text: str, environ: Mapping[str, str]) -> str:
     """Replace each `%NAME%` by that app setting; the text stays as it is if one of them is missing."""
     if any(name not in environ for name in _SETTING.findall(text)):

@@ -33,29 +33,24 @@ class HttpRoute:
         return not self.methods or method in self.methods
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutedApp:
-    """The routes that can be served, in matching order, and one line for each function that cannot."""
+def plan_routes(functions: Sequence[IndexedFunction], prefix: str) -> tuple[tuple[HttpRoute, ...], dict[str, str]]:
+    """Return the routes in matching order, and for each function that cannot be served its name and one line why.
 
-    routes: tuple[HttpRoute, ...]
-    errors: tuple[str, ...]
-
-
-def route_functions(functions: Sequence[IndexedFunction], prefix: str) -> RoutedApp:
-    """Build the routes of an app; reserved and conflicting ones become errors of their function."""
+    Reserved routes and those of another function are such errors.
+    """
     routes: list[HttpRoute] = []
-    errors: list[str] = []
+    errors: dict[str, str] = {}
     for function in sorted(functions, key=lambda each: each.name.lower()):
-        if function.trigger_type != "httpTrigger" or function.disabled:
+        if function.trigger_type != "httpTrigger":
             continue
         try:
             route = _route(function, prefix)
             _refuse_conflict(route, routes)
         except RegistrationError as exc:
-            errors.append(str(exc))
+            errors[function.name] = str(exc)
         else:
             routes.append(route)
-    return RoutedApp(routes=tuple(routes), errors=tuple(errors))
+    return tuple(routes), errors
 
 
 def _route(function: IndexedFunction, prefix: str) -> HttpRoute:

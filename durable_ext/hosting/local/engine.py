@@ -1,0 +1,143 @@
+"""The durable engine of a local host: store, worker and client of one task hub, on the host's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from durable_ext.backends import open_backend
+from durable_ext.client.client import DurableClient
+from durable_ext.client.query import ACTIVE_STATUSES
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.events import HistoryEvent
+from durable_ext.errors import BackendUnavailableError
+from durable_ext.hosting.local.invocations import with_call_log
+from durable_ext.hosting.local.task_hub import worker_settings
+from durable_ext.hosting.settings import HostSettings
+from durable_ext.http.history import HistoryView, history_json
+from durable_ext.http.urls import ManagementUrls
+from durable_ext.runtime.worker import TaskHubWorker
+from durable_ext.sdk.discovery import DurableFunctions
+from durable_ext.sdk.engine_client import EngineOrchestrationClient
+from durable_ext.sdk.function_names import resolve_function_name
+
+if TYPE_CHECKING:
+    from durable_ext.backends import BackendSettings
+
+log = logging.getLogger("durable_ext.hosting")
+
+_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+
+
+class LocalEngine:
+    """Owns the task hub of a host. Used from the host's event loop only.
+
+    `ready` is false until the store has been reached; until then every use of the hub raises `BackendUnavailableError`.
+    """
+
+    def __init__(
+        self, settings: HostSettings, store: BackendSettings, functions: DurableFunctions, urls: ManagementUrls
+    ) -> None:
+        activities = tuple(
+            activity
+            if activity.executor == "process"  # what a process runs has to be picklable
+            else replace(activity, call=with_call_log(activity.name, activity.call, activity.is_async))
+            for activity in functions.activities
+        )
+        registry = replace(functions, activities=activities).to_registry()
+        converter, codec = DataConverter(), JsonEntityCodec()
+        self.ready = False
+        self.backend = open_backend(store)
+        self._urls = urls
+        names = {
+            "orchestrator": registry.orchestrator_names,
+            "activity": registry.activity_names,
+            "entity": registry.entity_names,
+        }
+        known = {kind: {name.lower() for name in each} for kind, each in names.items()}
+        self.client = DurableClient(
+            self.backend.instances,
+            converter=converter,
+            entity_codec=codec,
+            known=lambda kind, name: name.lower() in known[kind],
+            known_names=lambda kind: names[kind],
+            reject=frozenset() if settings.durable_task.replace_any_state else ACTIVE_STATUSES,
+            reorder_window=settings.durable_task.reorder_window,
+        )
+        self.worker = TaskHubWorker(
+            self.backend,
+            registry,
+            settings=worker_settings(settings),
+            converter=converter,
+            entity_codec=codec,
+            resolve_name=resolve_function_name,
+            resolve_type=result_type,
+        )
+        self._opened = asyncio.Event()
+
+    async def open(self) -> None:
+        """Open the store and start the worker.
+
+        Raises:
+            BackendUnavailableError: The store does not answer; may be called again.
+            DurableError: The hub cannot be used at all.
+        """
+        await self.backend.open()
+        await self.worker.start()
+        self.ready = True
+        self._opened.set()
+
+    async def wait_for_failure(self) -> None:
+        """Return when the worker was stopped.
+
+        Raises:
+            LoopFailedError: One of its loops died.
+        """
+        await self._opened.wait()
+        failure = await self.worker.failure if self.worker.failure is not None else None
+        if failure is not None:
+            raise failure
+
+    async def open_when_reachable(self, hint: str) -> None:
+        """Keep trying to open; the first failure is logged once with a hint what to do."""
+        attempt = 0
+        while True:
+            try:
+                await self.open()
+            except BackendUnavailableError as exc:
+                if attempt == 0:
+                    log.warning("The task hub cannot be reached: %s %s", exc, hint)
+                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+                attempt += 1
+            else:
+                if attempt:
+                    log.warning("The task hub can be reached now.")
+                return
+
+    def make_client(self, binding: Mapping[str, Any], invocation_id: str) -> EngineOrchestrationClient:
+        """Return the durable client of one call.
+
+        Raises:
+            BackendUnavailableError: The store has not been reached yet.
+        """
+        if not self.ready:
+            raise BackendUnavailableError("The task hub has not been reached yet. Try again later.")
+        return EngineOrchestrationClient(
+            self.client, self._urls, function_invocation_id=invocation_id, history_json=_history_text
+        )
+
+    async def close(self, drain_seconds: float) -> None:
+        """Let what runs finish for so long, then give up every lock."""
+        if self.ready:
+            await self.worker.drain(timedelta(seconds=drain_seconds))
+            await self.worker.stop()
+        await self.backend.close()
+
+
+def _history_text(events: Sequence[HistoryEvent], show_input: bool, show_output: bool) -> str:
+    return history_json(events, HistoryView(show_input=show_input, show_output=show_output))

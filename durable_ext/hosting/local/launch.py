@@ -1,0 +1,139 @@
+"""`durable start` without its command line: settings, app, socket and engine, in the order that fails early."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+
+from durable_ext.errors import ConfigurationError
+from durable_ext.hosting.local import console
+from durable_ext.hosting.local.listener import bind
+from durable_ext.hosting.script_root import find_script_root
+from durable_ext.hosting.settings import HostSettings, HubKind, environment, load_settings, resolve_setting_names
+
+_DEFAULT_PORT, _DEFAULT_ADDRESS = 7071, "127.0.0.1"
+_RELOADED = "DURABLE_EXT_RELOADED"
+
+log = logging.getLogger("durable_ext.hosting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOptions:
+    """What the command line said; `None` = nothing."""
+
+    script_root: Path | None = None
+    port: int | None = None
+    address: str | None = None
+    hub: HubKind | None = None
+    cors: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    verbose: bool = False
+    reload: bool = True
+    drain: float = 30.0
+
+
+def launch(options: LaunchOptions) -> int:
+    """Serve an app until it is stopped; return the exit code.
+
+    Raises:
+        DurableError: It cannot be served; the text is one line for the terminal.
+    """
+    environ = environment()
+    folder = Path.cwd()
+    script_root = find_script_root(options.script_root, environ, folder)
+    changed: Path | None = None
+    try:
+        code, changed = _serve(script_root, options, environ)
+    except ConfigurationError as exc:
+        if not (options.reload and environ.get(_RELOADED)):
+            raise
+        changed = _wait_for_repair(script_root, exc)
+        code = 1
+    if changed is None:
+        _leave(code)
+        return code
+    from durable_ext.hosting.local.reload import restart
+
+    environ[_RELOADED] = "1"
+    restart(folder, [f"File change detected: {changed.name}. Restarting the host."])
+
+
+def _serve(script_root: Path, options: LaunchOptions, environ: MutableMapping[str, str]) -> tuple[int, Path | None]:
+    settings = load_settings(script_root, environ, hub=options.hub)
+    address = options.address or settings.local_host.address or _DEFAULT_ADDRESS
+    wanted = options.port if options.port is not None else settings.local_host.port
+    listener = bind(address, _DEFAULT_PORT if wanted is None else wanted)
+    try:
+        console.configure_logging(settings.log_levels, verbose=options.verbose)
+        port = listener.getsockname()[1]
+        authority = f"{'localhost' if address in ('127.0.0.1', '0.0.0.0', '::', '::1') else address}:{port}"
+        environ.update(
+            {
+                "WEBSITE_HOSTNAME": authority,
+                "AzureWebJobsScriptRoot": str(script_root),
+                "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+            }
+        )
+        environ.setdefault("FUNCTIONS_WORKER_RUNTIME", "python")
+        os.chdir(script_root)
+        return _serve_app(settings, options, environ, listener, f"http://{authority}")
+    finally:
+        listener.close()
+
+
+def _serve_app(
+    settings: HostSettings, options: LaunchOptions, environ: MutableMapping[str, str], listener: socket, origin: str
+) -> tuple[int, Path | None]:
+    from durable_ext.hosting.app_loader import DEFAULT_SCRIPT, IndexedFunction, load_app
+    from durable_ext.hosting.local.app_plan import DURABLE_TRIGGERS, plan_app
+    from durable_ext.sdk.discovery import collect_durable_functions
+
+    app = load_app(settings.script_root, environ.get("PYTHON_SCRIPT_FILE_NAME") or DEFAULT_SCRIPT)
+    allowed = {name.lower() for name in options.functions} or settings.allowed_functions
+
+    def is_off(function: IndexedFunction) -> bool:
+        setting = environ.get(f"AzureWebJobs.{function.name}.Disabled") or environ.get(
+            f"AzureWebJobs_{function.name}_Disabled", ""
+        )
+        return setting.lower() in ("true", "1") or (allowed is not None and function.name.lower() not in allowed)
+
+    plan = plan_app(settings, app.indexed, resolve=lambda text: resolve_setting_names(text, environ), disabled=is_off)
+    durable = {
+        each.name for each in plan.functions if each.trigger_type in DURABLE_TRIGGERS and each.name not in plan.errors
+    }
+    functions = collect_durable_functions(
+        function for function in app.functions if str(function.get_function_name()) in durable
+    )
+    if not (plan.routes or plan.timers or plan.warmups or durable):
+        problem = next(iter(plan.errors.values()), "all of them are disabled.")
+        raise ConfigurationError(f"No function of {settings.script_root} can be served: {problem}")
+
+    from durable_ext.hosting.local.run import RunPlan, run_host
+
+    return asyncio.run(
+        run_host(RunPlan(plan=plan, functions=functions, options=options, origin=origin, listener=listener), environ)
+    )
+
+
+def _wait_for_repair(script_root: Path, problem: ConfigurationError) -> Path:
+    from durable_ext.hosting.local.reload import wait_for_change
+
+    console.write_problem(str(problem))
+    console.write("The host waits for a change of the app's files.")
+    return asyncio.run(wait_for_change(script_root))
+
+
+def _leave(code: int) -> None:
+    """End the process now if a function that did not finish in time would keep it alive."""
+    main = threading.main_thread()
+    stuck = [each for each in threading.enumerate() if each is not main and not each.daemon]
+    if stuck:
+        log.warning("%d function calls did not finish in time and are abandoned", len(stuck))
+        logging.shutdown()
+        os._exit(code)

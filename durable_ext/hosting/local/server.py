@@ -1,0 +1,198 @@
+"""The local host: the app's HTTP routes and timers, the management API and the engine, on one event loop.
+
+Life: `run` opens the hub, serves, and drains at the first stop signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from durable_ext.aio.clock import SystemClock
+from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.hosting.app_loader import IndexedFunction
+from durable_ext.hosting.bindings import timer_trigger_value, warmup_trigger_value
+from durable_ext.hosting.local.admin import AdminRoutes
+from durable_ext.hosting.local.app_plan import AppPlan
+from durable_ext.hosting.local.cors import Cors
+from durable_ext.hosting.local.engine import LocalEngine
+from durable_ext.hosting.local.http_triggers import HttpTriggers
+from durable_ext.hosting.local.invocations import Invoker
+from durable_ext.hosting.local.timer_triggers import TimerTrigger
+from durable_ext.http.aiohttp_app import make_server
+from durable_ext.http.management import ManagementApi
+from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
+from durable_ext.http.payloads import empty_response, error_response
+from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
+
+log = logging.getLogger("durable_ext.hosting")
+
+RPC_PATH: Final = "/durabletask"
+_STOPPING: Final = "Stopping: what runs may finish. Press Ctrl-C again to stop at once."
+_AZURE_HINT: Final = "Start Azurite (npx azurite) or use --hub embedded. Trying again until it answers."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """How a local host runs.
+
+    Attributes:
+        drain: Seconds that running functions get at the first stop signal.
+        threads: Size of the pool for sync functions that are not durable.
+        home_page: Whether `/` shows a page.
+    """
+
+    version: str
+    origin: str
+    cors: Cors
+    drain: float = 30.0
+    threads: int = 32
+    home_page: bool = True
+
+
+class LocalHost:
+    """Serves one app until a signal, a dead loop, or `stop()`; used from one event loop."""
+
+    def __init__(self, plan: AppPlan, engine: LocalEngine, urls: ManagementUrls, options: HostOptions) -> None:
+        self._plan, self._engine, self._options = plan, engine, options
+        self._pool = ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="function")
+        self._invoker = Invoker(self._pool, engine.make_client, plan.script_root)
+        self._triggers = HttpTriggers(plan.routes, self._invoker)
+        self._management = ManagementApi(
+            engine.client,
+            urls,
+            use_forwarded_host=plan.settings.durable_task.use_forwarded_host,
+            default_version=plan.settings.durable_task.default_version,
+        )
+        self._admin = AdminRoutes(
+            version=options.version,
+            origin=options.origin,
+            prefix=plan.settings.route_prefix,
+            task_hub=plan.settings.task_hub,
+            functions=plan.functions,
+            errors=plan.errors,
+            is_ready=lambda: engine.ready,
+            run=self._run_by_name,
+        )
+        self._stop = asyncio.Event()
+        self._supervisor = Supervisor("host", self._loop_failed)
+        self._failure: BaseException | None = None
+        self._requests, self._idle = 0, asyncio.Event()
+
+    def stop(self) -> None:
+        """End `run()` after a drain."""
+        self._stop.set()
+
+    async def run(self, listener: socket.socket, *, on_ready: Callable[[], None]) -> int:
+        """Serve until stopped; return the exit code: 0 after a drain, 1 if a part of the host died.
+
+        Raises:
+            DurableError: The embedded hub cannot be opened; nothing was served.
+        """
+        loop = asyncio.get_running_loop()
+        self._watch_signals(loop)
+        azure = self._plan.settings.hub_kind == "azure"
+        if azure:
+            self._supervisor.start("open-hub", self._engine.open_when_reachable(_AZURE_HINT))
+        else:
+            await self._engine.open()
+        server = make_server(self.answer)
+        try:
+            site = await loop.create_server(server, sock=listener)
+            on_ready()
+            await self._start_functions()
+            self._supervisor.start("engine-health", self._engine.wait_for_failure())
+            await self._stop.wait()
+            site.close()
+            await self._finish_requests()
+            await server.shutdown(1.0)
+        finally:
+            await self._supervisor.stop()
+            await self._engine.close(self._options.drain)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._failure is not None:
+            log.error("The host stops because a part of it failed: %s", self._failure, exc_info=self._failure)
+            return 1
+        return 0
+
+    async def answer(self, request: HttpRequestValue) -> HttpResponseValue:
+        """Answer any request: management API, admin, then the app's routes; 404 if nothing matches."""
+        self._requests += 1
+        self._idle.clear()
+        try:
+            preflight = self._options.cors.preflight(request)
+            if preflight is not None:
+                return preflight
+            return self._options.cors.decorate(request, await self._route(request))
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._idle.set()
+
+    async def _route(self, request: HttpRequestValue) -> HttpResponseValue:
+        path = request.path.lower()
+        for base in (WEBHOOK_PATH, RPC_PATH):
+            if path == base or path.startswith(f"{base}/"):
+                if not self._engine.ready:
+                    return error_response(503, "The task hub cannot be reached yet. Try again later.")
+                return await self._management.handle(request, request.path[len(base) :])
+        if path.startswith("/admin/"):
+            return await self._admin.handle(request)
+        response = await self._triggers.handle(request)
+        if response is not None:
+            return response
+        if path == "/" and request.method in ("GET", "HEAD"):
+            return self._admin.home() if self._options.home_page else empty_response(204)
+        return empty_response(404)
+
+    async def _start_functions(self) -> None:
+        clock = SystemClock()
+        folder = self._plan.script_root / ".durable" / "timers"
+        for plan in self._plan.warmups:
+            with suppress(Exception):  # the app's own; `Invoker.call` has logged it
+                await self._invoker.call(plan, warmup_trigger_value(), reason="Warmup")
+        for timer in self._plan.timers:
+            self._supervisor.start(f"timer-{timer.plan.name}", TimerTrigger(timer, self._invoker, clock, folder).run())
+
+    async def _run_by_name(self, function: IndexedFunction, text: str) -> None:
+        """`POST /admin/functions/{name}`: run a timer or warm-up function now, in the background."""
+        for timer in self._plan.timers:
+            if timer.plan.name == function.name:
+                self._supervisor.start(f"admin-{function.name}", self._run_quietly(timer.plan, timer_trigger_value({})))
+        for plan in self._plan.warmups:
+            if plan.name == function.name:
+                self._supervisor.start(f"admin-{function.name}", self._run_quietly(plan, warmup_trigger_value()))
+
+    async def _run_quietly(self, plan: object, value: object) -> None:
+        with suppress(Exception):  # the app's own; `Invoker.call` has logged it
+            await self._invoker.call(plan, value)  # type: ignore[arg-type]
+
+    async def _finish_requests(self) -> None:
+        if self._requests:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self._options.drain)
+
+    def _loop_failed(self, failure: LoopFailedError) -> None:
+        self._failure = failure
+        self._stop.set()
+
+    def _watch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self._signalled, number)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda caught, frame: loop.call_soon_threadsafe(self._signalled, caught))
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set():
+            os._exit(128 + number)  # a second Ctrl-C: what is not stored yet is done again after the next start
+        log.warning(_STOPPING)
+        self._stop.set()

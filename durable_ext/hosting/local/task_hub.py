@@ -1,0 +1,80 @@
+"""Which store a host's settings mean, and what of them a worker takes; opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from durable_ext.backends.sqlite.settings import SqliteSettings
+from durable_ext.errors import ConfigurationError
+from durable_ext.hosting.settings import HostSettings, find_connection
+from durable_ext.runtime.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from durable_ext.backends import BackendSettings
+
+HUB_FOLDER = ".durable"
+
+
+def hub_file(settings: HostSettings) -> Path:
+    """Return the file of the embedded hub."""
+    return settings.script_root / HUB_FOLDER / f"{settings.task_hub}.db"
+
+
+def backend_settings(settings: HostSettings, environ: Mapping[str, str]) -> BackendSettings:
+    """Return the settings of the hub's store.
+
+    Raises:
+        ConfigurationError: The storage connection is missing.
+    """
+    storage = settings.durable_task.storage
+    if settings.hub_kind == "embedded":
+        return SqliteSettings(
+            path=hub_file(settings), task_hub=settings.task_hub, synchronous=storage.get("synchronous", "FULL")
+        )
+    connection = find_connection(settings.connection_name, environ)
+    if connection is None:
+        raise ConfigurationError(
+            f"Unable to resolve the Azure Storage connection named '{settings.connection_name}'. Set "
+            f"{_setting_name(settings)} in local.settings.json or the environment, or use --hub embedded."
+        )
+    from durable_ext.hosting.azure_hub import azure_storage_settings
+
+    tracking = storage.get("trackingStoreConnectionName") or storage.get("trackingStoreConnectionStringName")
+    return azure_storage_settings(
+        settings,
+        connection,
+        find_connection(tracking, environ) if tracking else None,
+        app_name=environ.get("WEBSITE_SITE_NAME", ""),
+    )
+
+
+def _setting_name(settings: HostSettings) -> str:
+    return "AzureWebJobsStorage" if settings.connection_name == "Storage" else settings.connection_name
+
+
+def worker_settings(settings: HostSettings) -> WorkerSettings:
+    """Return what of host.json concerns the worker."""
+    options = settings.durable_task
+    local = {"true": "on", "false": "off", "batched": "batched"}
+    values: dict[str, Any] = {
+        "local_activities": local[options.storage.get("localActivities", "true")],
+        "local_activity_spill": options.storage.get("localActivitySpill", timedelta(milliseconds=500)),
+    }
+    if options.entity_rollback is not None:
+        values["entity_rollback"] = options.entity_rollback
+    return WorkerSettings(
+        max_concurrent_orchestrations=options.max_concurrent_orchestrations,
+        max_concurrent_activities=options.max_concurrent_activities,
+        max_concurrent_entities=options.max_concurrent_entities,
+        session_idle_timeout=options.session_idle_timeout,
+        function_timeout=settings.function_timeout,
+        max_entity_batch=options.max_entity_batch,
+        reorder_window=options.reorder_window,
+        store_inputs=options.store_inputs,
+        max_orchestration_actions=options.max_orchestration_actions,
+        http_async_poll=options.http_async_poll,
+        **values,
+    )
