@@ -22,7 +22,7 @@ from durable_ext.hosting.settings import HostSettings
 from durable_ext.http.history import HistoryView, history_json
 from durable_ext.http.urls import ManagementUrls
 from durable_ext.runtime.worker import TaskHubWorker
-from durable_ext.sdk.discovery import DurableFunctions
+from durable_ext.sdk.discovery import DurableFunctions, result_type
 from durable_ext.sdk.engine_client import EngineOrchestrationClient
 from durable_ext.sdk.function_names import resolve_function_name
 
