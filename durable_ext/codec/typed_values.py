@@ -357,7 +357,7 @@ def _is_pydantic_model(kind: type) -> bool:
 
 
 def _type_name(hint: Any) -> str:
-    return getattr(hint, "__qualname__", None) or str(hint)
+    return hint.__qualname__ if typing.get_origin(hint) is None and isinstance(hint, type) else str(hint)
 
 
 def _described(value: object) -> str:
