@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, TypeVar, Union, overload
 
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entity_calls import EntityCallTask, EntityLockTask
@@ -40,6 +40,11 @@ _RAW_CONTENT: Final = (
     "Invalid use of 'is_raw_str' parameter: 'is_raw_str' is set to 'True' but 'content' is not an instance of type 'str'. "
     "Either set 'is_raw_str' to 'False', or ensure your 'content' is of type 'str'."
 )
+R = TypeVar("R")
+FunctionReference = Union[str, Callable[..., Any]]
+"""A name, or the decorated function."""
+OrchestratorResult = Union[Generator[Any, Any, R], Coroutine[Any, Any, R]]
+
 _IMMUTABLE: Final = frozenset({str, int, bool, type(None)})
 
 
@@ -164,6 +169,14 @@ class OrchestrationContext:
 
     # Activities and sub-orchestrations.
 
+    @overload
+    def call_activity(self, name: FunctionReference, input_: Any = None, *, expected_type: type[R]) -> Task[R]: ...
+    @overload
+    def call_activity(self, name: Callable[..., Coroutine[Any, Any, R]], input_: Any = None) -> Task[R]: ...
+    @overload
+    def call_activity(self, name: Callable[..., R], input_: Any = None) -> Task[R]: ...
+    @overload
+    def call_activity(self, name: FunctionReference, input_: Any = None, expected_type: Any = None) -> Task[Any]: ...
     def call_activity(self, name: Any, input_: Any = None, expected_type: Any = None) -> Task[Any]:
         """Return a task that runs an activity.
 
@@ -182,6 +195,22 @@ class OrchestrationContext:
             name = self._resolve_name(name, ACTIVITY_KIND)
         return ActivityTask(name, input_, None if input_.__class__ in _IMMUTABLE else self._to_text(input_), expected_type)
 
+    @overload
+    def call_activity_with_retry(
+        self, name: FunctionReference, retry_options: RetryOptions, input_: Any = None, *, expected_type: type[R]
+    ) -> Task[R]: ...
+    @overload
+    def call_activity_with_retry(
+        self, name: Callable[..., Coroutine[Any, Any, R]], retry_options: RetryOptions, input_: Any = None
+    ) -> Task[R]: ...
+    @overload
+    def call_activity_with_retry(
+        self, name: Callable[..., R], retry_options: RetryOptions, input_: Any = None
+    ) -> Task[R]: ...
+    @overload
+    def call_activity_with_retry(
+        self, name: FunctionReference, retry_options: RetryOptions, input_: Any = None, expected_type: Any = None
+    ) -> Task[Any]: ...
     def call_activity_with_retry(
         self, name: Any, retry_options: RetryOptions, input_: Any = None, expected_type: Any = None
     ) -> Task[Any]:
@@ -191,6 +220,23 @@ class OrchestrationContext:
         assert isinstance(attempt, ActivityTask)
         return RetryableTask(attempt, retry_options)
 
+    @overload
+    def call_sub_orchestrator(
+        self,
+        name: Callable[..., OrchestratorResult[R]],
+        input_: Any = None,
+        instance_id: str | None = None,
+        version: str | None = None,
+    ) -> Task[R]: ...
+    @overload
+    def call_sub_orchestrator(
+        self,
+        name: str,
+        input_: Any = None,
+        instance_id: str | None = None,
+        version: str | None = None,
+        expected_type: Any = None,
+    ) -> Task[Any]: ...
     def call_sub_orchestrator(
         self,
         name: Any,
@@ -223,6 +269,25 @@ class OrchestrationContext:
             name, input_, text, instance_id=instance_id, version=version, expected_type=expected_type
         )
 
+    @overload
+    def call_sub_orchestrator_with_retry(
+        self,
+        name: Callable[..., OrchestratorResult[R]],
+        retry_options: RetryOptions,
+        input_: Any = None,
+        instance_id: str | None = None,
+        version: str | None = None,
+    ) -> Task[R]: ...
+    @overload
+    def call_sub_orchestrator_with_retry(
+        self,
+        name: str,
+        retry_options: RetryOptions,
+        input_: Any = None,
+        instance_id: str | None = None,
+        version: str | None = None,
+        expected_type: Any = None,
+    ) -> Task[Any]: ...
     def call_sub_orchestrator_with_retry(
         self,
         name: Any,
@@ -292,7 +357,7 @@ class OrchestrationContext:
 
     # Time and events.
 
-    def create_timer(self, fire_at: datetime | timedelta) -> Task[Any]:
+    def create_timer(self, fire_at: datetime | timedelta) -> TimerTask | LongTimer:
         """Return a timer task; cancel it (`task.cancel()`) when it is no longer needed.
 
         Args:
@@ -322,6 +387,10 @@ class OrchestrationContext:
             cancels_hops=options.fixes,
         )
 
+    @overload
+    def wait_for_external_event(self, name: str, expected_type: type[R]) -> Task[R]: ...
+    @overload
+    def wait_for_external_event(self, name: str, expected_type: Any = None) -> Task[Any]: ...
     def wait_for_external_event(self, name: str, expected_type: Any = None) -> Task[Any]:
         """Return a task that ends with the payload of the next event of that name.
 
@@ -390,12 +459,12 @@ class OrchestrationContext:
 
     # Compounds.
 
-    def task_all(self, activities: Sequence[Task[Any]]) -> Task[Any]:
+    def task_all(self, activities: Sequence[Task[R]]) -> Task[list[R]]:
         """Return a task that ends with the list of all results, in the given order, or with the first failure."""
         fixes = self._replay.options.fixes
         return WhenAll(activities, exclusive=not fixes, empty=[] if fixes else None)
 
-    def task_any(self, activities: Sequence[Task[Any]]) -> Task[Any]:
+    def task_any(self, activities: Sequence[Task[R]]) -> Task[Task[R]]:
         """Return a task that ends with the first of the tasks that ends, failed or not."""
         return WhenAny(activities, exclusive=not self._replay.options.fixes)
 

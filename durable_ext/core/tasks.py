@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from durable_ext.core.replay import Replay
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class TaskState(Enum):
@@ -34,7 +35,7 @@ _SUCCEEDED: Final = TaskState.SUCCEEDED
 _FAILED: Final = TaskState.FAILED
 
 
-class Task(Generic[T]):
+class Task(Generic[T_co]):
     """Something that an orchestrator can `yield` (generators) or `await` (`async def`).
 
     Attributes:
@@ -63,7 +64,7 @@ class Task(Generic[T]):
         """Whether it has failed; `result` is the exception then."""
         return self.state is _FAILED
 
-    def get_result(self) -> T:
+    def get_result(self) -> T_co:
         """Return the value of an ended task.
 
         Raises:
@@ -74,11 +75,11 @@ class Task(Generic[T]):
             raise RuntimeError("The task has not completed. Yield (or await) it before its result is read.")
         if self.state is _FAILED:
             raise self.result
-        return cast("T", self.result)
+        return cast("T_co", self.result)
 
-    def __await__(self) -> Generator[Task[T], Any, T]:
+    def __await__(self) -> Generator[Task[T_co], Any, T_co]:
         value = yield self
-        return cast("T", value)
+        return cast("T_co", value)
 
     def open(self, replay: Replay) -> None:
         """Take an id and become a decision of this episode, unless that has happened before."""
