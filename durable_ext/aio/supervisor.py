@@ -58,6 +58,17 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def wait(self, seconds: float) -> bool:
+        """Wait until all tasks have ended by themselves, at most so long; return whether they have."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self._tasks:
+            left = deadline - loop.time()
+            if left <= 0:
+                return False
+            await asyncio.wait(list(self._tasks), timeout=left)
+        return True
+
     async def join(self) -> None:
         """Wait until all tasks have ended by themselves."""
         while self._tasks:

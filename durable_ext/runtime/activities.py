@@ -37,11 +37,13 @@ class ActivityRunner:
     def __init__(
         self,
         registry: FunctionRegistry,
+        http: ActivityDefinition,
         converter: PayloadConverter,
         executors: Executors,
         now: Callable[[], Ticks],
     ) -> None:
         self._registry = registry
+        self._http = http
         self._converter = converter
         self._executors = executors
         self._now = now
@@ -50,7 +52,7 @@ class ActivityRunner:
 
     def knows(self, name: str) -> bool:
         """Whether this worker has the activity."""
-        return self._registry.activity(name) is not None
+        return name == self._http.name or self._registry.activity(name) is not None
 
     def revoke(self, task: asyncio.Task[Any]) -> None:
         """Cancel a task that runs activities whose results nobody wants any more."""
@@ -63,6 +65,8 @@ class ActivityRunner:
         event = message.event
         assert isinstance(event, TaskScheduled)
         definition = self._registry.activity(event.name)
+        if definition is None and event.name == self._http.name:
+            definition = self._http
         if definition is None:
             return activity_missing(event.name, event.event_id, self._now())
         try:

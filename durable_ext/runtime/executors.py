@@ -117,7 +117,8 @@ class Executors:
             self._processes = None
 
     async def _await_within_limit(self, name: str, awaitable: Any) -> Any:
-        assert self._sweeper is not None and self._limit is not None
+        assert self._sweeper is not None
+        assert self._limit is not None
         task = asyncio.current_task()
         assert task is not None
         call = _Call(name, task.cancel)
@@ -151,7 +152,7 @@ class Executors:
             if self._limit is None:
                 return await future
             late = FunctionTimeoutError(definition.name, self._limit)
-            return await self._wait(definition.name, future, lambda: future.done() or future.set_exception(late))
+            return await self._wait(definition.name, future, lambda: _fail(future, late))
         except BrokenProcessPool as error:
             if self._processes is pool:
                 self._processes = None
@@ -172,3 +173,8 @@ class Executors:
         call.timed_out = True
         log.warning("a function exceeded functionTimeout", extra={"event": "function_timeout", "function": call.name})
         call.stop()
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -11,7 +11,6 @@ before the results it was computed from are stored (I2).
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import sys
 from collections.abc import Coroutine, Sequence
@@ -25,6 +24,7 @@ from durable_ext.backends.protocol import (
     OutgoingActivity,
     SessionEnd,
 )
+from durable_ext.core.episode import Episode
 from durable_ext.core.events import (
     ContinueAsNew,
     ExecutionCompleted,
@@ -35,7 +35,7 @@ from durable_ext.core.events import (
     TaskScheduled,
 )
 from durable_ext.core.inbox import AdmissionKind
-from durable_ext.core.live import Episode, LiveOrchestration
+from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
@@ -65,7 +65,6 @@ class InstanceRun:
         self._services = services
         self._instance_id = session.instance.instance_id
         self._writer = SessionWriter(session, services.traits, services.settings, services.now)
-        self._context = contextvars.copy_context()
         self._live: LiveOrchestration | None = None
         self._owner: asyncio.Task[Any] | None = None
         self._claims = False  # rule R7: may run its activities in this process
@@ -126,7 +125,7 @@ class InstanceRun:
             self._alone_item.set_result(None)
         live, self._live = self._live, None
         if live is not None:  # user code may have a `finally`: it runs where the rest of it ran
-            services.thread.play(live.close, self._context, self._instance_id).add_done_callback(_log_close)
+            services.thread.play(live.close, self._instance_id).add_done_callback(_log_close)
 
     # Conversation.
 
@@ -137,7 +136,7 @@ class InstanceRun:
             await self._carry_out(await self._play(first.messages))
         elif first is not SessionEnd.LOST and _is_unfinished(self._session.history):
             # A worker died after it had stored the results of a wave: nothing is queued, the rest is still to be decided.
-            await self._carry_out(await self._play(()))
+            await self._carry_out(await self._resume())
         else:
             await self._session.release()
 
@@ -151,7 +150,7 @@ class InstanceRun:
                 episode = await self._run_locally(episode)
                 continue
             await self._store(episode)
-            episode = None if _ends_session(episode) else await self._next_episode()
+            episode = None if self._is_over(episode) else await self._next_episode()
         await self._session.release()
 
     def _receive(self, batch: MessageBatch) -> None:
@@ -195,7 +194,19 @@ class InstanceRun:
                 live = self._live = services.open_live(self._session)
             return live.play(messages, services.now)
 
-        episode = await services.thread.play(play, self._context, self._instance_id)
+        episode = await services.thread.play(play, self._instance_id)
+        self._writer.begin(episode)
+        return episode
+
+    async def _resume(self) -> Episode:
+        """Play on without anything new."""
+        services = self._services
+
+        def play() -> Episode:
+            self._live = services.open_live(self._session)
+            return self._live.play_results((), services.now)
+
+        episode = await services.thread.play(play, self._instance_id)
         self._writer.begin(episode)
         return episode
 
@@ -203,13 +214,18 @@ class InstanceRun:
         live = self._live
         assert live is not None
         return self._services.thread.play(
-            lambda: live.play_results(results, lambda: now), self._context, self._instance_id
+            lambda: live.play_results(results, lambda: now), self._instance_id
         )
 
     async def _store(self, episode: Episode) -> None:
         """Store an episode the plain way; its activities run here as claimed work items if they may."""
         receipt = await self._writer.store(episode, self._outgoing(episode.activities))
         self._services.activities.run_claimed(receipt.activities)
+
+    def _is_over(self, episode: Episode) -> bool:
+        """Whether the instance needs no session any more."""
+        live = self._live
+        return episode.is_terminal or live is None or live.state.is_terminal or live.state.started is None
 
     def _outgoing(self, activities: Sequence[TaskMessage]) -> tuple[OutgoingActivity, ...]:
         claims, knows = self._claims and not self._services.is_draining(), self._services.runner.knows
@@ -287,11 +303,11 @@ class InstanceRun:
         """Play messages that came while local activities were decided but not started."""
         self._receive(batch)
         episode = await self._play(batch.messages)
-        if not _is_over(episode):
+        if not _ends_generation(episode):
             decided = (*decided, *episode.activities)
         receipt = await self._writer.store(episode, self._outgoing(decided))
         self._services.activities.run_claimed(receipt.activities)
-        return None if _ends_session(episode) else await self._next_episode()
+        return None if self._is_over(episode) else await self._next_episode()
 
     async def _run_alone(self, message: TaskMessage, episode: Episode) -> ActivityResult:
         """Await one activity inside this task: no task of its own, no switch for one that never waits."""
@@ -375,7 +391,7 @@ class InstanceRun:
         self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]
     ) -> Episode | None:
         """End a wave before it is done: the rest of it becomes claimed work items beside an episode's own."""
-        if _is_over(episode):
+        if _ends_generation(episode):
             wave.discard()
             await self._store(episode)
         else:
@@ -390,18 +406,14 @@ class InstanceRun:
             )
             self._services.activities.run_claimed(wave.adopt(receipt.activities))
         self._wave = None
-        return None if _ends_session(episode) else await self._next_episode()
+        return None if self._is_over(episode) else await self._next_episode()
 
 
 def _is_unfinished(history: Sequence[HistoryEvent]) -> bool:
     return bool(history) and not isinstance(history[-1], (OrchestratorCompleted, ExecutionCompleted, ContinueAsNew))
 
 
-def _ends_session(episode: Episode) -> bool:
-    return episode.is_terminal or episode.admission.kind is not AdmissionKind.PLAY
-
-
-def _is_over(episode: Episode) -> bool:
+def _ends_generation(episode: Episode) -> bool:
     """Whether the generation that the wave belongs to has ended."""
     return episode.is_terminal or episode.starts_generation
 

@@ -7,7 +7,6 @@ One thread takes everything that is ready per wake and hands all results back wi
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import sys
 import threading
@@ -41,12 +40,10 @@ class EpisodeTimeoutError(OrchestrationError, TimeoutError):
 class _Work:
     """One call for the thread; the loop owns `future`, the thread sets `outcome` and `error` before it is handed back."""
 
-    __slots__ = ("call", "context", "error", "future", "label", "outcome")
+    __slots__ = ("call", "error", "future", "label", "outcome")
 
-    def __init__(
-        self, call: Callable[[], Any], context: contextvars.Context, future: asyncio.Future[Any], label: str
-    ) -> None:
-        self.call, self.context, self.future, self.label = call, context, future, label
+    def __init__(self, call: Callable[[], Any], future: asyncio.Future[Any], label: str) -> None:
+        self.call, self.future, self.label = call, future, label
         self.outcome: Any = None
         self.error: BaseException | None = None
 
@@ -85,7 +82,7 @@ class _Player:
                     handed_back = now
                 self.current = work
                 try:
-                    work.outcome = work.context.run(work.call)
+                    work.outcome = work.call()
                 except BaseException as error:  # user code may raise anything; the loop decides what it means
                     work.error = error
                 self.current = None
@@ -136,19 +133,18 @@ class OrchestratorThread:
         """How many threads are written off and still blocked."""
         return len(self._stuck)
 
-    def play(self, call: Callable[[], T], context: contextvars.Context, label: str) -> asyncio.Future[T]:
-        """Run `call` in a context on the thread.
+    def play(self, call: Callable[[], T], label: str) -> asyncio.Future[T]:
+        """Run `call` on the thread.
 
         Args:
-            call: Runs to its end even if the future is cancelled.
-            context: The instance's own context; only one call may use it at a time.
+            call: Runs to its end even if the future is cancelled. Enters the instance's own context by itself.
             label: Names the instance in warnings.
 
         Returns:
             A future of its result. `EpisodeTimeoutError` if it is still running after the limit.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._player.inbox.put(_Work(call, context, future, label))
+        self._player.inbox.put(_Work(call, future, label))
         if self._timer is None:
             self._timer = self._loop.call_later(self._check_interval(), self._check)
         return future

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from durable_ext.backends.protocol import (
@@ -14,14 +15,14 @@ from durable_ext.backends.protocol import (
     Receipt,
 )
 from durable_ext.core.events import HistoryEvent
+from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OutgoingMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
-
 from durable_ext.runtime.settings import WorkerSettings
 
 if TYPE_CHECKING:
-    from durable_ext.core.live import Episode
+    from durable_ext.core.episode import Episode
 
 _ROW_INTERVAL: Final = TICKS_PER_SECOND
 _BATCHED_EVENTS: Final = 99
@@ -89,7 +90,11 @@ class SessionWriter:
         """Store what is pending and all that an episode decided: the plain way, rule R4."""
         self.add(episode.decisions)
         consumed, self._consumed = self._consumed, ()
-        return await self._commit(episode.execution_id, consumed, episode.messages, activities, episode.instance)
+        row = episode.instance
+        if row is not None and episode.admission.kind is AdmissionKind.DISCARD:
+            # An ended instance: only a store whose rows may lag behind its histories needs the repair.
+            row = None if self.in_one_transaction else replace(row, custom_status=self._session.custom_status)
+        return await self._commit(episode.execution_id, consumed, episode.messages, activities, row)
 
     async def _commit(
         self,

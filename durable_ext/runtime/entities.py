@@ -1,0 +1,221 @@
+"""Entities: lock, run the batch of waiting operations, commit; slots of their own so that nothing else starves them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from durable_ext.backends.protocol import Checkpoint, MessageBatch, OrchestrationSession
+from durable_ext.core.entities.batch import EntityBatch
+from durable_ext.core.entities.definitions import EntityDefinition, missing_entity
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.entities.live import EntityEpisode, LiveEntity
+from durable_ext.core.events import HistoryEvent
+from durable_ext.core.timestamps import Ticks
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.runtime.executors import Executors, FunctionTimeoutError
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.session_cache import SessionCache
+from durable_ext.runtime.slots import Slots
+
+log = logging.getLogger("durable_ext.runtime.entities")
+
+_AT_ONCE: Final = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityServices:
+    """What all entity runs of one worker share.
+
+    Attributes:
+        open_live: Makes the live entity of a session from a history.
+    """
+
+    registry: FunctionRegistry
+    executors: Executors
+    slots: Slots
+    cache: SessionCache
+    idle: timedelta
+    now: Callable[[], Ticks]
+    open_live: Callable[[OrchestrationSession, tuple[HistoryEvent, ...], EntityDefinition], LiveEntity]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """How far a batch has come: `awaitable` is what operation number `done` returned; `episode` is there at the end."""
+
+    batch: EntityBatch
+    done: int
+    awaitable: Any = None
+    episode: EntityEpisode | None = None
+
+
+class EntityRun:
+    """Owns one entity session from lock to release, and one entity slot while it is awake. Used from the event loop.
+
+    `LiveEntity` and its batch are touched by an entity thread while the run waits for it, else by nobody.
+    """
+
+    def __init__(self, session: OrchestrationSession, services: EntityServices) -> None:
+        self._session = session
+        self._services = services
+        self._entity_id = EntityId.get_entity_id(session.instance.instance_id)
+        self._definition = services.registry.entity(self._entity_id.name) or missing_entity(
+            self._entity_id.name, services.registry.entity_names
+        )
+        self._is_async = inspect.iscoroutinefunction(self._definition.function)
+        self._stored: tuple[HistoryEvent, ...] | None = None
+        self._live: LiveEntity | None = None
+        self._owner: asyncio.Task[Any] | None = None
+        self._awake = True
+        self._evicted = False
+
+    def evict(self) -> None:
+        """Stop waiting for messages and let the session go."""
+        self._evicted = True
+        if self._owner is not None:
+            self._owner.cancel()
+
+    async def run(self) -> None:
+        """Run batches until nothing comes for long, or the session is lost. Gives its slot back."""
+        self._owner = asyncio.current_task()
+        session, where = self._session, {"instance_id": str(self._entity_id)}
+        try:
+            try:
+                await self._converse()
+            except CheckpointConflictError as error:
+                log.warning("session dropped: %s", error, extra={"event": "checkpoint_conflict", **where})
+                await session.release()
+            except BackendUnavailableError as error:
+                log.warning("session lost: %s", error, extra={"event": "backend_unavailable", **where})
+                await session.abandon()
+            except Exception:
+                log.exception("session abandoned after an internal error", extra={"event": "session_failed", **where})
+                await session.abandon()
+        except BackendUnavailableError:
+            log.debug("session could not be given back; its lock expires", extra={"event": "session_left", **where})
+        finally:
+            if self._awake:
+                self._awake = False
+                self._services.slots.give_back()
+
+    async def _converse(self) -> None:
+        first = await self._session.next_messages(_AT_ONCE)
+        got = first if isinstance(first, MessageBatch) else None
+        while got is not None:
+            episode = await self._process(got)
+            await self._session.checkpoint(
+                Checkpoint(
+                    execution_id=episode.execution_id,
+                    new_events=episode.new_events,
+                    starts_generation=episode.starts_generation,
+                    consumed=tuple([received.message_id for received in got.messages]),
+                    messages=episode.messages,
+                    instance=episode.instance,
+                )
+            )
+            if episode.starts_generation:
+                self._stored = episode.new_events
+            found = await self._session.next_messages(_AT_ONCE)
+            got = found if isinstance(found, MessageBatch) else await self._park()
+        await self._session.release()
+
+    async def _park(self) -> MessageBatch | None:
+        """Wait for messages with the entity in memory but without a slot."""
+        services = self._services
+        if not services.cache.park(self):
+            return None
+        services.slots.give_back()
+        self._awake = False
+        try:
+            got = await self._session.next_messages(services.idle)
+        except asyncio.CancelledError:
+            if not self._evicted:
+                raise
+            if sys.version_info >= (3, 11) and self._owner is not None:
+                self._owner.uncancel()
+            return None
+        finally:
+            services.cache.unpark(self)
+        if not isinstance(got, MessageBatch):
+            return None
+        await services.slots.take()
+        self._awake = True
+        return got
+
+    async def _process(self, messages: MessageBatch) -> EntityEpisode:
+        """Run the operations that wait.
+
+        Plain functions: one hop to a thread for everything. `async def` functions: on the loop, where calling one runs
+        nothing yet. A plain function that returns an awaitable is in between.
+        """
+        try:
+            step = await self._step(lambda: self._advance(self._begin(messages), 0))
+            while step.awaitable is not None:
+                step.batch.close(await self._outcome(step.awaitable))
+                step = await self._step(functools.partial(self._advance, step.batch, step.done + 1))
+        except FunctionTimeoutError as error:
+            # The batch may still be in use: what it knows is thrown away, every operation is answered with the timeout.
+            self._live = None
+            batch = self._begin(messages)
+            batch.fail_all(str(error))
+            step = _Step(batch=batch, done=len(batch.operations))
+        live = self._live
+        assert live is not None
+        for failure in step.batch.failures:
+            self._report("entity operation failed", failure.request.operation, repr(failure.error))
+        for reason in step.batch.unreadable:
+            self._report("message dropped: it is no entity message", None, reason)
+        return step.episode or live.commit(step.batch, self._services.now)
+
+    async def _step(self, call: Callable[[], _Step]) -> _Step:
+        if self._is_async:
+            return call()
+        return await self._services.executors.run_entity(self._definition.name, call)
+
+    async def _outcome(self, awaitable: Any) -> Any:
+        try:
+            return await self._services.executors.await_entity(self._definition.name, awaitable)
+        except FunctionTimeoutError:
+            raise
+        except (Exception, SystemExit) as error:  # user code; the operation fails with it
+            return error
+
+    def _begin(self, messages: MessageBatch) -> EntityBatch:
+        live = self._live
+        if live is None:
+            history = tuple(self._session.history) if self._stored is None else self._stored
+            live = self._live = self._services.open_live(self._session, history, self._definition)
+        return live.begin(messages.messages, self._services.now)
+
+    def _advance(self, batch: EntityBatch, done: int) -> _Step:
+        """Run operations until one returns an awaitable, or all are done: then the episode is made too."""
+        function = self._definition.function
+        for index in range(done, len(batch.operations)):
+            try:
+                outcome = function(batch.open(batch.operations[index]))
+            except (Exception, SystemExit) as error:  # user code; the operation fails with it
+                outcome = error
+            if inspect.isawaitable(outcome):
+                return _Step(batch=batch, done=index, awaitable=outcome)
+            batch.close(outcome)
+        assert self._live is not None
+        return _Step(batch=batch, done=len(batch.operations), episode=self._live.commit(batch, self._services.now))
+
+    def _report(self, message: str, operation: str | None, reason: str) -> None:
+        log.info(
+            message,
+            extra={
+                "event": "entity_operation_failed",
+                "instance_id": str(self._entity_id),
+                "operation": operation,
+                "error": reason,
+            },
+        )
