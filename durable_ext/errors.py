@@ -151,6 +151,8 @@ class InstanceNotFoundError(ClientError, LookupError):
 
 
 class InstanceAlreadyExistsError(ClientError, ValueError):
+    """The id is in use by an instance in a status that must not be replaced."""
+
     def __init__(self, instance_id: str, status: str | None = None) -> None:
         self.instance_id, self.status = instance_id, status
         super().__init__(f"An Orchestration instance with the status {status or 'Running'} already exists.")
@@ -176,6 +178,8 @@ class UnexpectedResponseError(ClientError):
 
 
 class InstanceWaitTimeoutError(ClientError, TimeoutError):
+    """The instance had not ended in time; `last_status` is the last status seen."""
+
     def __init__(self, instance_id: str, seconds: float, last_status: str) -> None:
         self.instance_id, self.seconds, self.last_status = instance_id, seconds, last_status
         super().__init__(
@@ -204,6 +208,8 @@ class CheckpointConflictError(BackendError):
 
 
 class PayloadTooLargeError(BackendError, ValueError):
+    """A value is too large for the store; nothing was written."""
+
     def __init__(self, what: str, size_bytes: int, limit_bytes: int) -> None:
         self.what, self.size_bytes, self.limit_bytes = what, size_bytes, limit_bytes
         super().__init__(
@@ -213,6 +219,8 @@ class PayloadTooLargeError(BackendError, ValueError):
 
 
 class TaskHubNotFoundError(BackendError, LookupError):
+    """The task hub has not been created yet."""
+
     def __init__(self, task_hub: str) -> None:
         self.task_hub = task_hub
         super().__init__(f"Task hub '{task_hub}' does not exist. Start a worker once, or check the hub name in host.json.")

@@ -9,7 +9,7 @@ from durable_ext.backends.azure_storage.settings import (
     Identity,
     IdentityConnection,
     MessageEncoding,
-    PartitionManager,
+    PartitionManagement,
 )
 from durable_ext.hosting.settings import HostSettings
 
@@ -38,9 +38,9 @@ def azure_storage_settings(
     if "queueClientMessageEncoding" in storage:
         values["message_encoding"] = MessageEncoding[storage["queueClientMessageEncoding"].upper()]
     if storage.get("useLegacyPartitionManagement"):
-        values["partition_manager"] = PartitionManager.LEGACY_BLOB
+        values["partition_manager"] = PartitionManagement.LEGACY_BLOB
     elif storage.get("useTablePartitionManagement") is False:
-        values["partition_manager"] = PartitionManager.SAFE_BLOB
+        values["partition_manager"] = PartitionManagement.SAFE_BLOB
     return AzureStorageSettings(
         connection=_connection(connection),
         tracking_connection=None if tracking is None else _connection(tracking),
