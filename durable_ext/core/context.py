@@ -176,7 +176,7 @@ class OrchestrationContext:
     @overload
     def call_activity(self, name: Callable[..., R], input_: Any = None) -> Task[R]: ...
     @overload
-    def call_activity(self, name: FunctionReference, input_: Any = None, expected_type: Any = None) -> Task[Any]: ...
+    def call_activity(self, name: str, input_: Any = None, expected_type: Any = None) -> Task[Any]: ...
     def call_activity(self, name: Any, input_: Any = None, expected_type: Any = None) -> Task[Any]:
         """Return a task that runs an activity.
 
@@ -209,7 +209,7 @@ class OrchestrationContext:
     ) -> Task[R]: ...
     @overload
     def call_activity_with_retry(
-        self, name: FunctionReference, retry_options: RetryOptions, input_: Any = None, expected_type: Any = None
+        self, name: str, retry_options: RetryOptions, input_: Any = None, expected_type: Any = None
     ) -> Task[Any]: ...
     def call_activity_with_retry(
         self, name: Any, retry_options: RetryOptions, input_: Any = None, expected_type: Any = None
