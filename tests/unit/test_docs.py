@@ -46,7 +46,7 @@ def _commands(group: click.Command, path: str = "durable") -> list[tuple[str, cl
 
 
 def test_the_reference_describes_every_command_and_option() -> None:
-    cli = importlib.import_module("durable_ext.cli.main").cli
+    cli = importlib.import_module("durable_ext.cli.main").commands
     section = _section("Command line")
 
     missing = [

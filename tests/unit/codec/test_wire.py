@@ -66,7 +66,11 @@ def test_an_absent_event_id_reads_as_zero_as_in_dotnet() -> None:
 
 def test_a_start_with_few_members_is_read() -> None:
     event = event_from_wire(
-        {"$type": "DurableTask.Core.History.ExecutionStartedEvent", "OrchestrationInstance": {"InstanceId": "a"}, "Name": "N"}
+        {
+            "$type": "DurableTask.Core.History.ExecutionStartedEvent",
+            "OrchestrationInstance": {"InstanceId": "a"},
+            "Name": "N",
+        }
     )
 
     assert isinstance(event, ExecutionStarted)
