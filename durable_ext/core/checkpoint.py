@@ -131,9 +131,7 @@ class Outbox:
 
     def _completion(self, action: CompleteOrchestration) -> None:
         self.events.append(
-            ExecutionCompleted(
-                timestamp=self.now, event_id=action.task_id, status=action.status, result=action.result
-            )
+            ExecutionCompleted(timestamp=self.now, event_id=action.task_id, status=action.status, result=action.result)
         )
         parent = self.started.parent
         if parent is None or FIRE_AND_FORGET_TAG in (self.started.tags or ()):
@@ -186,9 +184,7 @@ def instance_update(
         read = _COLUMNS.get(event.__class__)
         if read is not None:
             read(event, columns)
-    return InstanceUpdate(
-        execution_id=execution_id, last_updated_at=last_updated_at, custom_status=custom_status, **columns
-    )
+    return InstanceUpdate(execution_id=execution_id, last_updated_at=last_updated_at, custom_status=custom_status, **columns)
 
 
 def _of_start(event: ExecutionStarted, columns: dict[str, Any]) -> None:

@@ -89,9 +89,7 @@ class EntityLock:
     def __enter__(self) -> EntityLock:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
 
 
@@ -116,9 +114,7 @@ class EntityCalls:
         self.section.call_started(task.entity)
         self._expect(task, request, replay)
 
-    def signal(
-        self, replay: Replay, entity: EntityId, operation: str, text: str, due: Ticks | None = None
-    ) -> None:
+    def signal(self, replay: Replay, entity: EntityId, operation: str, text: str, due: Ticks | None = None) -> None:
         """Send a request that nobody answers; `due` delays its delivery, in hops if it is too far away."""
         request = self._request(replay, entity, operation, text, is_signal=True, due=due)
         payload = self._codec.request_text(request, typed=True)

@@ -163,9 +163,7 @@ def _raised(replay: Replay, name: str, error: BaseException) -> CompleteOrchestr
 
 
 def _failed(replay: Replay, text: str, failure: FailureDetails) -> CompleteOrchestration:
-    return CompleteOrchestration(
-        task_id=replay.sequence, status=OrchestrationStatus.FAILED, result=text, failure=failure
-    )
+    return CompleteOrchestration(task_id=replay.sequence, status=OrchestrationStatus.FAILED, result=text, failure=failure)
 
 
 def _complete(replay: Replay, status: OrchestrationStatus, result: str | None) -> CompleteOrchestration:

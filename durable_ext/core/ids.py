@@ -28,4 +28,3 @@ def entity_request_id(instance_id: str, at: Ticks, counter: int) -> str:
     Its time has seven digits without trailing zeros trimmed, as .NET's round-trip format has them.
     """
     return str(uuid.uuid5(_ENGINE_NAMESPACE, f"{instance_id}_{ticks_to_round_trip_iso(at)}_{counter}"))
-

@@ -92,9 +92,7 @@ def admit(
             events.append(message.event)
     if not events and not lead:
         return Admission(kind=AdmissionKind.DISCARD, dropped=tuple(dropped))
-    return Admission(
-        kind=AdmissionKind.PLAY, events=(*lead, *events), dropped=tuple(dropped), restarts=restarts
-    )
+    return Admission(kind=AdmissionKind.PLAY, events=(*lead, *events), dropped=tuple(dropped), restarts=restarts)
 
 
 def _has_new_start(state: RuntimeState, messages: Sequence[ReceivedMessage]) -> bool:

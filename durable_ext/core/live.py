@@ -157,13 +157,9 @@ class LiveOrchestration:
         self._live = (replay, context)
         return self._live
 
-    def _next_generation(
-        self, started: ExecutionStarted, end: StartNewGeneration, now: Ticks
-    ) -> tuple[HistoryEvent, ...]:
+    def _next_generation(self, started: ExecutionStarted, end: StartNewGeneration, now: Ticks) -> tuple[HistoryEvent, ...]:
         """Leave the generation behind and open the next one as the dispatcher of DurableTask does (azure-storage.md 5.7)."""
-        instance = OrchestrationInstance(
-            instance_id=started.instance.instance_id, execution_id=self._new_execution_id()
-        )
+        instance = OrchestrationInstance(instance_id=started.instance.instance_id, execution_id=self._new_execution_id())
         start = ExecutionStarted(
             timestamp=now,
             instance=instance,

@@ -216,4 +216,3 @@ class HttpPollTask(Task[Any]):
 def http_activity(text: str) -> ActivityTask[Any]:
     """Return the task of one HTTP request whose JSON text is given."""
     return ActivityTask(HTTP_ACTIVITY_NAME, None, text)
-
