@@ -14,7 +14,7 @@ from durable_ext.http.messages import QueryParameters
 
 _STATUSES: Final = {status.value: status for status in OrchestrationStatus}
 _NUMBERED: Final = tuple(OrchestrationStatus)
-_SPACE_OFFSET: Final = re.compile(r" (\d{2}:?\d{2})$")
+_SPACE_OFFSET: Final = re.compile(r"(:\d{2}(?:\.\d+)?) (\d{2}:?\d{2})$")
 _DATE: Final = re.compile(r"^(\d{1,4})-(\d{2})-(\d{2})(.*)$")
 _MINUTES: Final = re.compile(r"^\d{2}:\d{2}$")
 _SLASHED: Final = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})(?:\s+(\d{1,2}):(\d{2})(?::(\d{2}))?)?$")
@@ -63,7 +63,7 @@ def parse_moment(text: str | None) -> datetime | None:
     """Read a date and time: ISO 8601 (a date alone, no seconds, short years allowed) or `MM/dd/yyyy HH:mm:ss`; UTC."""
     if not text:
         return None
-    text = _SPACE_OFFSET.sub(r"+\1", text.strip())  # a `+` that the caller did not escape
+    text = _SPACE_OFFSET.sub(r"\1+\2", text.strip())  # a `+` that the caller did not escape
     slashed = _SLASHED.match(text)
     if slashed:
         month, day, year, hour, minute, second = (int(part or 0) for part in slashed.groups())
