@@ -21,6 +21,7 @@ from durable_ext.core.events import HistoryEvent, OrchestrationStatus
 from durable_ext.core.messages import TraceContext
 from durable_ext.core.timestamps import ticks_to_iso
 from durable_ext.errors import InstanceNotFoundError, InstanceWaitTimeoutError, InvalidInstanceStateError
+from durable_ext.sdk.bindings import DurableOrchestrationBindings, origin_of
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.orchestration_client import (
     DurableOrchestrationClient,
@@ -28,7 +29,6 @@ from durable_ext.sdk.orchestration_client import (
     instance_not_found,
     not_rewindable,
 )
-from durable_ext.sdk.starter import Starter, origin_of
 from durable_ext.sdk.status_values import (
     DurableOrchestrationStatus,
     EntityStateResponse,
@@ -73,7 +73,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
     ) -> None:
         self._engine, self._urls, self._loop, self._history_json = engine, urls, loop, history_json
         self._function_invocation_id = function_invocation_id
-        self._starter = Starter(task_hub_name=urls.task_hub, management_urls={}, rpc_base_url=None)
+        self._orchestration_bindings = DurableOrchestrationBindings(urls.task_hub, {}, {})
 
     async def start_new(
         self,

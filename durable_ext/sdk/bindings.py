@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -15,38 +15,56 @@ from durable_ext.errors import ConfigurationError
 from durable_ext.sdk.status_values import DATETIME_FORMAT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Starter:
-    """What the host tells a client: the hub, management links with a placeholder for the id, and where to call."""
+class DurableOrchestrationBindings:
+    """What the host tells a client: the hub, links with a placeholder for the instance id, and where to call.
 
-    task_hub_name: str
-    management_urls: Mapping[str, str]
-    rpc_base_url: str | None
-    connection_name: str | None = None
+    Keyword arguments it does not know become attributes of `client_data`.
+
+    Raises:
+        TypeError: `taskHubName`, `creationUrls` or `managementUrls` is missing.
+    """
+
+    def __init__(
+        self,
+        taskHubName: str,
+        creationUrls: Mapping[str, str],
+        managementUrls: Mapping[str, str],
+        rpcBaseUrl: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._task_hub_name = taskHubName
+        self._creation_urls = creationUrls
+        self._management_urls = managementUrls
+        self._rpc_base_url = rpcBaseUrl
+        self._client_data = SimpleNamespace(**kwargs)
+
+    @classmethod
+    def from_json(cls, json_string: str | bytes) -> DurableOrchestrationBindings:
+        """Parse the JSON text of the binding."""
+        return cls(**json.loads(json_string))
 
     @property
-    def placeholder(self) -> str:
-        """What stands for the instance id in the links, literally `INSTANCEID`."""
-        return self.management_urls["id"]
+    def task_hub_name(self) -> str:
+        return self._task_hub_name
 
-    @staticmethod
-    def from_json(text: str | bytes) -> Starter:
-        """Parse the binding's JSON text.
+    @property
+    def creation_urls(self) -> Mapping[str, str]:
+        return self._creation_urls
 
-        Raises:
-            json.JSONDecodeError: Not JSON.
-            TypeError: A required member is missing; the text names it.
-        """
-        members = json.loads(text)
-        for name in ("taskHubName", "creationUrls", "managementUrls"):
-            if not isinstance(members, dict) or name not in members:
-                raise TypeError(f"The durable client binding has no '{name}'. Pass the value of the binding unchanged.")
-        return Starter(
-            task_hub_name=members["taskHubName"],
-            management_urls=members["managementUrls"],
-            rpc_base_url=members.get("rpcBaseUrl"),
-            connection_name=members.get("connectionName"),
-        )
+    @property
+    def management_urls(self) -> Mapping[str, str]:
+        """Links by name; `id` is the placeholder in them, literally `INSTANCEID`."""
+        return self._management_urls
+
+    @property
+    def rpc_base_url(self) -> str | None:
+        """Base of the calls, ends with `/`; `None` if the host has switched its endpoint off."""
+        return self._rpc_base_url
+
+    @property
+    def client_data(self) -> Any:
+        """The other members of the binding, as attributes."""
+        return self._client_data
 
     def url(self, path: str, **query: Any) -> str:
         """Return an absolute URL below the RPC base; parameters without a value are left out.
@@ -56,19 +74,19 @@ class Starter:
         Raises:
             ConfigurationError: The binding has no RPC base URL.
         """
-        if self.rpc_base_url is None:
+        if self._rpc_base_url is None:
             raise ConfigurationError(
                 "The durable client binding has no rpcBaseUrl, so there is nothing to call. The Python SDK only supports "
                 "RPC endpoints: remove the `localRpcEndpointEnabled` setting from host.json."
             )
         parts = [f"{name}={_query_text(value)}" for name, value in query.items() if value]
-        return f"{self.rpc_base_url}{path}" + (f"?{'&'.join(parts)}" if parts else "")
+        return f"{self._rpc_base_url}{path}" + (f"?{'&'.join(parts)}" if parts else "")
 
     def links(self, instance_id: str, origin: str | None = None) -> dict[str, str]:
         """Return the management links of an instance, under another `scheme://authority` if one is given."""
-        placeholder = self.placeholder
+        placeholder = self._management_urls["id"]
         links: dict[str, str] = {}
-        for name, link in self.management_urls.items():
+        for name, link in self._management_urls.items():
             if origin is not None and "://" in link:
                 parts = urlsplit(link)
                 link = link.replace(f"{parts.scheme}://{parts.netloc}/", f"{origin}/", 1)
