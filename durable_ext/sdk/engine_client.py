@@ -58,7 +58,8 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         engine: The client of the task hub.
         urls: For the links of responses.
         function_invocation_id: For logs.
-        loop: The engine's event loop if functions may run on another one; calls then hop over to it.
+        loop: The engine's event loop, the running one if not given; calls from other loops hop over to it, so that sync
+            functions can use `asyncio.run`.
         history_json: Renders histories for `get_status(show_history=True)`; `None` = no history.
     """
 
@@ -71,7 +72,8 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         loop: asyncio.AbstractEventLoop | None = None,
         history_json: HistoryJson | None = None,
     ) -> None:
-        self._engine, self._urls, self._loop, self._history_json = engine, urls, loop, history_json
+        self._engine, self._urls, self._history_json = engine, urls, history_json
+        self._loop = loop if loop is not None else _running_loop()
         self._function_invocation_id = function_invocation_id
         self._orchestration_bindings = DurableOrchestrationBindings(urls.task_hub, {}, {})
 
@@ -233,6 +235,13 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         if self._loop is None or self._loop is asyncio.get_running_loop():
             return await call
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _statuses(wanted: Iterable[OrchestrationRuntimeStatus] | None) -> frozenset[OrchestrationStatus]:

@@ -103,7 +103,7 @@ class DurableOrchestrationClient:
         show_input: bool = False,
     ) -> DurableOrchestrationStatus:
         """Return the status of an instance; it is false (`not status`) if there is no such instance."""
-        url = self._orchestration_bindings.url(
+        url = self._url(
             f"instances/{escaped(instance_id)}",
             showInput=show_input,
             showHistory=show_history,
@@ -116,7 +116,7 @@ class DurableOrchestrationClient:
 
     async def get_status_all(self) -> list[DurableOrchestrationStatus]:
         """Return the status of every instance in the hub, entities included; all pages are read."""
-        return await self._all_pages(self._orchestration_bindings.url("instances/"))
+        return await self._all_pages(self._url("instances/"))
 
     async def get_status_by(
         self,
@@ -126,7 +126,7 @@ class DurableOrchestrationClient:
         instance_id_prefix: str | None = None,
     ) -> list[DurableOrchestrationStatus]:
         """Return the status of the instances that match all restrictions; times are inclusive, a naive one is UTC."""
-        url = self._orchestration_bindings.url(
+        url = self._url(
             "instances/",
             createdTimeFrom=created_time_from,
             createdTimeTo=created_time_to,
@@ -137,9 +137,7 @@ class DurableOrchestrationClient:
 
     async def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
         """Delete an ended instance and its history; 0 deleted if there is no such instance."""
-        return _purged(
-            *await self._delete_async_request(self._orchestration_bindings.url(f"instances/{escaped(instance_id)}"))
-        )
+        return _purged(*await self._delete_async_request(self._url(f"instances/{escaped(instance_id)}")))
 
     async def purge_instance_history_by(
         self,
@@ -154,7 +152,7 @@ class DurableOrchestrationClient:
         """
         if created_time_from is None:
             raise ValueError("created_time_from is required when purging instance history")
-        url = self._orchestration_bindings.url(
+        url = self._url(
             "instances/",
             createdTimeFrom=created_time_from,
             createdTimeTo=created_time_to,
@@ -212,10 +210,7 @@ class DurableOrchestrationClient:
             InstanceNotFoundError: No such instance.
         """
         flag = "true" if restart_with_new_instance_id else "false"
-        url = (
-            self._orchestration_bindings.url(f"instances/{escaped(instance_id)}/restart")
-            + f"?restartWithNewInstanceId={flag}"
-        )
+        url = self._url(f"instances/{escaped(instance_id)}/restart") + f"?restartWithNewInstanceId={flag}"
         status, body = await self._post(url, None)
         if status in (202, 410):
             return str(body["id"] if isinstance(body, dict) and "id" in body else body or instance_id)
@@ -240,7 +235,7 @@ class DurableOrchestrationClient:
             raise ConfigurationError(
                 "The Python SDK only supports RPC endpoints.Please remove the `localRpcEnabled` setting from host.json"
             )
-        url = self._orchestration_bindings.url(f"instances/{escaped(instance_id)}/rewind") + f"?reason={quote(reason)}"
+        url = self._url(f"instances/{escaped(instance_id)}/rewind") + f"?reason={quote(reason)}"
         for name, value in (("taskHub", task_hub_name), ("connection", connection_name)):
             url += "" if value is None else f"&{name}={quote(value)}"
         status, body = await self._post(url, None)
@@ -262,9 +257,7 @@ class DurableOrchestrationClient:
         connection_name: str | None = None,
     ) -> None:
         """Send an operation to an entity without waiting for it; `None` sends no input."""
-        url = self._orchestration_bindings.url(
-            path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name, op=operation_name
-        )
+        url = self._url(path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name, op=operation_name)
         trace_parent, trace_state = self._get_current_activity_context()
         status, body = await self._post_async_request(
             url, self._get_json_input(operation_input), trace_parent, trace_state, self._function_invocation_id
@@ -276,9 +269,7 @@ class DurableOrchestrationClient:
         self, entityId: EntityId, task_hub_name: str | None = None, connection_name: str | None = None
     ) -> EntityStateResponse:
         """Return whether the entity exists, and its state as parsed JSON."""
-        url = self._orchestration_bindings.url(
-            path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name
-        )
+        url = self._url(path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name)
         status, body = await self._get_async_request(url)
         if status == 200:
             return EntityStateResponse(True, body)
@@ -354,10 +345,7 @@ class DurableOrchestrationClient:
         return None
 
     async def _steer(self, instance_id: str, operation: str, reason: str) -> None:
-        url = (
-            self._orchestration_bindings.url(f"instances/{escaped(instance_id)}/{operation}")
-            + f"?reason={quote(reason or '')}"
-        )
+        url = self._url(f"instances/{escaped(instance_id)}/{operation}") + f"?reason={quote(reason or '')}"
         status, body = await self._post(url, None)
         if status == 404:
             raise instance_not_found(instance_id, quoted=True)
@@ -376,6 +364,9 @@ class DurableOrchestrationClient:
             continuation = getattr(answer, "continuation", None)
             if not continuation:
                 return found
+
+    def _url(self, path: str, **query: Any) -> str:
+        return self._orchestration_bindings.url(path, **query)
 
     async def _post(self, url: str, data: str | None) -> list[Any]:
         return await self._post_async_request(url, data, function_invocation_id=self._function_invocation_id)
@@ -403,12 +394,12 @@ class DurableOrchestrationClient:
 
     def _get_start_new_url(self, instance_id: str | None, function_name: str, version: str | None = None) -> str:
         path = f"orchestrators/{escaped(function_name)}" + ("" if instance_id is None else f"/{escaped(instance_id)}")
-        return self._orchestration_bindings.url(path) + ("" if version is None else f"?version={quote(version)}")
+        return self._url(path) + ("" if version is None else f"?version={quote(version)}")
 
     def _get_raise_event_url(
         self, instance_id: str, event_name: str, task_hub_name: str | None, connection_name: str | None
     ) -> str:
-        return self._orchestration_bindings.url(
+        return self._url(
             f"instances/{escaped(instance_id)}/raiseEvent/{escaped(event_name)}",
             taskHub=task_hub_name,
             connection=connection_name,
