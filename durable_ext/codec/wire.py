@@ -30,9 +30,8 @@ from durable_ext.failure import FailureDetails
 
 _CORE: Final = "DurableTask.Core."
 _HISTORY: Final = "DurableTask.Core.History."
-_DICTIONARY: Final = (
-    "System.Collections.Generic.Dictionary`2[[System.String, System.Private.CoreLib],[System.String, System.Private.CoreLib]]"
-)
+_STRING: Final = "[System.String, System.Private.CoreLib]"
+_DICTIONARY: Final = f"System.Collections.Generic.Dictionary`2[{_STRING},{_STRING}]"
 # Newtonsoft escapes the first three. The others are no XML 1.0 characters: as raw text they make a queue message
 # undeliverable, as escapes they mean the same (specs/azure-storage.md 4.1).
 _ESCAPED: Final = re.compile("[\u0085\u2028\u2029\ufffe\uffff\ud800-\udfff]")

@@ -65,9 +65,7 @@ class SharedKeySigner:
         return ""
 
     @staticmethod
-    def _blob_text(
-        method: str, resource: str, params: Mapping[str, str], headers: Mapping[str, str], length: int
-    ) -> str:
+    def _blob_text(method: str, resource: str, params: Mapping[str, str], headers: Mapping[str, str], length: int) -> str:
         for name in sorted(params):
             resource += f"\n{name}:{params[name]}"
         ours = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers) if name.startswith("x-ms-"))

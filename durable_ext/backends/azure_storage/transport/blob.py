@@ -133,9 +133,7 @@ class LeanBlobs:
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream"}
         if lease_id:
             headers["x-ms-lease-id"] = lease_id
-        await self._http.send(
-            "blob.put", Service.BLOB, "PUT", _blob_path(container, blob), headers=headers, body=content
-        )
+        await self._http.send("blob.put", Service.BLOB, "PUT", _blob_path(container, blob), headers=headers, body=content)
 
     async def upload_new(self, container: str, blob: str, content: bytes) -> bool:
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": "application/octet-stream", "if-none-match": "*"}

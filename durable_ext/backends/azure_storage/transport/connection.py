@@ -54,3 +54,12 @@ def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | N
     return StorageTransport(
         queues=LeanQueues(http), tables=LeanTables(http), blobs=LeanBlobs(http), account=account, http=http, tokens=tokens
     )
+
+
+def open_transport(account: StorageAccount, kind: str, *, interceptor: Interceptor | None = None) -> StorageTransport:
+    """Return the transport of a kind (`lean` or `sdk`). No request is made yet."""
+    if kind == "sdk":
+        from durable_ext.backends.azure_storage.transport.sdk import open_sdk_transport
+
+        return open_sdk_transport(account)
+    return open_lean_transport(account, interceptor=interceptor)

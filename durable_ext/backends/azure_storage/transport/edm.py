@@ -51,7 +51,7 @@ def entity_to_json(entity: Entity) -> bytes:
     for name, value in entity.items():
         if value.__class__ is EdmDateTime:
             out[name + _TYPE] = "Edm.DateTime"
-            out[name] = value.text  # type: ignore[union-attr]
+            out[name] = value.text
         elif isinstance(value, EdmOther):
             out[name + _TYPE] = value.edm_type
             out[name] = value.text

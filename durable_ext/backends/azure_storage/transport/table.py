@@ -137,9 +137,7 @@ class LeanTables:
 
     async def exists(self, table: str) -> bool:
         try:
-            await self._http.send(
-                "table.exists", Service.TABLE, "GET", f"/{table}()", params={"$top": "1"}, headers=_JSON
-            )
+            await self._http.send("table.exists", Service.TABLE, "GET", f"/{table}()", params={"$top": "1"}, headers=_JSON)
         except StorageNotFoundError:
             return False
         return True
@@ -196,9 +194,7 @@ class LeanTables:
     async def apply_all(self, table: str, changes: Sequence[TableChange]) -> list[str]:
         batch, changeset = f"batch_{uuid.uuid4()}", f"changeset_{uuid.uuid4()}"
         root = self._http.url(Service.TABLE, "")
-        head = (
-            f"--{changeset}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        ).encode()
+        head = (f"--{changeset}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n").encode()
         parts = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n".encode()]
         for change in changes:
             parts.append(head + _batch_operation(root, table, change))

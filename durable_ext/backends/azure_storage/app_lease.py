@@ -1,0 +1,124 @@
+"""The primary-app lease: only one application runs workers on a hub; all workers of that application share it.
+
+Source: specs/azure-storage.md 7.3.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+from durable_ext.aio.clock import Clock
+from durable_ext.backends.azure_storage.names import HubNames
+from durable_ext.backends.azure_storage.partitions import fnv1a
+from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageConflictError,
+    StorageError,
+    StoragePreconditionError,
+)
+from durable_ext.errors import BackendUnavailableError
+
+_OUTAGE_PAUSE_SECONDS: Final = 5.0
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+
+
+def app_lease_id(app_name: str) -> str:
+    """Return the lease id of an application: the hash of its name, then zeros."""
+    return f"{fnv1a(app_name):08x}-0000-0000-0000-000000000000"
+
+
+class AppLease:
+    """Takes and renews the lease; `gained` and `lost` start and stop the partition manager."""
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobVerbs,
+        names: HubNames,
+        app_name: str,
+        duration: timedelta,
+        renew_interval: timedelta,
+        acquire_interval: timedelta,
+        clock: Clock,
+        gained: Callable[[], Awaitable[None]],
+        lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._blobs, self._names, self._clock = blobs, names, clock
+        self._id = app_lease_id(app_name)
+        self._duration, self._renew, self._acquire = duration, renew_interval, acquire_interval
+        self._gained, self._lost = gained, lost
+        self._target = LeaseTarget(names.app_lease_container)
+        self._warned = False
+
+    async def run(self) -> None:
+        """Keep trying to be, or to stay, the primary application."""
+        while True:
+            try:
+                acquired = await self._try_acquire()
+            except (StorageError, BackendUnavailableError) as exc:
+                _log.warning("app lease could not be taken", extra={"event": "app_lease_unavailable", "error": str(exc)})
+                await self._clock.sleep(_OUTAGE_PAUSE_SECONDS)
+                continue
+            if not acquired:
+                await self._clock.sleep(self._acquire.total_seconds())
+                continue
+            await self._gained()
+            await self._renew_until_lost()
+            await self._lost()
+
+    async def _try_acquire(self) -> bool:
+        owner: str | None = None
+        try:
+            owner, desired = await self._read()
+            if desired == self._id and owner is not None and owner != self._id:
+                await self._blobs.change_lease(self._target, owner, self._id)
+            else:
+                await self._blobs.acquire_lease(self._target, self._id, int(self._duration.total_seconds()))
+            if owner != self._id or desired is not None:
+                await self._write({"OwnerId": self._id, "DesiredSwapId": None})
+        except (StorageConflictError, StoragePreconditionError):
+            self._warn(owner)
+            return False
+        return True
+
+    def _warn(self, owner: str | None) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        _log.warning(
+            "Another application runs the workers of task hub '%s' (lease owner %s, ours is %s). This process gets no work "
+            "until that application stops; clients keep working. Use another hub name, or give both the same "
+            "WEBSITE_SITE_NAME.",
+            self._names.task_hub,
+            owner,
+            self._id,
+            extra={"event": "app_lease_foreign", "task_hub": self._names.task_hub, "owner": owner},
+        )
+
+    async def _renew_until_lost(self) -> None:
+        while True:
+            await self._clock.sleep(self._renew.total_seconds())
+            try:
+                await self._blobs.renew_lease(self._target, self._id)
+            except (StorageConflictError, StoragePreconditionError):
+                _log.warning("app lease lost", extra={"event": "app_lease_lost", "task_hub": self._names.task_hub})
+                return
+            except (StorageError, BackendUnavailableError):
+                continue  # ignored as in the reference: the next renewal decides
+
+    async def _read(self) -> tuple[str | None, str | None]:
+        content = await self._blobs.download(self._names.app_lease_container, self._names.app_lease_blob)
+        try:
+            value = json.loads(content) if content else {}
+            return value.get("OwnerId"), value.get("DesiredSwapId")
+        except (ValueError, AttributeError):
+            return None, None
+
+    async def _write(self, value: dict[str, str | None]) -> None:
+        await self._blobs.upload(
+            self._names.app_lease_container, self._names.app_lease_blob, json.dumps(value, separators=(",", ":")).encode()
+        )

@@ -1,0 +1,135 @@
+"""Writes one checkpoint in the order that a crash cannot hurt.
+
+Source: specs/azure-storage.md 5.6, 8.5, 8.10; design.md 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from durable_ext.aio.clock import Clock
+from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.history_table import HistoryCursor, HistoryTable
+from durable_ext.backends.azure_storage.instances_table import InstancesTable, check_update
+from durable_ext.backends.azure_storage.large_payloads import LargePayloads
+from durable_ext.backends.azure_storage.message_codec import Sender
+from durable_ext.backends.azure_storage.outbox import Outbox
+from durable_ext.backends.azure_storage.transport.errors import StorageConflictError, StoragePreconditionError
+from durable_ext.backends.protocol import Checkpoint
+from durable_ext.core.instances import InstanceUpdate
+from durable_ext.core.messages import InstanceId
+from durable_ext.errors import CheckpointConflictError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenCheckpoint:
+    """What a checkpoint left in our hands.
+
+    Attributes:
+        run_here: Claimed work items, in the order of the checkpoint's `run_here` activities.
+    """
+
+    run_here: tuple[HeldMessage, ...]
+
+
+class CheckpointWriter:
+    """Carries out checkpoints of all sessions of a hub. Holds no state of its own.
+
+    `hand_over` gets claimed control messages once they may be processed; `row_written` is told of every instance row.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        history: HistoryTable,
+        instances: InstancesTable,
+        payloads: LargePayloads,
+        control_keeper: MessageKeeper,
+        work_item_keeper: MessageKeeper,
+        clock: Clock,
+        hand_over: Callable[[Sequence[HeldMessage]], None],
+        row_written: Callable[[InstanceId, InstanceUpdate], None],
+    ) -> None:
+        self._outbox, self._history, self._instances, self._payloads = outbox, history, instances, payloads
+        self._control_keeper, self._work_item_keeper, self._clock = control_keeper, work_item_keeper, clock
+        self._hand_over, self._row_written = hand_over, row_written
+
+    async def write(
+        self,
+        instance_id: InstanceId,
+        cursor: HistoryCursor,
+        checkpoint: Checkpoint,
+        *,
+        consumed: Sequence[HeldMessage],
+        settled: Sequence[HeldMessage],
+        replaced_blobs: frozenset[str],
+        sender: Sender,
+        episode: int,
+    ) -> WrittenCheckpoint:
+        """Make a checkpoint durable.
+
+        Order: 1 send messages and activities, 2 history, 3 instance row, 4 blobs of a replaced generation, 5 settled work
+        items and consumed messages. After a crash the consumed messages return:
+          before 2 is done: the episode runs again and sends again, so an activity may run twice (at-least-once);
+          between batches of 2: a prefix of the episode is history, replay decides the rest again;
+          after 2, before 3: the row is stale until the next message, a terminal one is repaired by it (8.6);
+          after 3: results are found in history and dropped; an external event is delivered twice.
+        A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
+        claimed for ourselves is handed over after 2.
+
+        Raises:
+            CheckpointConflictError: Somebody else has written the instance.
+            PayloadTooLargeError: Nothing was written.
+            BackendUnavailableError: The outcome is unknown.
+        """
+        if checkpoint.instance is not None:
+            check_update(checkpoint.instance)
+        claimed, run_here = await self._send(checkpoint, sender, episode)
+        for held in run_here:
+            self._work_item_keeper.hold(held)
+        offloaded = {}
+        if checkpoint.new_events:
+            try:
+                offloaded = await self._history.append(instance_id, cursor, checkpoint.new_events, self._clock.now())
+            except (StorageConflictError, StoragePreconditionError) as exc:
+                # They count as sent, as if another worker could have taken them already.
+                await self._work_item_keeper.give_back_all(run_here)
+                await self._control_keeper.give_back_all(claimed)
+                raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
+        if claimed:
+            self._hand_over(claimed)
+        if checkpoint.instance is not None:
+            await self._instances.merge(instance_id, checkpoint.instance, offloaded)
+            self._row_written(instance_id, checkpoint.instance)
+        if replaced_blobs:
+            await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
+        if settled:
+            await self._work_item_keeper.delete_all(settled)
+        if consumed:
+            await self._control_keeper.delete_all(consumed)
+        return WrittenCheckpoint(run_here=tuple(run_here))
+
+    async def _send(
+        self, checkpoint: Checkpoint, sender: Sender, episode: int
+    ) -> tuple[list[HeldMessage], list[HeldMessage]]:
+        if not checkpoint.messages and not checkpoint.activities:
+            return [], []
+        sent = await asyncio.gather(
+            *(
+                self._outbox.send_to_instance(out.message, sender=sender, episode=episode, due=out.due)
+                for out in checkpoint.messages
+            ),
+            *(
+                self._outbox.send_activity(out.message, sender=sender, episode=episode, claimed=out.run_here)
+                for out in checkpoint.activities
+            ),
+        )
+        count = len(checkpoint.messages)
+        claimed = [held for held in sent[:count] if held is not None]
+        run_here = [
+            held for held, out in zip(sent[count:], checkpoint.activities, strict=True) if held is not None and out.run_here
+        ]
+        return claimed, run_here

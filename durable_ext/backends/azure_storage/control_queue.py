@@ -1,0 +1,89 @@
+"""Listens to the control queue of one partition.
+
+Source: specs/azure-storage.md 8.2, 8.8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Final
+
+from durable_ext.aio.backoff import PollingBackoff, redelivery_delay
+from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.held_messages import MessageKeeper
+from durable_ext.backends.azure_storage.message_reader import MessageReader
+from durable_ext.backends.azure_storage.sessions import SessionDirectory
+from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
+from durable_ext.errors import BackendUnavailableError
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+_FULL_WAIT_SECONDS: Final = 1.0
+_OUTAGE_WAIT_SECONDS: Final = 5.0
+
+
+class ControlQueueListener:
+    """Takes messages of one control queue and delivers them. `run()` until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        queues: QueueVerbs,
+        reader: MessageReader,
+        keeper: MessageKeeper,
+        directory: SessionDirectory,
+        batch_size: int,
+        buffer_threshold: int,
+        max_interval: float,
+    ) -> None:
+        self._queue, self._queues, self._reader = queue, queues, reader
+        self._keeper, self._directory = keeper, directory
+        self._batch_size, self._threshold = batch_size, buffer_threshold
+        self._backoff = PollingBackoff(max_interval)
+        self._wakeup = Wakeup()
+
+    def wake(self) -> None:
+        """A message was put into this queue by this process."""
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Poll for ever."""
+        while True:
+            if self._keeper.count >= self._threshold:
+                await self._wakeup.wait(_FULL_WAIT_SECONDS)
+                continue
+            try:
+                found = await self._receive()
+            except StorageNotFoundError:
+                await self._queues.create(self._queue)
+                continue
+            except (BackendUnavailableError, StorageError) as exc:
+                _log.warning(
+                    "control queue could not be read",
+                    extra={"event": "control_queue_unavailable", "queue": self._queue, "error": str(exc)},
+                )
+                await self._wakeup.wait(_OUTAGE_WAIT_SECONDS)
+                continue
+            if found or await self._wakeup.wait(self._backoff.after_empty(random.random())):
+                self._backoff.reset()
+
+    async def _receive(self) -> bool:
+        visibility = self._keeper.visibility
+        messages = await self._queues.get(self._queue, count=self._batch_size, visibility=visibility)
+        if not messages:
+            return False
+        held, unreadable = await self._reader.read_all(self._queue, messages, visibility)
+        self._directory.deliver(held)
+        if unreadable:
+            await asyncio.gather(*(self._postpone(message) for message in unreadable))
+        return True
+
+    async def _postpone(self, message: QueueMessage) -> None:
+        receipt = MessageReceipt(message.message_id, message.pop_receipt)
+        try:
+            await self._queues.hide(self._queue, receipt, visibility=redelivery_delay(message.dequeue_count))
+        except (StorageError, BackendUnavailableError):
+            return  # it comes back when its visibility ends

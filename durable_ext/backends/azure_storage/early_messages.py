@@ -1,0 +1,146 @@
+"""Which messages of an instance may be played now, which are too early, and where a generation ends (pure).
+
+Source: specs/azure-storage.md 8.3, 8.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from durable_ext.core.events import (
+    EventRaised,
+    EventSent,
+    ExecutionStarted,
+    HistoryEvent,
+    OrchestrationStatus,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TimerFired,
+)
+from durable_ext.core.instances import InstanceRow
+from durable_ext.core.messages import ExecutionId, TaskMessage
+from durable_ext.core.timestamps import Ticks, ticks_from_datetime
+
+MAX_START_DELIVERIES: Final = 10
+MAX_EARLY_DELIVERIES: Final = 5
+_TASK_RESULTS: Final = (
+    TaskCompleted,
+    TaskFailed,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceFailed,
+)
+_REQUEST_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
+
+
+@dataclass(slots=True)
+class KnownTasks:
+    """What the stored history of the current generation has asked for. Owned by one session."""
+
+    event_ids: set[int] = field(default_factory=set)
+    request_ids: set[str] = field(default_factory=set)
+
+    def add(self, events: Iterable[HistoryEvent]) -> None:
+        """Learn from events that are stored."""
+        for event in events:
+            if event.event_id >= 0:
+                self.event_ids.add(event.event_id)
+                if event.__class__ is EventSent and event.input:
+                    found = _REQUEST_ID.search(event.input)
+                    if found is not None:
+                        self.request_ids.add(found[1].lower())
+
+    def answers(self, event: HistoryEvent, *, from_entity: bool) -> bool:
+        """Whether an event answers something that history holds, or needs no question."""
+        if isinstance(event, _TASK_RESULTS):
+            return event.task_scheduled_id in self.event_ids
+        if isinstance(event, TimerFired):
+            return event.timer_id in self.event_ids
+        if from_entity and isinstance(event, EventRaised):
+            return event.name.lower() in self.request_ids
+        return True
+
+
+def is_result(message: TaskMessage, sender_id: str) -> bool:
+    """Whether a message is one that only makes sense after the event that asked for it."""
+    event = message.event
+    if isinstance(event, _TASK_RESULTS) or event.__class__ is TimerFired:
+        return True
+    return event.__class__ is EventRaised and sender_id.startswith("@") and not message.target.instance_id.startswith("@")
+
+
+def is_foreign_start(message: TaskMessage, execution_id: ExecutionId | None) -> bool:
+    """Whether a message starts another generation than the given one."""
+    event = message.event
+    return event.__class__ is ExecutionStarted and message.target.execution_id != execution_id
+
+
+def repeats_child_start(message: TaskMessage, history: Sequence[HistoryEvent]) -> bool:
+    """Whether a sub-orchestration start was sent again by a parent whose checkpoint failed after sending it.
+
+    The second one carries a fresh execution id; the reference restarts the child over the first one (8.10).
+    """
+    event = message.event
+    if not isinstance(event, ExecutionStarted) or event.parent is None:
+        return False
+    started = next((known for known in history[:3] if isinstance(known, ExecutionStarted)), None)
+    return started is not None and started.parent == event.parent and started.name == event.name
+
+
+class StartVerdict(Enum):
+    """What to do with a start message: 8.3."""
+
+    PROCESS = "process"
+    DELETE = "delete"
+    DEFER = "defer"
+
+
+def judge_start(
+    start: ExecutionStarted,
+    row: InstanceRow | None,
+    *,
+    dequeue_count: int,
+    next_visible: datetime | None,
+    visibility: timedelta,
+) -> StartVerdict:
+    """Decide whether a start message without parent is the one that its instance row stands for."""
+    if row is not None and _same_execution(start, row):
+        return StartVerdict.PROCESS
+    if row is not None and row.generation == start.generation and row.created_at == start.timestamp:
+        # Our row, but a checkpoint of the replaced generation has put its own execution id back (6.6).
+        return StartVerdict.PROCESS
+    if (
+        row is not None
+        and row.generation == start.generation
+        and _later_than_row(start, row, dequeue_count, next_visible, visibility)
+    ):
+        return StartVerdict.DELETE
+    if dequeue_count >= MAX_START_DELIVERIES:
+        return StartVerdict.DELETE
+    return StartVerdict.DEFER
+
+
+def _same_execution(start: ExecutionStarted, row: InstanceRow) -> bool:
+    ours = start.instance.execution_id
+    return row.execution_id is None or (ours is not None and row.execution_id.lower() == ours.lower())
+
+
+def _later_than_row(
+    start: ExecutionStarted,
+    row: InstanceRow,
+    dequeue_count: int,
+    next_visible: datetime | None,
+    visibility: timedelta,
+) -> bool:
+    if row.created_at < start.timestamp and row.status is OrchestrationStatus.PENDING:
+        return True
+    if dequeue_count <= 1 or next_visible is None:
+        return False
+    taken: Ticks = ticks_from_datetime(next_visible - visibility)
+    return taken > row.created_at

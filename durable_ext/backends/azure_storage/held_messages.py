@@ -1,0 +1,207 @@
+"""Messages that this worker has taken: renewed while it works on them, deleted or given back once.
+
+Source: specs/azure-storage.md 4.8, 8.5 (0). Serializes renewal and deletion of one message: every renewal replaces the
+pop receipt, and the old one is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from durable_ext.aio.backoff import redelivery_delay
+from durable_ext.aio.clock import Clock
+from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.azure_storage.message_codec import Envelope
+from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
+from durable_ext.core.messages import ReceivedMessage, TaskMessage
+from durable_ext.errors import BackendUnavailableError
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+_CHECKS_PER_VISIBILITY: Final = 12
+
+
+class HeldMessage:
+    """A taken message. Owned by the loop thread; mutable because each renewal changes its receipt.
+
+    Attributes:
+        queue, receipt: What it takes to delete it.
+        envelope: As it was read (or sent), offloaded content included.
+        dequeue_count: 1 when this worker put it itself.
+        expires: Monotonic second at which it becomes visible to others.
+        blob_name: The blob that holds the envelope, if it was offloaded.
+        fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
+    """
+
+    __slots__ = (
+        "blob_name",
+        "busy",
+        "dequeue_count",
+        "envelope",
+        "expires",
+        "fresh_start",
+        "inserted",
+        "next_visible",
+        "queue",
+        "receipt",
+    )
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        receipt: MessageReceipt,
+        envelope: Envelope,
+        dequeue_count: int,
+        expires: float,
+        inserted: datetime | None = None,
+        next_visible: datetime | None = None,
+        blob_name: str | None = None,
+        fresh_start: bool = False,
+    ) -> None:
+        self.queue, self.receipt, self.envelope = queue, receipt, envelope
+        self.dequeue_count, self.expires, self.blob_name = dequeue_count, expires, blob_name
+        self.inserted, self.next_visible, self.fresh_start = inserted, next_visible, fresh_start
+        self.busy: asyncio.Future[None] | None = None
+
+    @property
+    def message_id(self) -> str:
+        return self.receipt.message_id
+
+    @property
+    def message(self) -> TaskMessage:
+        message = self.envelope.message
+        assert message is not None, "a held message is never a wrapper"
+        return message
+
+    def received(self) -> ReceivedMessage:
+        """Return it as the runtime sees it."""
+        return ReceivedMessage(message_id=self.message_id, message=self.message, dequeue_count=self.dequeue_count)
+
+
+class MessageKeeper:
+    """Renews what is held at half of its visibility, and settles it."""
+
+    def __init__(self, queues: QueueVerbs, visibility: int, clock: Clock, name: str) -> None:
+        self._queues, self._visibility, self._clock = queues, visibility, clock
+        self._held: dict[str, HeldMessage] = {}
+        self._supervisor = Supervisor(f"{name}-keeper")
+
+    @property
+    def visibility(self) -> int:
+        """Seconds for which messages are taken and renewed."""
+        return self._visibility
+
+    @property
+    def count(self) -> int:
+        """How many messages are held."""
+        return len(self._held)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._supervisor.start("renewal", self._renew_for_ever())
+
+    async def stop(self) -> None:
+        """Stop renewing; messages stay taken until their time is over."""
+        await self._supervisor.stop()
+
+    def find(self, message_id: str) -> HeldMessage | None:
+        """Return a held message by its id."""
+        return self._held.get(message_id)
+
+    def hold(self, message: HeldMessage) -> None:
+        """Begin to keep a message."""
+        self._held[message.message_id] = message
+
+    def forget(self, message: HeldMessage) -> None:
+        """Stop keeping a message without telling the service (its partition belongs to somebody else)."""
+        self._held.pop(message.message_id, None)
+
+    async def delete(self, message: HeldMessage) -> None:
+        """Delete a message; one that is gone or was taken by somebody else is left alone. Never raises for an outage."""
+        await self._settle(message)
+        try:
+            await self._queues.delete(message.queue, message.receipt)
+        except StorageNotFoundError:
+            _log.info("message was gone", extra={"event": "message_gone", "message_id": message.message_id})
+        except StorageError as exc:
+            _log.warning(
+                "message was taken by another worker",
+                extra={"event": "message_lost", "message_id": message.message_id, "code": exc.code},
+            )
+        except BackendUnavailableError as exc:
+            # It comes back by itself and is recognized as done (specs/azure-storage.md 8.10).
+            _log.warning(
+                "message could not be deleted",
+                extra={"event": "message_not_deleted", "message_id": message.message_id, "error": str(exc)},
+            )
+
+    async def delete_all(self, messages: Iterable[HeldMessage]) -> None:
+        """Delete messages in parallel."""
+        await asyncio.gather(*(self.delete(message) for message in messages))
+
+    async def give_back(self, message: HeldMessage, seconds: int) -> None:
+        """Make a message visible to everybody after some seconds. Never raises for an outage or a lost message."""
+        await self._settle(message)
+        try:
+            await self._queues.hide(message.queue, message.receipt, visibility=seconds)
+        except (StorageError, BackendUnavailableError) as exc:
+            _log.info(
+                "message could not be given back",
+                extra={"event": "message_not_given_back", "message_id": message.message_id, "error": str(exc)},
+            )
+
+    async def abandon(self, message: HeldMessage) -> None:
+        """Give a message back with a delay that grows with its dequeue count."""
+        await self.give_back(message, redelivery_delay(message.dequeue_count))
+
+    async def give_back_all(self, messages: Iterable[HeldMessage], seconds: int = 0) -> None:
+        """Give messages back in parallel."""
+        await asyncio.gather(*(self.give_back(message, seconds) for message in messages))
+
+    async def abandon_all(self, messages: Iterable[HeldMessage]) -> None:
+        """Abandon messages in parallel."""
+        await asyncio.gather(*(self.abandon(message) for message in messages))
+
+    async def give_back_everything(self) -> None:
+        """Make all that is held visible at once; for `close()`."""
+        await self.give_back_all(list(self._held.values()))
+
+    async def _settle(self, message: HeldMessage) -> None:
+        self._held.pop(message.message_id, None)
+        while message.busy is not None:
+            await asyncio.shield(message.busy)
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(self._visibility / _CHECKS_PER_VISIBILITY)
+            limit = self._clock.monotonic() + self._visibility / 2
+            due = [held for held in self._held.values() if held.expires < limit and held.busy is None]
+            if due:
+                await asyncio.gather(*(self._renew(held) for held in due))
+
+    async def _renew(self, message: HeldMessage) -> None:
+        message.busy = asyncio.get_running_loop().create_future()
+        started = self._clock.monotonic()
+        try:
+            message.receipt = await self._queues.hide(message.queue, message.receipt, visibility=self._visibility)
+            message.expires = started + self._visibility
+        except StorageError as exc:
+            # Somebody else has taken or deleted it; the commit will show who was faster.
+            self._held.pop(message.message_id, None)
+            _log.info(
+                "message renewal was refused",
+                extra={"event": "renewal_refused", "message_id": message.message_id, "code": exc.code},
+            )
+        except BackendUnavailableError as exc:
+            _log.warning(
+                "message renewal failed",
+                extra={"event": "renewal_failed", "message_id": message.message_id, "error": str(exc)},
+            )
+        finally:
+            busy, message.busy = message.busy, None
+            busy.set_result(None)

@@ -1,0 +1,286 @@
+"""History rows: one event per row, and the sentinel row whose ETag guards the instance.
+
+Source: specs/azure-storage.md 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from durable_ext.backends.azure_storage.key_encoding import escape_key
+from durable_ext.backends.azure_storage.large_payloads import (
+    LARGE_COLUMNS,
+    BlobReference,
+    LargePayloads,
+    check_plain_column,
+    exceeds_column,
+)
+from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Row
+from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
+from durable_ext.codec.wire import (
+    EVENT_CLASS_BY_NAME,
+    EVENT_MEMBERS,
+    EVENT_NAMES,
+    NESTED_KINDS,
+    Kind,
+    build_event,
+    column_text,
+    column_value,
+    dump_json,
+)
+from durable_ext.core.events import HistoryEvent, OrchestrationStatus, UnknownEvent
+from durable_ext.core.messages import ExecutionId, InstanceId
+from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_iso, ticks_to_round_trip_iso
+
+SENTINEL: Final = "sentinel"
+MAX_ROWS_PER_BATCH: Final = 99
+_MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
+_ROW_BYTES: Final = 1024
+_PLAIN_TEXT_COLUMNS: Final = frozenset({"Data"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedHistory:
+    """The current generation of an instance.
+
+    Attributes:
+        events: In order; empty if there is none.
+        execution_id: The sentinel's; `None` if the instance has no rows.
+        etag: The sentinel's ETag, the token of the next write; `None` = insert it.
+        blobs: Names of the payload blobs that its rows refer to.
+    """
+
+    events: tuple[HistoryEvent, ...] = ()
+    execution_id: ExecutionId | None = None
+    etag: str | None = None
+    blobs: frozenset[str] = frozenset()
+
+
+NO_HISTORY: Final = LoadedHistory()
+
+
+@dataclass(slots=True)
+class HistoryCursor:
+    """Where the next write of one instance goes. Owned by the session that holds the instance."""
+
+    execution_id: ExecutionId | None = None
+    etag: str | None = None
+    count: int = 0
+    blobs: set[str] = field(default_factory=set)
+
+
+def row_key(index: int) -> str:
+    """Return the RowKey of the event with that ordinal: 16 upper-case hex digits."""
+    return f"{index:016X}"
+
+
+def event_to_columns(event: HistoryEvent, execution_id: str) -> dict[str, EdmValue]:
+    """Return the columns of an event, keys excluded; null members have no column."""
+    cls = type(event)
+    out: dict[str, EdmValue] = {}
+    for member in EVENT_MEMBERS[cls]:
+        kind = member.kind
+        if kind is Kind.EVENT_TYPE:
+            out["EventType"] = EVENT_NAMES[cls]
+            continue
+        value = getattr(event, member.attribute)
+        if kind in NESTED_KINDS:
+            out[member.name] = column_text(kind, value)
+        elif value is None:
+            continue
+        elif kind is Kind.DATE:
+            name = "_Timestamp" if member.name == "Timestamp" else member.name
+            out[name] = EdmDateTime(table_date(value))
+        elif kind is Kind.STATUS:
+            out[member.name] = value.value
+        else:
+            if member.name in _PLAIN_TEXT_COLUMNS:
+                check_plain_column(f"{cls.__name__}.{member.attribute}", value)
+            out[member.name] = value
+    out["ExecutionId"] = execution_id
+    return out
+
+
+def table_date(ticks: Ticks) -> str:
+    """Return an instant as a table column has it (always `Z`)."""
+    return ticks_to_iso(ticks) if ticks else ticks_to_round_trip_iso(ticks)
+
+
+def _date_column(value: Any) -> Ticks:
+    return ticks_from_iso(value.text if isinstance(value, (EdmDateTime, EdmOther)) else value)
+
+
+def _nested(kind: Kind) -> Any:
+    return lambda text: column_value(kind, text)
+
+
+def _int_column(value: Any) -> int:
+    return int(value.text if isinstance(value, EdmOther) else value)
+
+
+_COLUMN_DECODERS: Final[dict[Kind, Any]] = {
+    Kind.DATE: _date_column,
+    Kind.STATUS: OrchestrationStatus,
+    Kind.INT: _int_column,
+    **{kind: _nested(kind) for kind in NESTED_KINDS},
+}
+
+
+def event_from_columns(columns: dict[str, EdmValue]) -> HistoryEvent:
+    """Return the event of a row; a type that is not known becomes an `UnknownEvent` with the row as JSON.
+
+    Raises:
+        WireFormatError: A column cannot be read.
+    """
+    name = columns.get("EventType")
+    values: dict[str, Any] = dict(columns)
+    values["Timestamp"] = values.pop("_Timestamp", None)
+    cls = EVENT_CLASS_BY_NAME.get(name) if isinstance(name, str) else None
+    if cls is None:
+        plain = {key: value.text if isinstance(value, (EdmDateTime, EdmOther)) else value for key, value in columns.items()}
+        timestamp = values["Timestamp"]
+        return UnknownEvent(
+            timestamp=_date_column(timestamp) if timestamp is not None else Ticks(0), kind=str(name), raw=dump_json(plain)
+        )
+    return build_event(cls, values, _COLUMN_DECODERS)
+
+
+class HistoryTable:
+    """The History table of one hub."""
+
+    def __init__(self, tables: TableVerbs, table: str, payloads: LargePayloads) -> None:
+        self._tables, self._table, self._payloads = tables, table, payloads
+
+    async def load(self, instance_id: InstanceId) -> LoadedHistory:
+        """Read the current generation: 5.7, all pages, payload blobs included."""
+        rows = await self.rows(f"PartitionKey eq {literal(escape_key(instance_id))}")
+        return await self._fold(rows)
+
+    async def rows(self, where: str, select: Sequence[str] = ()) -> list[Row]:
+        """Return all rows of a filter, in key order."""
+        rows: list[Row] = []
+        continuation: str | None = None
+        while True:
+            page = await self._tables.query(self._table, where, select=select, continuation=continuation)
+            rows += page.rows
+            continuation = page.continuation
+            if continuation is None:
+                return rows
+
+    async def _fold(self, rows: list[Row]) -> LoadedHistory:
+        if not rows:
+            return NO_HISTORY
+        sentinel = rows[-1] if rows[-1].entity["RowKey"] == SENTINEL else None
+        current = (sentinel or rows[0]).entity.get("ExecutionId")
+        taken: list[Row] = []
+        for row in rows:
+            # Rows of an older, longer generation lie behind the current one's (5.7).
+            if row is sentinel or row.entity.get("ExecutionId") != current:
+                break
+            taken.append(row)
+        blobs = await self._fetch_payloads(taken)
+        return LoadedHistory(
+            events=tuple(event_from_columns(row.entity) for row in taken),
+            execution_id=ExecutionId(str(current)) if current is not None else None,
+            etag=sentinel.etag if sentinel is not None else None,
+            blobs=frozenset(blobs),
+        )
+
+    async def _fetch_payloads(self, rows: list[Row]) -> list[str]:
+        wanted: list[tuple[dict[str, EdmValue], str, str]] = []
+        for row in rows:
+            for column in LARGE_COLUMNS:
+                name = row.entity.get(f"{column}BlobName")
+                if isinstance(name, str) and name:
+                    wanted.append((row.entity, column, name))
+
+        async def fetch(entity: dict[str, EdmValue], column: str, name: str) -> None:
+            entity[column] = await self._payloads.load(name)
+
+        await asyncio.gather(*(fetch(*one) for one in wanted))
+        return [name for _, _, name in wanted]
+
+    async def append(
+        self, instance_id: InstanceId, cursor: HistoryCursor, events: Sequence[HistoryEvent], now: datetime
+    ) -> dict[str, BlobReference]:
+        """Write events behind the cursor in batches of at most 99 rows and the sentinel; moves the cursor.
+
+        Returns:
+            The blobs that were written, by their text: the instance row refers to the same ones.
+
+        Raises:
+            StorageConflictError, StoragePreconditionError: Somebody else has written; nothing of the failed batch is
+                stored.
+            PayloadTooLargeError: A value cannot be stored; nothing was written.
+        """
+        key = escape_key(instance_id)
+        execution_id = cursor.execution_id or ""
+        rows: list[dict[str, EdmValue]] = []
+        sizes: list[int] = []
+        offloaded: dict[str, BlobReference] = {}
+        for offset, event in enumerate(events):
+            columns: dict[str, EdmValue] = {"PartitionKey": key, "RowKey": row_key(cursor.count + offset)}
+            columns.update(event_to_columns(event, execution_id))
+            sizes.append(await self._offload(columns, cursor, offloaded))
+            rows.append(columns)
+        for start, end in _cuts(sizes):
+            await self._write(key, cursor, rows[start:end], now if end == len(rows) else None)
+        return offloaded
+
+    async def _offload(
+        self, columns: dict[str, EdmValue], cursor: HistoryCursor, offloaded: dict[str, BlobReference]
+    ) -> int:
+        size = _ROW_BYTES
+        for column in LARGE_COLUMNS:
+            value = columns.get(column)
+            if value.__class__ is not str:
+                continue
+            if exceeds_column(value):
+                reference = await self._payloads.store_column(
+                    str(columns["PartitionKey"]), str(columns["RowKey"]), str(columns["EventType"]), column, str(value)
+                )
+                offloaded[str(value)] = reference
+                columns[column] = ""
+                columns[f"{column}BlobName"] = reference.name
+                cursor.blobs.add(reference.name)
+            else:
+                size += 2 * len(value)
+        return size
+
+    async def _write(
+        self, key: str, cursor: HistoryCursor, rows: Sequence[dict[str, EdmValue]], completed: datetime | None
+    ) -> None:
+        sentinel: dict[str, EdmValue] = {
+            "PartitionKey": key,
+            "RowKey": SENTINEL,
+            "ExecutionId": cursor.execution_id or "",
+            "IsCheckpointComplete": completed is not None,
+        }
+        if completed is not None:
+            sentinel["CheckpointCompletedTimestamp"] = EdmDateTime(table_date(ticks_from_datetime(completed)))
+        changes = [TableChange(Change.UPSERT, row) for row in rows]
+        if cursor.etag is None:
+            changes.append(TableChange(Change.INSERT, sentinel))
+        else:
+            changes.append(TableChange(Change.MERGE, sentinel, cursor.etag))
+        etags = await self._tables.apply_all(self._table, changes)
+        cursor.etag = etags[-1]
+        cursor.count += len(rows)
+
+
+def _cuts(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut rows into batches: at most 99 rows, flushed when the estimate exceeds 3 MiB (checked after adding)."""
+    cuts: list[tuple[int, int]] = []
+    start = total = 0
+    for index, size in enumerate(sizes):
+        total += size
+        if index + 1 - start == MAX_ROWS_PER_BATCH or total > _MAX_BATCH_BYTES:
+            cuts.append((start, index + 1))
+            start, total = index + 1, 0
+    if start < len(sizes):
+        cuts.append((start, len(sizes)))
+    return cuts

@@ -1,0 +1,189 @@
+"""Creates, finds and deletes the queues, tables and containers of a hub, and refuses one that does not fit.
+
+Source: specs/azure-storage.md 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime, timedelta
+
+from durable_ext.aio.clock import Clock
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
+from durable_ext.backends.azure_storage.leases import Lease
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
+from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
+from durable_ext.backends.azure_storage.transport.table import TableVerbs
+from durable_ext.core.timestamps import ticks_from_datetime, ticks_to_round_trip_iso
+from durable_ext.errors import ConfigurationError
+
+_MANAGER_SETTING = "extensions.durableTask.storageProvider.useTablePartitionManagement"
+_COUNT_SETTING = "extensions.durableTask.storageProvider.partitionCount"
+_BLOB_KINDS = {PartitionManagement.SAFE_BLOB: ("intent", "ownership"), PartitionManagement.LEGACY_BLOB: ("default",)}
+
+
+class HubResources:
+    """`TaskHub` on a storage account. Creation is done once; a failure is not remembered."""
+
+    def __init__(
+        self,
+        settings: AzureStorageSettings,
+        *,
+        queues: QueueVerbs,
+        tables: TableVerbs,
+        blobs: BlobVerbs,
+        clock: Clock,
+    ) -> None:
+        self._settings, self._names = settings, settings.names
+        self._queues, self._tables, self._blobs, self._clock = queues, tables, blobs, clock
+        self._lease_table = LeaseTable(tables, self._names.partitions_table)
+        self._created = False
+        self._lock = asyncio.Lock()
+
+    @property
+    def control_queues(self) -> tuple[str, ...]:
+        return self._names.control_queues(self._settings.partition_count)
+
+    async def create(self) -> None:
+        """Create what is missing.
+
+        Raises:
+            ConfigurationError: The hub has another partition count, or live leases of another partition manager.
+        """
+        async with self._lock:
+            if self._created:
+                return
+            await self._check()
+            await self._create_app_lease()
+            await self._create_leases()
+            names = self._names
+            await asyncio.gather(
+                self._tables.create(names.history_table),
+                self._tables.create(names.instances_table),
+                self._queues.create(names.work_item_queue),
+                *(self._queues.create(queue) for queue in self.control_queues),
+            )
+            self._created = True
+
+    async def exists(self) -> bool:
+        names = self._names
+        found = await asyncio.gather(
+            self._tables.exists(names.instances_table),
+            self._tables.exists(names.history_table),
+            self._queues.exists(names.work_item_queue),
+        )
+        return all(found)
+
+    async def delete(self) -> None:
+        """Delete everything, also what another partition manager has left."""
+        names = self._names
+        self._created = False
+        await asyncio.gather(
+            self._queues.drop(names.work_item_queue),
+            *(self._queues.drop(queue) for queue in self.control_queues),
+            self._tables.drop(names.history_table),
+            self._tables.drop(names.instances_table),
+            self._tables.drop(names.partitions_table),
+            self._blobs.drop_container(names.lease_container),
+            self._blobs.drop_container(names.large_message_container),
+            self._drop_app_lease(),
+        )
+
+    async def _drop_app_lease(self) -> None:
+        try:
+            await self._blobs.drop_container(self._names.app_lease_container)
+        except StorageError:
+            return  # an application holds it; best effort as in the reference
+
+    async def _create_app_lease(self) -> None:
+        await self._blobs.create_container(self._names.app_lease_container)
+        await self._blobs.upload_new(self._names.app_lease_container, self._names.app_lease_blob, b"{}")
+
+    async def _create_leases(self) -> None:
+        kinds = _BLOB_KINDS.get(self._settings.partition_manager)
+        if kinds is None:
+            await self._lease_table.create(self.control_queues)
+            return
+        container = self._names.lease_container
+        await self._blobs.create_container(container)
+        created = ticks_to_round_trip_iso(ticks_from_datetime(self._clock.now()))
+        hub = {"TaskHubName": self._names.task_hub, "CreatedAt": created, "PartitionCount": self._settings.partition_count}
+        await self._blobs.upload_new(container, "taskhub.json", json.dumps(hub, separators=(",", ":")).encode())
+        for kind in kinds:
+            for queue in self.control_queues:
+                lease = {"PartitionId": queue, "Owner": None, "Token": None, "Epoch": 0}
+                await self._blobs.upload_new(container, f"{kind}/{queue}", json.dumps(lease, separators=(",", ":")).encode())
+
+    # Does the hub fit?
+
+    async def _check(self) -> None:
+        leases, info = await asyncio.gather(self._table_leases(), self._blob_hub())
+        uses_table = self._settings.partition_manager is PartitionManagement.TABLE
+        if uses_table:
+            self._check_count(_partition_count(leases))
+            if info is not None and await self._has_live_blob_leases():
+                raise _other_manager("blob", "the table manager", "false")
+        else:
+            if info is not None:
+                self._check_count(info)
+            now = self._clock.now()
+            if any(_is_live(lease, now) for lease in leases):
+                raise _other_manager("table", "blob leases", "true")
+
+    def _check_count(self, found: int | None) -> None:
+        wanted = self._settings.partition_count
+        if found is not None and found != wanted:
+            raise ConfigurationError(
+                f"Task hub '{self._names.task_hub}' was created with {found} partitions, the settings say {wanted}. Every "
+                f"process of a hub needs the same number, or messages are lost: set {_COUNT_SETTING} to {found}, or use "
+                f"another hub name."
+            )
+
+    async def _table_leases(self) -> list[Lease]:
+        try:
+            return await self._lease_table.load()
+        except StorageNotFoundError:
+            return []
+
+    async def _blob_hub(self) -> int | None:
+        content = await self._blobs.download(self._names.lease_container, "taskhub.json")
+        if content is None:
+            return None
+        try:
+            return int(json.loads(content)["PartitionCount"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    async def _has_live_blob_leases(self) -> bool:
+        for kind in ("ownership", "default"):
+            page = await self._blobs.list(self._names.lease_container, f"{kind}/")
+            for name in page.names:
+                try:
+                    if await self._blobs.is_leased(LeaseTarget(self._names.lease_container, name)):
+                        return True
+                except StorageNotFoundError:
+                    continue
+        return False
+
+
+def _partition_count(leases: list[Lease]) -> int | None:
+    """Return the count of a hub that was in use; rows that nobody ever owned may be a creation cut short."""
+    if not leases:
+        return None
+    if all(lease.owned_since is None for lease in leases):
+        return None
+    return len(leases)
+
+
+def _is_live(lease: Lease, now: datetime) -> bool:
+    return lease.owner is not None and lease.expires_at is not None and lease.expires_at > now - timedelta(seconds=5)
+
+
+def _other_manager(found: str, ours: str, value: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The task hub has live {found} leases, this process uses {ours}: two owners per queue would be the result. Stop "
+        f"the other workers, or set {_MANAGER_SETTING} to {value} here."
+    )

@@ -1,0 +1,171 @@
+"""`InstanceStore` on Azure Storage: what clients do, with or without a worker in this process.
+
+Source: specs/azure-storage.md 6.6, 9.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from durable_ext.aio.clock import Clock
+from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.history_table import HistoryTable
+from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
+from durable_ext.backends.azure_storage.instances_table import PLAIN_COLUMNS, InstancesTable, StoredInstance
+from durable_ext.backends.azure_storage.message_codec import CLIENT
+from durable_ext.backends.azure_storage.outbox import Outbox
+from durable_ext.backends.azure_storage.purge import Purge
+from durable_ext.backends.azure_storage.query import instance_filter_text
+from durable_ext.backends.azure_storage.rewind import Rewind
+from durable_ext.backends.azure_storage.transport.errors import StorageConflictError, StoragePreconditionError
+from durable_ext.backends.azure_storage.transport.table import TableVerbs
+from durable_ext.backends.protocol import PurgeResult
+from durable_ext.core.events import ExecutionStarted, GenericEvent, HistoryEvent, OrchestrationStatus
+from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
+from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
+from durable_ext.core.timestamps import ticks_from_datetime
+from durable_ext.errors import InstanceAlreadyExistsError
+
+_FIRST_POLL_SECONDS: Final = 0.1
+_LONGEST_POLL_SECONDS: Final = 2.0
+_MAX_PAGE: Final = 1000
+
+
+class AzureInstanceStore:
+    """Client operations of one hub. Each first makes sure that the hub exists."""
+
+    def __init__(
+        self,
+        *,
+        ensure_hub: Callable[[], Awaitable[None]],
+        outbox: Outbox,
+        history: HistoryTable,
+        instances: InstancesTable,
+        tables: TableVerbs,
+        instances_table: str,
+        purge: Purge,
+        rewind: Rewind,
+        watch: InstanceWatch,
+        clock: Clock,
+        hand_over: Callable[[Sequence[HeldMessage]], None],
+    ) -> None:
+        self._ensure_hub, self._outbox, self._history, self._instances = ensure_hub, outbox, history, instances
+        self._tables, self._instances_table = tables, instances_table
+        self._purge, self._rewind, self._watch, self._clock = purge, rewind, watch, clock
+        self._hand_over = hand_over
+
+    async def create_instance(self, start: ExecutionStarted, *, reject: frozenset[OrchestrationStatus]) -> None:
+        """Start an instance.
+
+        Order: 1 look for a row, 2 start message, 3 row. After a crash between 2 and 3 the message finds no row, is put
+        back and dropped at its tenth delivery; the caller saw an error (8.3, 8.10). The other order would leave a row
+        that stays Pending for ever.
+        """
+        await self._ensure_hub()
+        instance_id = start.instance.instance_id
+        existing = await self._instances.read(instance_id, with_payloads=False)
+        if existing is not None and existing.row.status in reject:
+            raise InstanceAlreadyExistsError(instance_id, existing.row.status.value)
+        if start.generation is None:
+            start = replace(start, generation=_next_generation(existing))
+        message = TaskMessage(event=start, target=start.instance)
+        claimed = await self._outbox.send_to_instance(message, sender=CLIENT, due=start.scheduled_start_time)
+        blob = claimed.blob_name if claimed is not None else None
+        await self._write_row(start, existing, claimed, blob)
+
+    async def _write_row(
+        self, start: ExecutionStarted, existing: StoredInstance | None, claimed: HeldMessage | None, blob: str | None
+    ) -> None:
+        now = ticks_from_datetime(self._clock.now())
+        etag = existing.etag if existing is not None else None
+        try:
+            await self._instances.create(start, now=now, replaced_etag=etag, message_blob=blob)
+        except (StorageConflictError, StoragePreconditionError):
+            # Another client was faster: our message is a duplicate, which its execution id shows (6.6).
+            if claimed is not None:
+                self._hand_over([claimed])
+            return
+        if claimed is not None:
+            claimed.fresh_start = existing is None
+            self._hand_over([claimed])
+
+    async def send(self, message: OutgoingMessage) -> None:
+        await self._ensure_hub()
+        claimed = await self._outbox.send_to_instance(message.message, sender=CLIENT, due=message.due)
+        if claimed is not None:
+            self._hand_over([claimed])
+
+    async def get_instance(self, instance_id: InstanceId, *, with_payloads: bool = True) -> InstanceRow | None:
+        await self._ensure_hub()
+        return await self._instances.get(instance_id, with_payloads=with_payloads)
+
+    async def wait_for_change(
+        self, instance_id: InstanceId, known: InstanceRow | None, wait: timedelta
+    ) -> InstanceRow | None:
+        deadline = self._clock.monotonic() + wait.total_seconds()
+        wakeup = self._watch.begin(instance_id)
+        pause = _FIRST_POLL_SECONDS
+        try:
+            while True:
+                row = await self.get_instance(instance_id)
+                left = deadline - self._clock.monotonic()
+                if row != known or left <= 0:
+                    return row
+                if await wakeup.wait(min(pause, left)):
+                    continue
+                pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+        finally:
+            self._watch.end(instance_id, wakeup)
+
+    async def query_instances(
+        self, wanted: InstanceFilter, *, page_size: int = 100, continuation: str | None = None, with_payloads: bool = True
+    ) -> InstancePage:
+        await self._ensure_hub()
+        if continuation is not None:
+            _check_continuation(continuation)
+        page = await self._tables.query(
+            self._instances_table,
+            instance_filter_text(wanted),
+            select=() if with_payloads else PLAIN_COLUMNS,
+            top=min(page_size, _MAX_PAGE),
+            continuation=continuation,
+        )
+        rows = [await self._instances.resolved(row, with_payloads=with_payloads) for row in page.rows]
+        return InstancePage(rows=tuple(rows), continuation=page.continuation)
+
+    async def get_history(self, instance_id: InstanceId) -> Sequence[HistoryEvent]:
+        await self._ensure_hub()
+        return (await self._history.load(instance_id)).events
+
+    async def purge_instance(self, instance_id: InstanceId) -> PurgeResult:
+        await self._ensure_hub()
+        return await self._purge.one(instance_id)
+
+    async def purge_instances(self, wanted: InstanceFilter, *, timeout: timedelta | None = None) -> PurgeResult:
+        await self._ensure_hub()
+        return await self._purge.matching(wanted, timeout)
+
+    async def rewind(self, instance_id: InstanceId, reason: str) -> None:
+        await self._ensure_hub()
+        now = ticks_from_datetime(self._clock.now())
+        for leaf in await self._rewind.rewind(instance_id):
+            target = OrchestrationInstance(instance_id=leaf)
+            wake = TaskMessage(event=GenericEvent(timestamp=now, data=reason), target=target)
+            await self.send(OutgoingMessage(message=wake))
+
+
+def _next_generation(existing: StoredInstance | None) -> int:
+    return 0 if existing is None else (existing.row.generation or 0) + 1
+
+
+def _check_continuation(text: str) -> None:
+    try:
+        keys = json.loads(text)
+    except ValueError:
+        keys = None
+    if not isinstance(keys, list) or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
+        raise ValueError("The continuation token is not one that this task hub gave out. Start the query again without it.")

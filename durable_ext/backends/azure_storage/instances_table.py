@@ -1,0 +1,254 @@
+"""Instance rows: one per instance, what queries read.
+
+Source: specs/azure-storage.md 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from durable_ext.backends.azure_storage.history_table import table_date
+from durable_ext.backends.azure_storage.key_encoding import escape_key, unescape_key
+from durable_ext.backends.azure_storage.large_payloads import (
+    BlobReference,
+    LargePayloads,
+    check_plain_column,
+    exceeds_column,
+)
+from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, Entity, Row
+from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs
+from durable_ext.codec.wire import Kind, WireFormatError, column_text, column_value
+from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
+from durable_ext.core.instances import InstanceRow, InstanceUpdate
+from durable_ext.core.messages import ExecutionId, InstanceId
+from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_iso
+
+ROW_KEY: Final = ""
+_NOTHING: Final[Mapping[str, BlobReference]] = {}
+PLAIN_COLUMNS: Final = (
+    "PartitionKey",
+    "RowKey",
+    "ExecutionId",
+    "Name",
+    "Version",
+    "CustomStatus",
+    "CreatedTime",
+    "LastUpdatedTime",
+    "CompletedTime",
+    "RuntimeStatus",
+    "ScheduledStartTime",
+    "Generation",
+    "Tags",
+    "TaskHubName",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredInstance:
+    """A row and the ETag of its state."""
+
+    row: InstanceRow
+    etag: str
+
+
+def _text(entity: Entity, name: str) -> str | None:
+    value = entity.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _ticks(entity: Entity, name: str) -> Ticks | None:
+    value = entity.get(name)
+    return ticks_from_iso(value.text) if isinstance(value, EdmDateTime) else None
+
+
+def _number(entity: Entity, name: str) -> int | None:
+    value = entity.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _status(entity: Entity) -> OrchestrationStatus:
+    try:
+        return OrchestrationStatus(_text(entity, "RuntimeStatus") or "")
+    except ValueError:
+        return OrchestrationStatus.PENDING
+
+
+def row_from_entity(entity: Entity) -> InstanceRow:
+    """Return the row as it is stored: large input and output are still addresses."""
+    custom_status = _text(entity, "CustomStatus")
+    tags = _text(entity, "Tags")
+    execution_id = _text(entity, "ExecutionId")
+    return InstanceRow(
+        instance_id=InstanceId(unescape_key(str(entity["PartitionKey"]))),
+        execution_id=ExecutionId(execution_id) if execution_id else None,
+        name=_text(entity, "Name") or "",
+        version=_text(entity, "Version"),
+        status=_status(entity),
+        created_at=_ticks(entity, "CreatedTime") or MIN_TICKS,
+        last_updated_at=_ticks(entity, "LastUpdatedTime") or MIN_TICKS,
+        input=_text(entity, "Input"),
+        output=_text(entity, "Output"),
+        custom_status=None if custom_status in (None, "null", "") else custom_status,
+        completed_at=_ticks(entity, "CompletedTime"),
+        scheduled_start_at=_ticks(entity, "ScheduledStartTime"),
+        generation=_number(entity, "Generation"),
+        tags=_tags(tags),
+    )
+
+
+def _tags(text: str | None) -> dict[str, str] | None:
+    if text is None:
+        return None
+    try:
+        tags: dict[str, str] | None = column_value(Kind.TAGS, text)
+    except (WireFormatError, AttributeError):
+        return None
+    return tags
+
+
+def _date(ticks: Ticks) -> EdmDateTime:
+    return EdmDateTime(table_date(ticks))
+
+
+class InstancesTable:
+    """The Instances table of one hub."""
+
+    def __init__(
+        self, tables: TableVerbs, table: str, payloads: LargePayloads, task_hub: str, *, fetch_large: bool = True
+    ) -> None:
+        self._tables, self._table, self._payloads, self._task_hub = tables, table, payloads, task_hub
+        self._fetch_large = fetch_large
+
+    async def get(self, instance_id: InstanceId, *, with_payloads: bool = True) -> InstanceRow | None:
+        """Return one row, its payload blobs read."""
+        stored = await self.read(instance_id, with_payloads=with_payloads)
+        if stored is None:
+            return None
+        return stored.row
+
+    async def read(self, instance_id: InstanceId, *, with_payloads: bool) -> StoredInstance | None:
+        """Return one row and its ETag."""
+        select = () if with_payloads else PLAIN_COLUMNS
+        row = await self._tables.get(self._table, escape_key(instance_id), ROW_KEY, select=select)
+        if row is None:
+            return None
+        return StoredInstance(row=await self.resolved(row, with_payloads=with_payloads), etag=row.etag)
+
+    async def resolved(self, row: Row, *, with_payloads: bool) -> InstanceRow:
+        """Return the instance row of a table row, large input and output fetched if wanted."""
+        entity = row.entity
+        if with_payloads and self._fetch_large:
+            blob = _text(entity, "InputBlobName")
+            if blob and not _text(entity, "Input"):
+                entity["Input"] = await self._payloads.load(blob)
+            for column in ("Input", "Output"):
+                value = _text(entity, column)
+                if value is not None and value.startswith("http"):
+                    entity[column] = await self._payloads.resolve(value)
+        return row_from_entity(entity)
+
+    async def create(
+        self, start: ExecutionStarted, *, now: Ticks, replaced_etag: str | None, message_blob: str | None
+    ) -> None:
+        """Insert the Pending row of a start, or replace the row with that ETag.
+
+        `message_blob` names the blob of the start message if that was offloaded: the row then refers to it.
+
+        Raises:
+            StorageConflictError, StoragePreconditionError: Another client was faster.
+        """
+        key = escape_key(start.instance.instance_id)
+        entity: dict[str, EdmValue] = {"PartitionKey": key, "RowKey": ROW_KEY}
+        if start.input is not None:
+            if message_blob is not None:
+                entity["Input"] = self._payloads.url(message_blob)
+            elif exceeds_column(start.input):
+                reference = await self._payloads.store_column(key, "", "Input", "Input", start.input)
+                entity["Input"], entity["InputBlobName"] = "", reference.name
+            else:
+                entity["Input"] = start.input
+        entity |= {"CreatedTime": _date(start.timestamp), "Name": start.name}
+        if start.version is not None:
+            entity["Version"] = start.version
+        entity |= {
+            "RuntimeStatus": OrchestrationStatus.PENDING.value,
+            "LastUpdatedTime": _date(now),
+            "TaskHubName": self._task_hub,
+        }
+        if start.scheduled_start_time is not None:
+            entity["ScheduledStartTime"] = _date(start.scheduled_start_time)
+        if start.instance.execution_id is not None:
+            entity["ExecutionId"] = start.instance.execution_id
+        if start.generation is not None:
+            entity["Generation"] = start.generation
+        entity["Tags"] = column_text(Kind.TAGS, start.tags)
+        if replaced_etag is None:
+            await self._tables.apply(self._table, TableChange(Change.INSERT, entity))
+        else:
+            await self._tables.apply(self._table, TableChange(Change.REPLACE, entity, replaced_etag))
+
+    async def merge(
+        self, instance_id: InstanceId, update: InstanceUpdate, offloaded: Mapping[str, BlobReference] = _NOTHING
+    ) -> None:
+        """Insert or merge what a checkpoint changed; `offloaded` = blobs that hold such texts already.
+
+        Raises:
+            PayloadTooLargeError: The custom status does not fit into a column.
+        """
+        key = escape_key(instance_id)
+        entity: dict[str, EdmValue] = {
+            "PartitionKey": key,
+            "RowKey": ROW_KEY,
+            "CustomStatus": update.custom_status if update.custom_status is not None else "null",
+            "ExecutionId": update.execution_id,
+            "LastUpdatedTime": _date(update.last_updated_at),
+            "TaskHubName": self._task_hub,
+        }
+        if update.status is not None:
+            entity["RuntimeStatus"] = update.status.value
+        if update.name is not None:
+            entity["Name"] = update.name
+            entity["Tags"] = column_text(Kind.TAGS, update.tags)
+        if update.version is not None:
+            entity["Version"] = update.version
+        if update.generation is not None:
+            entity["Generation"] = update.generation
+        for name, ticks in (
+            ("CreatedTime", update.created_at),
+            ("CompletedTime", update.completed_at),
+            ("ScheduledStartTime", update.scheduled_start_at),
+        ):
+            if ticks is not None:
+                entity[name] = _date(ticks)
+        for name, text in (("Input", update.input), ("Output", update.output)):
+            if text is None:
+                continue
+            if exceeds_column(text):
+                reference = offloaded.get(text) or await self._payloads.store_column(key, "", name, name, text)
+                entity[name] = reference.url
+            else:
+                entity[name] = text
+        await self._tables.apply(self._table, TableChange(Change.UPSERT_MERGE, entity))
+
+    async def set_pending(self, instance_id: InstanceId, now: Ticks) -> None:
+        """Mark a rewound instance Pending, keeping everything else."""
+        entity: dict[str, EdmValue] = {
+            "PartitionKey": escape_key(instance_id),
+            "RowKey": ROW_KEY,
+            "RuntimeStatus": OrchestrationStatus.PENDING.value,
+            "LastUpdatedTime": _date(now),
+        }
+        await self._tables.apply(self._table, TableChange(Change.MERGE, entity))
+
+    async def delete(self, instance_id: InstanceId) -> None:
+        """Delete the row unconditionally; `StorageNotFoundError` if it is gone."""
+        entity: dict[str, EdmValue] = {"PartitionKey": escape_key(instance_id), "RowKey": ROW_KEY}
+        await self._tables.apply(self._table, TableChange(Change.DELETE, entity))
+
+
+def check_update(update: InstanceUpdate) -> None:
+    """Raise `PayloadTooLargeError` before anything is written if the custom status cannot be stored."""
+    if update.custom_status is not None:
+        check_plain_column("the custom status", update.custom_status)

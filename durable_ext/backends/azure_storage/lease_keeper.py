@@ -1,0 +1,153 @@
+"""The loop that keeps this worker's partition leases: reads, plans (`leases.plan_round`), writes, acts.
+
+Source: specs/azure-storage.md 7.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from durable_ext.aio.clock import Clock
+from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
+from durable_ext.backends.azure_storage.leases import DrainState, Lease, plan_round
+from durable_ext.backends.azure_storage.listening import ListeningPartitions
+from durable_ext.backends.azure_storage.transport.errors import StorageError
+from durable_ext.errors import BackendUnavailableError
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+_SOON_SECONDS: Final = 1.0
+_MAX_QUICK_FAILURES: Final = 10
+_FAILURE_PAUSE_SECONDS: Final = 0.1
+_STOP_LIMIT_SECONDS: Final = 75.0
+_CONFIRM_LIMIT_SECONDS: Final = 30.0
+
+
+class TableLeaseKeeper:
+    """Keeps the leases of one worker in the Partitions table. Used from the event loop only."""
+
+    def __init__(
+        self,
+        *,
+        table: LeaseTable,
+        partitions: Mapping[str, int],
+        listening: ListeningPartitions,
+        worker_id: str,
+        lease_interval: timedelta,
+        acquire_interval: timedelta,
+        clock: Clock,
+        server_offset: Callable[[], timedelta],
+    ) -> None:
+        """`partitions` = index by control queue name."""
+        self._table, self._partitions, self._listening = table, partitions, listening
+        self._me, self._lease_interval, self._acquire_interval = worker_id, lease_interval, acquire_interval
+        self._clock, self._server_offset = clock, server_offset
+        self._valid_until: dict[int, float] = {}
+        self._wakeup = Wakeup()
+        self._round_done = Wakeup()
+        self._stopping = False
+        self._stopped = asyncio.Event()
+
+    def owns(self, partition: int) -> bool:
+        """Whether this worker listens to a partition and its lease has not run out."""
+        return self._listening.listens(partition) and self._clock.monotonic() < self._valid_until.get(partition, 0.0)
+
+    async def confirm(self, partition: int) -> bool:
+        """Whether the worker may write for a partition.
+
+        A lease that has run out (the process was paused, the store was down) is looked up first: writing without it
+        would only be stopped by the history's ETag, after messages were sent.
+        """
+        deadline = self._clock.monotonic() + _CONFIRM_LIMIT_SECONDS
+        while partition in self._listening.states:
+            now = self._clock.monotonic()
+            if now < self._valid_until.get(partition, 0.0):
+                return True
+            if now >= deadline or self._stopped.is_set():
+                return False
+            self._wakeup.set()
+            await self._round_done.wait(1.0)
+        return False
+
+    async def run(self) -> None:
+        """Keep leases until `stop()` has released them all."""
+        failures = 0
+        while True:
+            try:
+                soon = await asyncio.wait_for(self._round(), self._lease_interval.total_seconds() / 2)
+                failures = 0
+            except (StorageError, BackendUnavailableError, asyncio.TimeoutError) as exc:
+                failures += 1
+                _log.info(
+                    "lease round failed",
+                    extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(exc), "failures": failures},
+                )
+                if failures <= _MAX_QUICK_FAILURES:
+                    await self._wakeup.wait(_FAILURE_PAUSE_SECONDS)
+                    continue
+                soon = False
+            finally:
+                self._round_done.set()
+            if self._stopping and not self._listening.states:
+                self._stopped.set()
+                return
+            await self._wakeup.wait(_SOON_SECONDS if soon else self._acquire_interval.total_seconds())
+
+    async def stop(self) -> None:
+        """Drain and release every partition; returns when all are released, or after 75 s."""
+        self._stopping = True
+        self._wakeup.set()
+        try:
+            await asyncio.wait_for(self._stopped.wait(), _STOP_LIMIT_SECONDS)
+        except asyncio.TimeoutError:
+            _log.warning("leases were not all released", extra={"event": "lease_stop_timeout", "worker_id": self._me})
+
+    def wake(self) -> None:
+        """Run the next round now."""
+        self._wakeup.set()
+
+    async def _round(self) -> bool:
+        started = self._clock.monotonic()
+        leases = await self._table.load()
+        now: datetime = self._clock.now() + self._server_offset()
+        known = [lease for lease in leases if lease.partition in self._partitions]
+        for lease in known:
+            if lease.owner != self._me:
+                self._lose(self._partitions[lease.partition])
+        states = self._listening.states
+        plan = plan_round(
+            known,
+            me=self._me,
+            now=now,
+            lease_interval=self._lease_interval,
+            states={
+                lease.partition: states[index] for lease in known if (index := self._partitions[lease.partition]) in states
+            },
+            stopping=self._stopping,
+        )
+        if plan.writes:
+            await self._table.write(plan.writes)
+        for lease in plan.writes:
+            self._act(lease, started)
+        for partition in plan.drain:
+            self._listening.drain(self._partitions[partition])
+        return plan.soon or any(state is not DrainState.LISTENING for state in self._listening.states.values())
+
+    def _act(self, lease: Lease, started: float) -> None:
+        index = self._partitions[lease.partition]
+        if lease.owner != self._me:
+            if lease.owner is None and index in self._listening.states:
+                self._valid_until.pop(index, None)
+                self._listening.forget(index)
+            return
+        self._valid_until[index] = started + self._lease_interval.total_seconds()
+        if not lease.is_draining:
+            self._listening.listen(index)
+
+    def _lose(self, partition: int) -> None:
+        self._valid_until.pop(partition, None)
+        self._listening.lose(partition)

@@ -1,0 +1,76 @@
+"""Queue messages → held messages: both encodings, offloaded content, and what cannot be read.
+
+Source: specs/azure-storage.md 4.1, 4.6, 4.8, 4.9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from durable_ext.aio.clock import Clock
+from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.large_payloads import LargePayloads
+from durable_ext.backends.azure_storage.message_codec import decode_envelope, from_message_text
+from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
+from durable_ext.codec.wire import WireFormatError
+from durable_ext.errors import BackendError, BackendUnavailableError
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+
+
+class MessageReader:
+    """Reads what a get returned.
+
+    A message that cannot be read stays in the queue: it reappears when its visibility ends, and is logged at its first
+    delivery and then at every tenth.
+    """
+
+    def __init__(self, payloads: LargePayloads, clock: Clock) -> None:
+        self._payloads, self._clock = payloads, clock
+
+    async def read_all(
+        self, queue: str, messages: Sequence[QueueMessage], visibility: int
+    ) -> tuple[list[HeldMessage], list[QueueMessage]]:
+        """Return the readable messages in playing order, and the unreadable ones."""
+        expires = self._clock.monotonic() + visibility
+        read = await asyncio.gather(*(self._read(queue, message, expires) for message in messages))
+        good = [held for held in read if held is not None]
+        # Insertion times have a resolution of one second; the sender's counter breaks ties, then arrival (4.9).
+        good.sort(key=lambda held: (held.inserted, held.envelope.sequence_number))
+        return good, [message for message, held in zip(messages, read, strict=True) if held is None]
+
+    async def _read(self, queue: str, message: QueueMessage, expires: float) -> HeldMessage | None:
+        try:
+            envelope = decode_envelope(from_message_text(message.text))
+            blob_name = envelope.blob_name
+            if blob_name is not None:
+                envelope = decode_envelope(await self._payloads.load(blob_name))
+            if envelope.message is None:
+                raise WireFormatError(f"The blob '{blob_name}' holds no task message.")
+        except BackendUnavailableError:
+            return None
+        except (WireFormatError, BackendError, ValueError, KeyError, TypeError) as exc:
+            if message.dequeue_count % 10 == 1:
+                _log.error(
+                    "message cannot be read and stays in the queue",
+                    extra={
+                        "event": "message_unreadable",
+                        "queue": queue,
+                        "message_id": message.message_id,
+                        "dequeue_count": message.dequeue_count,
+                        "error": str(exc),
+                    },
+                )
+            return None
+        return HeldMessage(
+            queue=queue,
+            receipt=MessageReceipt(message.message_id, message.pop_receipt),
+            envelope=envelope,
+            dequeue_count=message.dequeue_count,
+            expires=expires,
+            inserted=message.inserted,
+            next_visible=message.next_visible,
+            blob_name=blob_name,
+        )

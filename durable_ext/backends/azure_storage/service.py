@@ -1,0 +1,339 @@
+"""A task hub on Azure Storage: puts the parts of this package together and decides nothing itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.backends.azure_storage.app_lease import AppLease
+from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
+from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
+from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.history_table import HistoryTable
+from durable_ext.backends.azure_storage.hub_resources import HubResources
+from durable_ext.backends.azure_storage.instance_store import AzureInstanceStore
+from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
+from durable_ext.backends.azure_storage.instances_table import InstancesTable
+from durable_ext.backends.azure_storage.large_payloads import LargePayloads
+from durable_ext.backends.azure_storage.lease_keeper import TableLeaseKeeper
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
+from durable_ext.backends.azure_storage.listening import ListeningPartitions
+from durable_ext.backends.azure_storage.message_reader import MessageReader
+from durable_ext.backends.azure_storage.outbox import Outbox
+from durable_ext.backends.azure_storage.purge import Purge
+from durable_ext.backends.azure_storage.rewind import Rewind
+from durable_ext.backends.azure_storage.sessions import SessionDirectory
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
+from durable_ext.backends.azure_storage.transport.http import Interceptor
+from durable_ext.backends.azure_storage.work_item_queue import WorkItemQueue
+from durable_ext.backends.protocol import (
+    ActivityStore,
+    BackendTraits,
+    InstanceStore,
+    OrchestrationSession,
+    OrchestrationStore,
+    TaskHub,
+)
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+_HISTORY_ROWS_PER_WRITE = 99
+
+TRAITS = BackendTraits(
+    kind="azure",
+    max_timer=timedelta(days=6),
+    long_timer_step=timedelta(days=3),
+    max_events_per_write=_HISTORY_ROWS_PER_WRITE,
+    stores_start_before_local_activity=True,
+    keeps_trigger=True,
+    delivers_in_order=False,
+)
+
+
+class _Orchestrations:
+    """`OrchestrationStore` over the session directory."""
+
+    def __init__(self, directory: SessionDirectory) -> None:
+        self._directory = directory
+
+    async def lock_next_orchestration(self, wait: timedelta) -> OrchestrationSession | None:
+        return await self._directory.next_orchestration(wait)
+
+    async def lock_next_entity(self, wait: timedelta) -> OrchestrationSession | None:
+        return await self._directory.next_entity(wait)
+
+
+class AzureStorageBackend:
+    """One task hub in one storage account; see `backends.protocol.Backend` for the order of calls.
+
+    `interceptor` stands around every storage call (tests). Make it on the event loop that uses it.
+    """
+
+    def __init__(
+        self,
+        settings: AzureStorageSettings,
+        clock: Clock | None = None,
+        *,
+        interceptor: Interceptor | None = None,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._supervisor = Supervisor(f"azure-storage-{settings.task_hub}", self._loop_failed)
+        self._transport = open_transport(settings.account, settings.transport.value, interceptor=interceptor)
+        tracking = settings.tracking_account
+        self._tracking = (
+            self._transport
+            if tracking is None
+            else open_transport(tracking, settings.transport.value, interceptor=interceptor)
+        )
+        self._draining = False
+        self._closed = False
+        self._leases_task: asyncio.Task[None] | None = None
+        self._wire(settings, self._transport, self._tracking)
+
+    def _wire(self, settings: AzureStorageSettings, main: StorageTransport, tracking: StorageTransport) -> None:
+        clock, names = self._clock, settings.names
+        queues, tables, blobs = main.queues, tracking.tables, tracking.blobs
+        payloads = LargePayloads(blobs, names)
+        self._resources = HubResources(settings, queues=queues, tables=tables, blobs=blobs, clock=clock)
+        self._watch = InstanceWatch()
+        control_keeper = MessageKeeper(queues, settings.control_visibility_seconds, clock, "control")
+        work_item_keeper = MessageKeeper(queues, settings.work_item_visibility_seconds, clock, "work-items")
+        self._keepers = (control_keeper, work_item_keeper)
+        self._outbox = Outbox(
+            queues,
+            payloads,
+            names,
+            partition_count=settings.partition_count,
+            encoding=settings.message_encoding,
+            clock=clock,
+            control_visibility=settings.control_visibility_seconds,
+            work_item_visibility=settings.work_item_visibility_seconds,
+            owns=self._claims,
+            wake=self._wake_queue,
+            server_offset=main.server_offset,
+        )
+        history = HistoryTable(tables, names.history_table, payloads)
+        instances = InstancesTable(
+            tables, names.instances_table, payloads, settings.task_hub, fetch_large=settings.fetch_large_messages
+        )
+        self._directory = SessionDirectory(
+            clock=clock,
+            history=history,
+            instances=instances,
+            keeper=control_keeper,
+            work_item_keeper=work_item_keeper,
+            supervisor=self._supervisor,
+            partition_of=self._outbox.partition_of,
+            may_commit=self._may_commit,
+        )
+        self._directory.use(
+            CheckpointWriter(
+                outbox=self._outbox,
+                history=history,
+                instances=instances,
+                payloads=payloads,
+                control_keeper=control_keeper,
+                work_item_keeper=work_item_keeper,
+                clock=clock,
+                hand_over=self._hand_over,
+                row_written=self._watch.row_written,
+            )
+        )
+        reader = MessageReader(payloads, clock)
+        self._work_items = WorkItemQueue(
+            queue=names.work_item_queue,
+            queues=queues,
+            reader=reader,
+            keeper=work_item_keeper,
+            outbox=self._outbox,
+            clock=clock,
+            max_interval=settings.max_queue_polling_interval.total_seconds(),
+            hand_over=self._hand_over,
+        )
+        self._wire_partitions(settings, main, tracking, reader, control_keeper)
+        purge = Purge(
+            tables=tables,
+            history_table=names.history_table,
+            instances_table=names.instances_table,
+            history=history,
+            instances=instances,
+            payloads=payloads,
+            clock=clock,
+        )
+        rewind = Rewind(tables=tables, history_table=names.history_table, history=history, instances=instances, clock=clock)
+        self._instances = AzureInstanceStore(
+            ensure_hub=self._resources.create,
+            outbox=self._outbox,
+            history=history,
+            instances=instances,
+            tables=tables,
+            instances_table=names.instances_table,
+            purge=purge,
+            rewind=rewind,
+            watch=self._watch,
+            clock=clock,
+            hand_over=self._hand_over,
+        )
+        self._orchestrations = _Orchestrations(self._directory)
+
+    def _wire_partitions(
+        self,
+        settings: AzureStorageSettings,
+        main: StorageTransport,
+        tracking: StorageTransport,
+        reader: MessageReader,
+        keeper: MessageKeeper,
+    ) -> None:
+        clock, names = self._clock, settings.names
+        self._control_queues = names.control_queues(settings.partition_count)
+        self._queue_index = {queue: index for index, queue in enumerate(self._control_queues)}
+
+        def make_listener(partition: int) -> ControlQueueListener:
+            return ControlQueueListener(
+                queue=self._control_queues[partition],
+                queues=main.queues,
+                reader=reader,
+                keeper=keeper,
+                directory=self._directory,
+                batch_size=settings.control_queue_batch_size,
+                buffer_threshold=settings.control_queue_buffer_threshold,
+                max_interval=settings.max_queue_polling_interval.total_seconds(),
+            )
+
+        self._listening = ListeningPartitions(
+            directory=self._directory,
+            make_listener=make_listener,
+            clock=clock,
+            task_hub=settings.task_hub,
+            failed=self._task_failed,
+        )
+        self._leases = TableLeaseKeeper(
+            table=LeaseTable(tracking.tables, names.partitions_table),
+            partitions=self._queue_index,
+            listening=self._listening,
+            worker_id=settings.worker_id,
+            lease_interval=settings.lease_interval,
+            acquire_interval=settings.lease_acquire_interval,
+            clock=clock,
+            server_offset=tracking.server_offset,
+        )
+        self._app_lease = AppLease(
+            blobs=tracking.blobs,
+            names=names,
+            app_name=settings.app_name,
+            duration=settings.app_lease_interval,
+            renew_interval=settings.app_lease_renew_interval,
+            acquire_interval=settings.app_lease_acquire_interval,
+            clock=clock,
+            gained=self._start_leases,
+            lost=self._stop_leases,
+        )
+
+    # Backend.
+
+    @property
+    def traits(self) -> BackendTraits:
+        return TRAITS
+
+    @property
+    def task_hub(self) -> str:
+        return self._settings.task_hub
+
+    @property
+    def orchestrations(self) -> OrchestrationStore:
+        return self._orchestrations
+
+    @property
+    def activities(self) -> ActivityStore:
+        return self._work_items
+
+    @property
+    def instances(self) -> InstanceStore:
+        return self._instances
+
+    @property
+    def hub(self) -> TaskHub:
+        return self._resources
+
+    async def open(self) -> None:
+        """Create the hub if it is missing.
+
+        Raises:
+            ConfigurationError: The key or role is refused, or the hub does not fit the settings.
+            BackendUnavailableError: Nobody answers; try again.
+        """
+        await self._resources.create()
+
+    async def start_worker(self) -> None:
+        await self._resources.create()
+        for keeper in self._keepers:
+            keeper.start()
+        if self._settings.use_app_lease:
+            self._supervisor.start("app-lease", self._app_lease.run())
+        else:
+            await self._start_leases()
+
+    async def drain(self) -> None:
+        self._draining = True
+        self._directory.drain()
+        self._work_items.drain()
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self.drain()
+        if self._leases_task is not None:
+            await self._leases.stop()
+        await self._work_items.stop()
+        for keeper in self._keepers:
+            await keeper.stop()
+            await keeper.give_back_everything()
+        await self._listening.stop()
+        await self._supervisor.stop()
+        await self._transport.close()
+        if self._tracking is not self._transport:
+            await self._tracking.close()
+
+    async def __aenter__(self) -> AzureStorageBackend:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # Parts talk to each other through these.
+
+    async def _start_leases(self) -> None:
+        self._leases_task = self._supervisor.start("leases", self._leases.run())
+
+    async def _stop_leases(self) -> None:
+        await self._leases.stop()
+        self._leases_task = None
+
+    def _claims(self, partition: int) -> bool:
+        return self._settings.claim_at_enqueue and not self._draining and self._leases.owns(partition)
+
+    async def _may_commit(self, partition: int) -> bool:
+        return await self._leases.confirm(partition)
+
+    def _hand_over(self, messages: Sequence[HeldMessage]) -> None:
+        self._directory.deliver(messages)
+
+    def _wake_queue(self, queue: str) -> None:
+        index = self._queue_index.get(queue)
+        if index is None:
+            self._work_items.wake()
+        else:
+            self._listening.wake(index)
+
+    def _loop_failed(self, error: LoopFailedError) -> None:
+        _log.error("%s", error, extra={"event": "loop_failed", "task_hub": self._settings.task_hub}, exc_info=error)
+
+    def _task_failed(self, error: BaseException) -> None:
+        _log.error("partition task failed", extra={"event": "partition_task_failed"}, exc_info=error)

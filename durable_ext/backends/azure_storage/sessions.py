@@ -1,0 +1,396 @@
+"""All instances this worker holds or has messages for: messages in, sessions out.
+
+Source: specs/azure-storage.md 8.1 to 8.7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from durable_ext.aio.clock import Clock
+from durable_ext.aio.supervisor import Supervisor
+from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
+from durable_ext.backends.azure_storage.early_messages import StartVerdict, judge_start
+from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
+from durable_ext.backends.azure_storage.instances_table import InstancesTable
+from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
+from durable_ext.backends.protocol import ActivityWorkItem
+from durable_ext.core.events import (
+    ExecutionCompleted,
+    ExecutionStarted,
+    ExecutionTerminated,
+    HistoryEvent,
+    OrchestrationStatus,
+)
+from durable_ext.core.instances import InstanceRow
+from durable_ext.core.messages import ExecutionId, InstanceId
+from durable_ext.errors import BackendError, BackendUnavailableError
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+_PARALLEL_LOADS: Final = 32
+_LOAD_RETRY_SECONDS: Final = 5.0
+
+
+class InstanceInbox:
+    """Messages of one instance that no session has taken yet. Owned by the directory."""
+
+    __slots__ = ("instance_id", "partition", "pending", "session", "state")
+
+    def __init__(self, instance_id: InstanceId, partition: int) -> None:
+        self.instance_id, self.partition = instance_id, partition
+        self.pending: deque[HeldMessage] = deque()
+        self.state = InboxState.IDLE
+        self.session: AzureSession | None = None
+
+
+class _ReadyQueue:
+    """Sessions that wait for a dispatcher."""
+
+    def __init__(self) -> None:
+        self.sessions: deque[AzureSession] = deque()
+        self.wakeup = Wakeup()
+
+    def put(self, session: AzureSession) -> None:
+        self.sessions.append(session)
+        self.wakeup.set()
+
+
+class SessionDirectory:
+    """Owns every inbox and session of a worker. Used from the event loop only.
+
+    Attributes:
+        clock: The backend's.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        history: HistoryTable,
+        instances: InstancesTable,
+        keeper: MessageKeeper,
+        work_item_keeper: MessageKeeper,
+        supervisor: Supervisor,
+        partition_of: Callable[[str], int],
+        may_commit: Callable[[int], Awaitable[bool]],
+    ) -> None:
+        self.clock = clock
+        self._history, self._instances, self._keeper = history, instances, keeper
+        self._work_item_keeper, self._supervisor = work_item_keeper, supervisor
+        self._partition_of, self._may_commit = partition_of, may_commit
+        self._inboxes: dict[InstanceId, InstanceInbox] = {}
+        self._orchestrations, self._entities = _ReadyQueue(), _ReadyQueue()
+        self._leaving: set[int] = set()
+        self._draining = False
+        self._loads = asyncio.Semaphore(_PARALLEL_LOADS)
+        self._writer: CheckpointWriter | None = None
+
+    def use(self, writer: CheckpointWriter) -> None:
+        """Complete the wiring: the writer hands claimed messages back to `deliver`."""
+        self._writer = writer
+
+    # Messages in.
+
+    def deliver(self, messages: Sequence[HeldMessage]) -> None:
+        """Take messages in the order they are to be played. A redelivered one replaces the copy that is held."""
+        touched: dict[InstanceId, InstanceInbox] = {}
+        for held in messages:
+            known = self._keeper.find(held.message_id)
+            if known is not None:
+                known.receipt, known.expires, known.dequeue_count = held.receipt, held.expires, held.dequeue_count
+                continue
+            self._keeper.hold(held)
+            instance_id = held.message.target.instance_id
+            inbox = self._inboxes.get(instance_id)
+            if inbox is None:
+                inbox = self._inboxes[instance_id] = InstanceInbox(instance_id, self._partition_of(instance_id))
+            inbox.pending.append(held)
+            touched[instance_id] = inbox
+        for inbox in touched.values():
+            self._advance(inbox)
+
+    def _advance(self, inbox: InstanceInbox) -> None:
+        if inbox.state is InboxState.ACTIVE and inbox.session is not None:
+            inbox.session.wake()
+        elif inbox.state is InboxState.IDLE:
+            if inbox.pending:
+                inbox.state = InboxState.LOADING
+                self._supervisor.start("load", self._load(inbox))
+            else:
+                self._inboxes.pop(inbox.instance_id, None)
+
+    def discard(self, held: HeldMessage) -> None:
+        """Delete a message that must not be played."""
+        _log.info(
+            "duplicate message deleted",
+            extra={"event": "duplicate_deleted", "message_id": held.message_id, "instance_id": _instance(held)},
+        )
+        self._supervisor.start("discard", self._keeper.delete(held))
+
+    def postpone(self, held: HeldMessage) -> None:
+        """Give back a message that came before what it answers was stored."""
+        _log.info(
+            "message is too early",
+            extra={"event": "message_too_early", "message_id": held.message_id, "instance_id": _instance(held)},
+        )
+        self._supervisor.start("postpone", self._keeper.abandon(held))
+
+    # Loading.
+
+    async def _load(self, inbox: InstanceInbox) -> None:
+        try:
+            async with self._loads:
+                await self._load_until_known(inbox)
+        except BaseException:
+            inbox.state = InboxState.IDLE
+            raise
+
+    async def _load_until_known(self, inbox: InstanceInbox) -> None:
+        while inbox.pending:
+            try:
+                session = await self._try_load(inbox)
+            except BackendUnavailableError as exc:
+                _log.warning(
+                    "instance could not be loaded",
+                    extra={"event": "load_failed", "instance_id": inbox.instance_id, "error": str(exc)},
+                )
+                await self.clock.sleep(_LOAD_RETRY_SECONDS)
+                continue
+            except (BackendError, ValueError) as exc:
+                # Something that cannot be read: kept, retried with growing delays, said once per delivery.
+                _log.error(
+                    "instance cannot be read",
+                    extra={"event": "instance_unreadable", "instance_id": inbox.instance_id, "error": str(exc)},
+                )
+                await self._abandon_pending(inbox)
+                continue
+            if session is not None:
+                inbox.state, inbox.session = InboxState.READY, session
+                queue = self._entities if inbox.instance_id.startswith("@") else self._orchestrations
+                queue.put(session)
+                return
+        inbox.state = InboxState.IDLE
+        self._advance(inbox)
+
+    async def _try_load(self, inbox: InstanceInbox) -> AzureSession | None:
+        """Return a session for the pending messages, or `None` if they had to go."""
+        start = first_start(inbox.pending)
+        if start is not None and start is inbox.pending[0] and start.fresh_start:
+            return self._open(inbox, NO_HISTORY, start.message.target.execution_id, None)
+        loaded, stored = await asyncio.gather(
+            self._history.load(inbox.instance_id), self._instances.read(inbox.instance_id, with_payloads=False)
+        )
+        row = stored.row if stored is not None else None
+        await self._filter_starts(inbox, loaded, row)
+        if not inbox.pending:
+            return None
+        live = bool(loaded.events) and not is_terminal(loaded.events)
+        start = first_start(inbox.pending)
+        if start is not None and not live:
+            # Two processes may have sent a start and its events within one second (4.9).
+            inbox.pending.remove(start)
+            inbox.pending.appendleft(start)
+        first = inbox.pending[0].message
+        starts = first.event.__class__ is ExecutionStarted
+        if not loaded.events and start is None and await self._is_expected(inbox, row):
+            return None
+        starting: ExecutionId | None = None
+        if starts and (first.target.execution_id != loaded.execution_id or not loaded.events):
+            starting = first.target.execution_id
+        return self._open(inbox, loaded, starting, row.custom_status if row is not None and starting is None else None)
+
+    def _open(
+        self, inbox: InstanceInbox, loaded: LoadedHistory, starting: ExecutionId | None, custom_status: str | None
+    ) -> AzureSession:
+        assert self._writer is not None, "the directory is wired before it gets messages"
+        return AzureSession(
+            directory=self,
+            inbox=inbox,
+            loaded=loaded,
+            starting=starting,
+            custom_status=custom_status,
+            writer=self._writer,
+            keeper=self._keeper,
+            may_commit=self._may_commit,
+        )
+
+    async def _filter_starts(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> None:
+        """Delete or postpone start messages that are not the one the row stands for (8.3)."""
+        visibility = timedelta(seconds=self._keeper.visibility)
+        for held in list(inbox.pending):
+            event = held.message.event
+            if not isinstance(event, ExecutionStarted) or event.parent is not None:
+                continue
+            if held.message.target.execution_id == loaded.execution_id and loaded.events:
+                continue
+            verdict = judge_start(
+                event, row, dequeue_count=held.dequeue_count, next_visible=held.next_visible, visibility=visibility
+            )
+            if verdict is StartVerdict.PROCESS and _ended_before_start(row, held):
+                verdict = StartVerdict.DELETE
+            if verdict is StartVerdict.PROCESS:
+                continue
+            inbox.pending.remove(held)
+            if verdict is StartVerdict.DELETE:
+                await self._keeper.delete(held)
+            else:
+                await self._keeper.abandon(held)
+
+    async def _is_expected(self, inbox: InstanceInbox, row: InstanceRow | None) -> bool:
+        """Give back messages whose instance exists but has not started yet: its start message is on its way."""
+        if row is None or row.status.is_terminal or inbox.instance_id.startswith("@"):
+            return False
+        if any(isinstance(held.message.event, ExecutionTerminated) for held in inbox.pending):
+            return False  # ends it before it starts (8.6)
+        if all(held.message.target.execution_id not in (None, row.execution_id) for held in inbox.pending):
+            return False
+        await self._abandon_pending(inbox)
+        return True
+
+    async def _abandon_pending(self, inbox: InstanceInbox) -> None:
+        pending = list(inbox.pending)
+        inbox.pending.clear()
+        await self._keeper.abandon_all(pending)
+
+    # Sessions out.
+
+    async def next_orchestration(self, wait: timedelta) -> AzureSession | None:
+        """Return a session of an orchestration, `None` after `wait`."""
+        return await self._next(self._orchestrations, wait)
+
+    async def next_entity(self, wait: timedelta) -> AzureSession | None:
+        """Return a session of an entity, `None` after `wait`."""
+        return await self._next(self._entities, wait)
+
+    async def _next(self, queue: _ReadyQueue, wait: timedelta) -> AzureSession | None:
+        deadline = self.clock.monotonic() + wait.total_seconds()
+        while True:
+            while queue.sessions and not self._draining:
+                session = queue.sessions.popleft()
+                if session.activate():
+                    return session
+            left = deadline - self.clock.monotonic()
+            if left <= 0 or not await queue.wakeup.wait(left):
+                return None
+
+    def end(self, inbox: InstanceInbox, session: AzureSession, taken: Sequence[HeldMessage], *, delayed: bool) -> None:
+        """End a session without waiting for its messages to be given back."""
+        if inbox.session is session:
+            self._supervisor.start("end", self.end_and_wait(inbox, session, taken, delayed=delayed))
+
+    async def end_and_wait(
+        self, inbox: InstanceInbox, session: AzureSession, taken: Sequence[HeldMessage], *, delayed: bool
+    ) -> None:
+        """End a session; what it had taken becomes visible, at once or after a back-off. Idempotent."""
+        if inbox.session is not session:
+            return
+        inbox.session = None
+        session.closed()
+        if self.is_leaving(inbox.partition):
+            returned = [*taken, *inbox.pending]
+            inbox.pending.clear()
+            await self._keeper.give_back_all(returned)
+        elif delayed:
+            await self._keeper.abandon_all(taken)
+        else:
+            inbox.pending.extendleft(reversed(taken))
+        inbox.state = InboxState.IDLE
+        self._advance(inbox)
+
+    # Partitions.
+
+    def is_leaving(self, partition: int) -> bool:
+        """Whether the instances of a partition should be let go."""
+        return self._draining or partition in self._leaving
+
+    def drain(self) -> None:
+        """Hand out nothing new; every session is asked to end."""
+        self._draining = True
+        self._wake_all()
+
+    def leave(self, partition: int) -> None:
+        """Ask the sessions of one partition to end."""
+        self._leaving.add(partition)
+        self._wake_all()
+
+    def enter(self, partition: int) -> None:
+        """The partition is ours."""
+        self._leaving.discard(partition)
+
+    def active_sessions(self, partition: int) -> int:
+        """How many instances of a partition are in use."""
+        return sum(
+            1 for inbox in self._inboxes.values() if inbox.partition == partition and inbox.state is InboxState.ACTIVE
+        )
+
+    async def give_back(self, partition: int) -> None:
+        """Make every message of a partition that no session holds visible at once."""
+        returned: list[HeldMessage] = []
+        for inbox in list(self._inboxes.values()):
+            if inbox.partition != partition or inbox.state is InboxState.ACTIVE:
+                continue
+            returned += inbox.pending
+            inbox.pending.clear()
+            if inbox.session is not None:
+                returned += inbox.session.surrender()
+                inbox.session = None
+            if inbox.state is InboxState.READY:
+                inbox.state = InboxState.IDLE
+                self._inboxes.pop(inbox.instance_id, None)
+        await self._keeper.give_back_all(returned)
+
+    def lose(self, partition: int) -> None:
+        """The partition belongs to somebody else: forget its messages and end its sessions without a word."""
+        for inbox in list(self._inboxes.values()):
+            if inbox.partition != partition:
+                continue
+            for held in inbox.pending:
+                self._keeper.forget(held)
+            inbox.pending.clear()
+            session, inbox.session = inbox.session, None
+            if session is not None:
+                for held in session.surrender():
+                    self._keeper.forget(held)
+                session.lose()
+            if inbox.state is not InboxState.LOADING:
+                self._inboxes.pop(inbox.instance_id, None)
+
+    def _wake_all(self) -> None:
+        for inbox in self._inboxes.values():
+            if inbox.session is not None:
+                inbox.session.wake()
+
+    # Work items that came with receipts.
+
+    def work_item(self, held: HeldMessage) -> ActivityWorkItem:
+        """Return a claimed work item as the runtime sees it."""
+        return ActivityWorkItem(item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count)
+
+    def find_work_item(self, item_id: str) -> HeldMessage | None:
+        """Return a held work item."""
+        return self._work_item_keeper.find(item_id)
+
+
+def is_terminal(events: Sequence[HistoryEvent]) -> bool:
+    """Whether a stored generation has ended."""
+    return any(isinstance(event, ExecutionCompleted) for event in events[-3:])
+
+
+def _ended_before_start(row: InstanceRow | None, held: HeldMessage) -> bool:
+    # Terminated while its start message was still on its way: it must not start after all (S11c).
+    return (
+        row is not None
+        and row.status is OrchestrationStatus.TERMINATED
+        and row.execution_id == held.message.target.execution_id
+    )
+
+
+def _instance(held: HeldMessage) -> str:
+    return held.message.target.instance_id

@@ -1,0 +1,170 @@
+"""Activities: takes work items from the shared queue, completes and abandons them.
+
+Source: specs/azure-storage.md 8.10.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from durable_ext.aio.backoff import PollingBackoff
+from durable_ext.aio.clock import Clock
+from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.message_codec import Sender
+from durable_ext.backends.azure_storage.message_reader import MessageReader
+from durable_ext.backends.azure_storage.outbox import Outbox
+from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
+from durable_ext.backends.protocol import ActivityWorkItem
+from durable_ext.core.events import HistoryEvent
+from durable_ext.core.messages import OrchestrationInstance, TaskMessage
+from durable_ext.errors import BackendUnavailableError
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+_FIRST_GET: Final = 8
+_MAX_GET: Final = 32
+_QUICK_SECONDS: Final = 0.5
+_OUTAGE_WAIT_SECONDS: Final = 5.0
+_NO_EPISODE: Final = -1
+
+
+class WorkItemQueue:
+    """`ActivityStore` on the work-item queue. Used from one event loop only.
+
+    Fetches ahead, up to 32 items a get, as long as they are taken within half a second; what lies longer is given back,
+    so that a worker with slow activities does not starve the others.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        queues: QueueVerbs,
+        reader: MessageReader,
+        keeper: MessageKeeper,
+        outbox: Outbox,
+        clock: Clock,
+        max_interval: float,
+        hand_over: Callable[[Sequence[HeldMessage]], None],
+    ) -> None:
+        self._queue, self._queues, self._reader = queue, queues, reader
+        self._keeper, self._outbox, self._clock = keeper, outbox, clock
+        self._hand_over = hand_over
+        self._backoff = PollingBackoff(max_interval)
+        self._wakeup = Wakeup()
+        self._fetched: deque[HeldMessage] = deque()
+        self._fetched_at = 0.0
+        self._count = _FIRST_GET
+        self._fetching = False
+        self._draining = False
+
+    def wake(self) -> None:
+        """A visible work item was put by this process."""
+        self._wakeup.set()
+
+    def drain(self) -> None:
+        """Hand out nothing new."""
+        self._draining = True
+        self._wakeup.set()
+
+    async def lock_next_activity(self, wait: timedelta) -> ActivityWorkItem | None:
+        deadline = self._clock.monotonic() + wait.total_seconds()
+        while not self._draining:
+            item = self._next_fetched()
+            if item is not None:
+                return item
+            await self._give_back_stale()
+            left = deadline - self._clock.monotonic()
+            if left < 0:
+                return None
+            if self._fetching:  # another caller is at it
+                await self._wakeup.wait(left)
+                continue
+            if await self._fetch():
+                continue
+            pause = self._backoff.after_empty(random.random())
+            if await self._wakeup.wait(min(pause, max(left, 0.0))):
+                self._backoff.reset()
+            elif pause > left:
+                return None
+        return None
+
+    def _next_fetched(self) -> ActivityWorkItem | None:
+        if not self._fetched or self._clock.monotonic() - self._fetched_at > _QUICK_SECONDS * 4:
+            return None
+        held = self._fetched.popleft()
+        return ActivityWorkItem(item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count)
+
+    async def _give_back_stale(self) -> None:
+        if self._fetched:
+            stale = list(self._fetched)
+            self._fetched.clear()
+            self._count = 1
+            await self._keeper.give_back_all(stale)
+
+    async def _fetch(self) -> bool:
+        self._fetching = True
+        try:
+            now = self._clock.monotonic()
+            if now - self._fetched_at < _QUICK_SECONDS:
+                self._count = min(self._count * 2, _MAX_GET)
+            visibility = self._keeper.visibility
+            messages = await self._queues.get(self._queue, count=self._count, visibility=visibility)
+            if not messages:
+                return False
+            held, _ = await self._reader.read_all(self._queue, messages, visibility)
+        except StorageNotFoundError:
+            await self._queues.create(self._queue)
+            return False
+        except (BackendUnavailableError, StorageError) as exc:
+            _log.warning(
+                "work-item queue could not be read",
+                extra={"event": "work_item_queue_unavailable", "queue": self._queue, "error": str(exc)},
+            )
+            await self._wakeup.wait(_OUTAGE_WAIT_SECONDS)
+            return False
+        finally:
+            self._fetching = False
+            self._wakeup.set()
+        self._backoff.reset()
+        self._fetched_at = self._clock.monotonic()
+        for one in held:
+            self._keeper.hold(one)
+            self._fetched.append(one)
+        return bool(held)
+
+    async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
+        """Send the result, then delete the item. After a crash between the two the activity runs again (8.10)."""
+        held = self._keeper.find(item.item_id)
+        scheduled = item.message.target
+        episode = held.envelope.episode if held is not None else None
+        message = TaskMessage(
+            event=result,
+            target=OrchestrationInstance(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id),
+        )
+        claimed = await self._outbox.send_to_instance(
+            message,
+            sender=Sender(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id),
+            episode=_NO_EPISODE if episode is None else episode,
+        )
+        if claimed is not None:
+            self._hand_over([claimed])
+        if held is not None:
+            await self._keeper.delete(held)
+
+    async def abandon(self, item: ActivityWorkItem) -> None:
+        held = self._keeper.find(item.item_id)
+        if held is not None:
+            await self._keeper.abandon(held)
+
+    async def stop(self) -> None:
+        """Give back what was fetched and not handed out."""
+        fetched = list(self._fetched)
+        self._fetched.clear()
+        await self._keeper.give_back_all(fetched)
