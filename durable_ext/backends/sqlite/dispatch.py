@@ -1,0 +1,294 @@
+"""Sessions and activities of this process: who gets which work; lives on the event loop and never waits for SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from durable_ext.aio.clock import Clock
+from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.protocol import ActivityWorkItem
+from durable_ext.backends.sqlite.alarm import Alarm
+from durable_ext.backends.sqlite.checkpoint_writes import CheckpointWrite, CheckpointWriter, Written
+from durable_ext.backends.sqlite.effects import Delivery, Effects, LockedInstance
+from durable_ext.backends.sqlite.lanes import Lane, back_off
+from durable_ext.backends.sqlite.row_watch import RowWatch
+from durable_ext.backends.sqlite.session import SqliteSession
+from durable_ext.core.timestamps import ticks_add, ticks_from_datetime
+from durable_ext.errors import BackendError
+
+if TYPE_CHECKING:
+    from durable_ext.backends.sqlite.connection import WriterThread
+    from durable_ext.backends.sqlite.reads import Reads
+    from durable_ext.backends.sqlite.writer_state import ActivityAnswer, ReadyAnswer, WriterState
+
+log = logging.getLogger("durable_ext.sqlite")
+
+_MOST_READY: Final = 256
+"""So many instances may be locked here and wait to be fetched; more are left for other processes, or for later."""
+_LOCK_AT_ONCE: Final = 64
+_MOST_READY_ACTIVITIES: Final = 32
+_RETRY_SECONDS: Final = 1.0
+
+
+class Dispatch:
+    """Turns effects of transactions into work for those who wait for it."""
+
+    def __init__(
+        self,
+        *,
+        writer: WriterThread,
+        state: WriterState,
+        checkpoints: CheckpointWriter,
+        reads: Reads,
+        rows: RowWatch,
+        clock: Clock,
+        supervisor: Supervisor,
+    ) -> None:
+        self._writer, self._state, self._checkpoints = writer, state, checkpoints
+        self._reads, self._rows, self._clock, self._supervisor = reads, rows, clock, supervisor
+        self._sessions: dict[int, SqliteSession] = {}
+        self._alarm = Alarm(clock, self._deliver, self._look_everywhere)
+        self.orchestrations: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(False))
+        self.entities: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(True))
+        self.activities: Lane[ActivityWorkItem] = Lane(self._look_for_activities)
+        self.working = False
+        self.draining = False
+
+    # ---- life ----
+
+    async def start(self) -> None:
+        await self._writer.submit(self._state.register, None)
+        self.working, self.draining = True, False
+        self._supervisor.start("alarm", self._alarm.run())
+        self._look_everywhere()
+
+    async def drain(self) -> None:
+        """Give back what nobody has fetched; sessions that run are asked to yield."""
+        self.draining = True
+        self._set_room()
+        unfetched = self.orchestrations.clear() + self.entities.clear()
+        items = self.activities.clear()
+        for session in self._sessions.values():
+            session.wake()
+        for session in unfetched:
+            await session.release()
+        for item in items:
+            await self._free_activity(item, timedelta(0), forget=1)
+
+    async def stop(self) -> None:
+        """Give up every lock."""
+        self.draining = True
+        self.working = False
+        self._set_room()
+        for session in list(self._sessions.values()):
+            session.lose()
+        self._sessions.clear()
+        await self._writer.submit(self._state.unregister, None)
+
+    def abort(self) -> None:
+        """Forget everything without a word to the store."""
+        self.working = False
+        for session in self._sessions.values():
+            session.lose()
+        self._sessions.clear()
+
+    # ---- what transactions did ----
+
+    def apply(self, effects: Effects) -> None:
+        """Called on the event loop for each durable transaction, before its callers hear of it."""
+        if effects.is_empty:
+            return
+        for n in effects.lost:
+            self._lose(n)
+        for locked in effects.locked:
+            self._admit(locked)
+        for delivery in effects.deliveries:
+            self._route(delivery)
+        for item in effects.activities:
+            self.activities.put(item)
+        for instance_id, update in effects.updates:
+            self._rows.updated(instance_id, update)
+        if effects.replaced:
+            self._rows.changed(effects.replaced)
+        if effects.foreign:
+            self._rows.changed_elsewhere()
+        if effects.wakes and self.working:
+            self._wake_at(min(effects.wakes))
+        self._set_room()
+
+    def _wake_at(self, due: int) -> None:
+        if due <= ticks_from_datetime(self._clock.now()):
+            self._look_everywhere()
+        else:
+            self._alarm.look_at(due)
+
+    def _route(self, delivery: Delivery) -> None:
+        if delivery.due:
+            self._alarm.keep(delivery)
+        else:
+            self._deliver(delivery)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        session = self._sessions.get(delivery.n)
+        if session is not None:  # else it was released meanwhile: the message waits in the file
+            session.deliver(delivery.message)
+
+    def _admit(self, locked: LockedInstance) -> None:
+        """Make a session of a locked instance; one with a history becomes ready when that is read."""
+        session = SqliteSession(locked, self)
+        self._sessions[locked.n] = session
+        if locked.row is not None:
+            self._rows.created(locked.row)
+        for delivery in locked.deliveries:
+            self._route(delivery)
+        if not session.needs_history:
+            self._ready(session)
+            return
+        reading = self._reads.histories(locked.n)
+        reading.add_done_callback(lambda done: self._history_read(session, done))
+
+    def _history_read(self, session: SqliteSession, reading: asyncio.Future[Any]) -> None:
+        if session.is_over or reading.cancelled():
+            return
+        error = reading.exception()
+        if error is None:
+            session.history = reading.result()
+            self._ready(session)
+            return
+        log.error(
+            "the history of instance %s cannot be read: %s",
+            session.instance.instance_id,
+            error,
+            extra={"event": "history_unreadable", "instance_id": session.instance.instance_id},
+        )
+        self._supervisor.start("abandon", session.abandon())
+
+    def _ready(self, session: SqliteSession) -> None:
+        if self.draining:
+            self._supervisor.start("release", session.release())
+        else:
+            (self.entities if session.is_entity else self.orchestrations).put(session)
+
+    def _lose(self, n: int) -> None:
+        session = self._sessions.pop(n, None)
+        if session is not None:
+            self.entities.discard(session)
+            self.orchestrations.discard(session)
+            session.lose()
+
+    def _set_room(self) -> None:
+        open_here = self.working and not self.draining
+        ready = len(self.orchestrations) + len(self.entities)
+        self._state.room = max(0, _MOST_READY - ready) if open_here else 0
+        wanted = self.activities.waiting + _MOST_READY_ACTIVITIES - len(self.activities)
+        self._state.activity_room = max(0, wanted) if open_here and self.activities.waiting else 0
+
+    # ---- looking for work ----
+
+    def _look_everywhere(self) -> None:
+        if self.working and not self.draining:
+            for lane in (self.orchestrations, self.entities, self.activities):
+                lane.hint()
+
+    def _look_for_instances(self, is_entity: bool) -> None:
+        lane = self.entities if is_entity else self.orchestrations
+        if not self.working or self.draining:
+            lane.may_have_more = False
+            lane.look_ended()
+            return
+        lane.may_have_more = False
+        looking = self._writer.submit(self._state.lock_ready, (is_entity, _LOCK_AT_ONCE))
+        looking.add_done_callback(lambda done: self._instances_found(lane, done))
+
+    def _instances_found(self, lane: Lane[SqliteSession], looking: asyncio.Future[ReadyAnswer]) -> None:
+        if not looking.cancelled() and looking.exception() is None:
+            locked, next_wake = looking.result()
+            for one in locked:
+                self._admit(one)
+            if next_wake is not None:
+                self._wake_lane_at(lane, next_wake)
+        elif self.working:
+            self._alarm.look_at(self._in(timedelta(seconds=_RETRY_SECONDS)))
+        lane.look_ended()
+        self._set_room()
+
+    def _look_for_activities(self) -> None:
+        lane = self.activities
+        lane.may_have_more = False
+        if not self.working or self.draining:
+            lane.look_ended()
+            return
+        looking = self._writer.submit(self._state.lock_activities, lane.waiting + _MOST_READY_ACTIVITIES // 2)
+        looking.add_done_callback(self._activities_found)
+
+    def _activities_found(self, looking: asyncio.Future[ActivityAnswer]) -> None:
+        if not looking.cancelled() and looking.exception() is None:
+            items, next_visible = looking.result()
+            for item in items:
+                self.activities.put(item)
+            if next_visible is not None:
+                self._wake_lane_at(self.activities, next_visible)
+        elif self.working:
+            self._alarm.look_at(self._in(timedelta(seconds=_RETRY_SECONDS)))
+        self.activities.look_ended()
+        self._set_room()
+
+    def _wake_lane_at(self, lane: Lane[Any], due: int) -> None:
+        if due <= ticks_from_datetime(self._clock.now()):
+            lane.may_have_more = True
+        else:
+            self._alarm.look_at(due)
+
+    # ---- for sessions ----
+
+    def write_checkpoint(self, write: CheckpointWrite) -> Awaitable[Written]:
+        return self._writer.submit(self._checkpoints.write, write)
+
+    def forget(self, session: SqliteSession) -> None:
+        """The session has ended by itself."""
+        if self._sessions.get(session.n) is session:
+            del self._sessions[session.n]
+
+    async def give_up(self, session: SqliteSession, delay: timedelta | None) -> None:
+        """Unlock the instance; a store that fails is asked again in the background until it succeeds."""
+        self.forget(session)
+        wake_at = None if delay is None else self._in(delay)
+        try:
+            await self._writer.submit(self._state.release, (session.n, session.token, wake_at))
+        except BackendError:
+            self._supervisor.start("give_up", self._give_up_until_done(session))
+
+    def give_up_in_background(self, session: SqliteSession) -> None:
+        self.forget(session)
+        if self.working:
+            self._supervisor.start("give_up", self._give_up_until_done(session))
+
+    async def _give_up_until_done(self, session: SqliteSession) -> None:
+        while self.working:
+            try:
+                payload = (session.n, session.token, self._in(back_off(1)))
+                await self._writer.submit(self._state.release, payload)
+                return
+            except BackendError as error:
+                log.warning(
+                    "cannot unlock instance %s yet: %s",
+                    session.instance.instance_id,
+                    error,
+                    extra={"event": "unlock_failed", "instance_id": session.instance.instance_id},
+                )
+                await self._clock.sleep(_RETRY_SECONDS)
+
+    # ---- for activities ----
+
+    async def abandon_activity(self, item: ActivityWorkItem) -> None:
+        await self._free_activity(item, back_off(item.dequeue_count), forget=0)
+
+    async def _free_activity(self, item: ActivityWorkItem, delay: timedelta, forget: int) -> None:
+        await self._writer.submit(self._state.free_activities, (int(item.item_id), self._in(delay), forget))
+
+    def _in(self, delay: timedelta) -> int:
+        return ticks_add(ticks_from_datetime(self._clock.now()), delay)

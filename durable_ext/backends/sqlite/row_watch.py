@@ -1,0 +1,114 @@
+"""Waiting for instance rows to change, and the rows this process knows without reading; used on the event loop only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from typing import Final
+
+from durable_ext.backends.sqlite.instance_rows import updated_row
+from durable_ext.core.instances import InstanceRow, InstanceUpdate
+
+_MOST_ROWS: Final = 4096
+_LARGEST_ROW: Final = 16_384
+
+ReadRows = Callable[[list[str]], Awaitable[list["InstanceRow | None"]]]
+
+
+class RowWatch:
+    """Rows of instances that were created here are kept up to date from our own writes.
+
+    Whatever else may have changed a row (another process, a purge, a restart) makes it unknown; waiters then read it.
+    """
+
+    def __init__(self, read_rows: ReadRows, spawn: Callable[[Awaitable[None]], None]) -> None:
+        self._read_rows = read_rows
+        self._spawn = spawn
+        self._known: OrderedDict[str, InstanceRow] = OrderedDict()
+        self._waiters: dict[str, list[asyncio.Future[InstanceRow | None]]] = {}
+
+    async def wait(self, instance_id: str, seen: InstanceRow | None, wait: timedelta) -> InstanceRow | None:
+        """Return the row as soon as it differs from `seen`, or as it is after `wait`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait.total_seconds()
+        row = self._known.get(instance_id)
+        if row is not None and row != seen:
+            return row
+        future = self._register(instance_id, loop)
+        try:
+            if row is None:
+                (row,) = await self._read_rows([instance_id])
+            while row == seen and loop.time() < deadline:
+                timer = loop.call_at(deadline, _resolve, future, row)
+                try:
+                    row = await future
+                finally:
+                    timer.cancel()
+                    self._unregister(instance_id, future)
+                future = self._register(instance_id, loop)
+            return row
+        finally:
+            self._unregister(instance_id, future)
+
+    def created(self, row: InstanceRow) -> None:
+        """A row was written by this process."""
+        if len(row.input or "") <= _LARGEST_ROW:
+            self._known[row.instance_id] = row
+            if len(self._known) > _MOST_ROWS:
+                self._known.popitem(last=False)
+        self._tell(row.instance_id, row)
+
+    def updated(self, instance_id: str, update: InstanceUpdate) -> None:
+        """A row was changed by this process."""
+        row = self._known.get(instance_id)
+        if row is None:
+            self.changed([instance_id])
+            return
+        row = updated_row(row, update)
+        self._tell(instance_id, row)
+        if row.status.is_terminal or len(row.output or "") + len(row.custom_status or "") > _LARGEST_ROW:
+            del self._known[instance_id]  # nobody writes it any more, or it is too large to keep
+        else:
+            self._known[instance_id] = row
+
+    def changed(self, instance_ids: Iterable[str]) -> None:
+        """Rows were changed in a way we do not know."""
+        waited_for = []
+        for instance_id in instance_ids:
+            self._known.pop(instance_id, None)
+            if instance_id in self._waiters:
+                waited_for.append(instance_id)
+        if waited_for:
+            self._spawn(self._read_again(waited_for))
+
+    def changed_elsewhere(self) -> None:
+        """Another process has written something."""
+        self._known.clear()
+        self.changed(list(self._waiters))
+
+    async def _read_again(self, instance_ids: list[str]) -> None:
+        for instance_id, row in zip(instance_ids, await self._read_rows(instance_ids), strict=True):
+            self._tell(instance_id, row)
+
+    def _tell(self, instance_id: str, row: InstanceRow | None) -> None:
+        for future in self._waiters.pop(instance_id, ()):
+            _resolve(future, row)
+
+    def _register(self, instance_id: str, loop: asyncio.AbstractEventLoop) -> asyncio.Future[InstanceRow | None]:
+        future: asyncio.Future[InstanceRow | None] = loop.create_future()
+        self._waiters.setdefault(instance_id, []).append(future)
+        return future
+
+    def _unregister(self, instance_id: str, future: asyncio.Future[InstanceRow | None]) -> None:
+        waiters = self._waiters.get(instance_id)
+        if waiters is not None and future in waiters:
+            waiters.remove(future)
+            if not waiters:
+                del self._waiters[instance_id]
+
+
+def _resolve(future: asyncio.Future[InstanceRow | None], row: InstanceRow | None) -> None:
+    if not future.done():
+        future.set_result(row)

@@ -1,0 +1,185 @@
+"""One locked instance on the event loop: its messages come from memory, its checkpoints go to the writer thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd, SessionInput
+from durable_ext.backends.sqlite.checkpoint_writes import Written, encode_checkpoint
+from durable_ext.backends.sqlite.effects import LockedInstance
+from durable_ext.backends.sqlite.lanes import back_off
+from durable_ext.core.events import ExecutionStarted, HistoryEvent
+from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ReceivedMessage
+from durable_ext.errors import CheckpointConflictError, PayloadTooLargeError
+
+if TYPE_CHECKING:
+    from durable_ext.backends.sqlite.dispatch import Dispatch
+
+
+class SqliteSession:
+    """An `OrchestrationSession`. Used on the event loop only.
+
+    A start of another generation (the client started the id anew) is not delivered here: the session is asked to
+    yield, and the next one begins with that start and an empty history.
+    """
+
+    __slots__ = (
+        "_deliveries",
+        "_dispatch",
+        "_ended",
+        "_first_executions",
+        "_history_execution_id",
+        "_known_executions",
+        "_lost",
+        "_pending",
+        "_replaced",
+        "_waiter",
+        "custom_status",
+        "history",
+        "instance",
+        "is_entity",
+        "n",
+        "recovered",
+        "token",
+    )
+
+    def __init__(self, locked: LockedInstance, dispatch: Dispatch) -> None:
+        self.n, self.token, self.is_entity = locked.n, locked.token, locked.is_entity
+        self.recovered = locked.recovered
+        self.custom_status = locked.custom_status
+        self.history: Sequence[HistoryEvent] = ()
+        self._dispatch = dispatch
+        self._pending: list[ReceivedMessage] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = self._lost = self._replaced = False
+        self._history_execution_id = locked.history_execution_id
+        start = _last_start(locked)
+        begins = start is not None and start.instance.execution_id != locked.history_execution_id
+        loaded = None if begins or locked.history_execution_id is None else ExecutionId(locked.history_execution_id)
+        self.instance = OrchestrationInstance(instance_id=InstanceId(locked.instance_id), execution_id=loaded)
+        self._first_executions: tuple[str | None, ...] = (locked.execution_id, loaded)
+        if start is not None:
+            self._first_executions += (start.instance.execution_id,)
+        self._known_executions: tuple[str | None, ...] = self._first_executions
+        self._deliveries = 1
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether there is a stored history that belongs to what this session is about to play."""
+        return self.instance.execution_id is not None
+
+    @property
+    def is_over(self) -> bool:
+        return self._ended or self._lost
+
+    # ---- from the dispatch ----
+
+    def deliver(self, message: ReceivedMessage) -> None:
+        """Add a message that is durable and due."""
+        event = message.message.event
+        if isinstance(event, ExecutionStarted) and not self._accepts(event):
+            self._replaced = True
+        else:
+            self._pending.append(message)
+            self._deliveries = max(self._deliveries, message.dequeue_count)
+        self.wake()
+
+    def lose(self) -> None:
+        """The lock is gone."""
+        self._lost = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Make `next_messages` look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _accepts(self, start: ExecutionStarted) -> bool:
+        known = [execution_id for execution_id in self._known_executions if execution_id is not None]
+        return not known or start.instance.execution_id in known
+
+    # ---- for the runtime ----
+
+    async def next_messages(self, wait: timedelta) -> SessionInput:
+        found = self._look()
+        if found is not None:
+            return found
+        seconds = wait.total_seconds()
+        if seconds <= 0:
+            return SessionEnd.IDLE
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+        return self._look() or SessionEnd.IDLE
+
+    def _look(self) -> SessionInput | None:
+        if self._lost or self._ended:
+            return SessionEnd.LOST
+        if self._replaced or self._dispatch.draining:
+            return SessionEnd.YIELD
+        if not self._pending:
+            return None
+        messages, self._pending = tuple(self._pending), []
+        redelivered = any(message.dequeue_count > 1 for message in messages)
+        return MessageBatch(messages=messages, redelivered=redelivered)
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
+        instance_id = self.instance.instance_id
+        if self._lost or self._ended:
+            raise CheckpointConflictError(instance_id, "its lock was lost" if self._lost else "its session has ended")
+        write = encode_checkpoint(
+            checkpoint,
+            n=self.n,
+            token=self.token,
+            instance_id=instance_id,
+            history_execution_id=self._history_execution_id,
+            known_executions=self._known_executions,
+        )
+        try:
+            written: Written = await self._dispatch.write_checkpoint(write)
+        except CheckpointConflictError:
+            self._dispatch.forget(self)
+            self.lose()
+            raise
+        except PayloadTooLargeError:
+            raise
+        except BaseException:  # cancelled, or the store failed: nobody knows what is stored, so a new session must look
+            self._ended = True
+            self._dispatch.give_up_in_background(self)
+            raise
+        if write.events is not None:
+            self._history_execution_id = checkpoint.execution_id
+            self._known_executions = (*self._first_executions, checkpoint.execution_id)
+        if written.unlocked:
+            self._ended = True
+            self._dispatch.forget(self)
+        return Receipt(activities=written.run_here)
+
+    async def release(self) -> None:
+        if not self.is_over:
+            self._ended = True
+            await self._dispatch.give_up(self, None)
+        self.wake()
+
+    async def abandon(self) -> None:
+        if not self.is_over:
+            self._ended = True
+            await self._dispatch.give_up(self, back_off(self._deliveries))
+        self.wake()
+
+
+def _last_start(locked: LockedInstance) -> ExecutionStarted | None:
+    found = None
+    for delivery in locked.deliveries:
+        event = delivery.message.message.event
+        if isinstance(event, ExecutionStarted) and not delivery.due:
+            found = event
+    return found

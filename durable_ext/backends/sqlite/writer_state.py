@@ -1,0 +1,267 @@
+"""What the writer thread knows without asking the file; touched by that thread only, except the two `room` numbers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Union
+
+from durable_ext.aio.clock import Clock
+from durable_ext.backends.protocol import ActivityWorkItem
+from durable_ext.backends.sqlite import queries
+from durable_ext.backends.sqlite.connection import Connection, Runner
+from durable_ext.backends.sqlite.effects import Delivery, Effects, LockedInstance
+from durable_ext.codec.compact import message_from_text
+from durable_ext.core.messages import ReceivedMessage
+from durable_ext.core.timestamps import ticks_add, ticks_from_datetime
+
+ReadyAnswer = tuple[list[LockedInstance], Union[int, None]]
+ActivityAnswer = tuple[list[ActivityWorkItem], Union[int, None]]
+
+
+class WriterState:
+    """The locks of this process and its worker row; a `TransactionScope` of the writer thread.
+
+    `room` and `activity_room` are set by the event loop: how many more instances and activities may be locked for this
+    process at the moment they are written. They are bounds, not promises, so no lock guards them.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        lock_timeout: timedelta,
+        heartbeat: timedelta,
+        deliver: Callable[[Effects], None],
+        notify: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._lock_timeout = lock_timeout
+        self._heartbeat_seconds = heartbeat.total_seconds()
+        self._deliver = deliver
+        self._notify = notify
+        self.owner: int | None = None
+        self.room = 0
+        self.activity_room = 0
+        self.held: dict[str, int] = {}
+        self.now = 0
+        self.effects = Effects()
+        self._ids: dict[int, str] = {}
+        self._undo: list[tuple[str, int | None]] = []
+        self._last_message = 0
+        self._newest_message = 0
+        self._next_heartbeat = 0.0
+
+    # ---- transactions ----
+
+    def duties(self, foreign_commits: bool) -> list[tuple[Runner, Any]]:
+        if self.owner is None:
+            if foreign_commits:
+                self._notify()
+            return []
+        if self._clock.monotonic() >= self._next_heartbeat:
+            return [(self.beat, None)]
+        return [(self.look_around, None)] if foreign_commits else []
+
+    def began(self, connection: Connection, foreign_commits: bool) -> None:
+        self._undo.clear()
+        self.effects = Effects()
+        self.now = ticks_from_datetime(self._clock.now())
+        if foreign_commits:
+            self.effects.foreign = True
+            if self.owner is not None:
+                self._take_foreign_messages(connection, self.owner)
+
+    def committed(self) -> Callable[[], None]:
+        effects = self.effects
+        self._last_message = self._newest_message
+        return lambda: self._deliver(effects)
+
+    def rolled_back(self) -> None:
+        for instance_id, n in reversed(self._undo):
+            current = self.held.pop(instance_id, None)
+            if current is not None:
+                self._ids.pop(current, None)
+            if n is not None:
+                self.held[instance_id] = n
+                self._ids[n] = instance_id
+        self._undo.clear()
+        self._newest_message = self._last_message
+
+    def inserted_messages(self, newest: int) -> None:
+        """Note the largest message id in the file, all of which up to it this process now knows."""
+        self._newest_message = newest
+
+    def hold(self, instance_id: str, n: int) -> None:
+        """Note that an instance is locked by this process from now on."""
+        self._undo.append((instance_id, self.held.get(instance_id)))
+        self.held[instance_id] = n
+        self._ids[n] = instance_id
+
+    def let_go(self, n: int) -> None:
+        """Note that an instance is no longer locked by this process."""
+        instance_id = self._ids.pop(n, None)
+        if instance_id is not None:
+            self._undo.append((instance_id, self.held.pop(instance_id)))
+
+    def holds(self, n: int) -> bool:
+        return n in self._ids
+
+    # ---- locks ----
+
+    def lock_instances(self, connection: Connection, found: list[Any]) -> list[LockedInstance]:
+        """Finish the locking of rows in `queries._LOCKED_COLUMNS`: take their messages and note the locks."""
+        numbers = [row[0] for row in found]
+        mail: dict[int, list[Delivery]] = {n: [] for n in numbers}
+        for block in queries.in_blocks(numbers):
+            taken = connection.execute(queries.take_due_messages(len(block)), (self.now, *block)).fetchall()
+            later = connection.execute(queries.later_messages(len(block)), (self.now, *block)).fetchall()
+            for n, message_id, count, due, body in sorted(taken, key=_message_id) + later:
+                mail[n].append(self._delivery(n, message_id, count, due, body))
+        locked = []
+        for n, instance_id, is_entity, token, recovered, _status, execution_id, history_id, custom_status in found:
+            self.hold(instance_id, n)
+            locked.append(
+                LockedInstance(
+                    n=n,
+                    token=token,
+                    instance_id=instance_id,
+                    is_entity=bool(is_entity),
+                    execution_id=execution_id,
+                    history_execution_id=history_id,
+                    custom_status=custom_status,
+                    recovered=bool(recovered),
+                    deliveries=tuple(mail[n]),
+                )
+            )
+        return locked
+
+    def lock_ready(self, connection: Connection, wanted: list[tuple[bool, int]]) -> list[ReadyAnswer]:
+        """Job: `(is_entity, limit)` → instances locked now, and when the next one will be ready (`None`: unknown)."""
+        answers: list[ReadyAnswer] = []
+        for is_entity, limit in wanted:
+            if self.owner is None:
+                answers.append(([], None))
+                continue
+            values = {"owner": self.owner, "is_entity": int(is_entity), "now": self.now, "limit": limit}
+            found = connection.execute(queries.LOCK_READY, values).fetchall()
+            next_wake = connection.execute(queries.NEXT_WAKE, (int(is_entity),)).fetchone()[0]
+            answers.append((self.lock_instances(connection, found), next_wake))
+        return answers
+
+    def lock_activities(self, connection: Connection, limits: list[int]) -> list[ActivityAnswer]:
+        """Job: limit → activities locked now, oldest first, and when the next one will be visible."""
+        answers: list[ActivityAnswer] = []
+        for limit in limits:
+            values = {"owner": self.owner, "now": self.now, "limit": limit}
+            found = connection.execute(queries.LOCK_ACTIVITIES, values).fetchall() if self.owner is not None else []
+            found.sort(key=lambda row: (row[3], row[0]))
+            next_visible = connection.execute(queries.NEXT_ACTIVITY).fetchone()[0]
+            items = [
+                ActivityWorkItem(item_id=str(activity_id), message=message_from_text(body), dequeue_count=count)
+                for activity_id, count, body, _ in found
+            ]
+            answers.append((items, next_visible))
+        return answers
+
+    def release(self, connection: Connection, given_up: list[tuple[int, int, int | None]]) -> list[None]:
+        """Job: `(n, token, wake_at)`; `None` = when its next message is due, else abandoned until then."""
+        for n, token, wake_at in given_up:
+            values = {"n": n, "token": token, "owner": self.owner, "now": self.now, "wake_at": wake_at}
+            statement = queries.RELEASE if wake_at is None else queries.ABANDON
+            found = connection.execute(statement, values).fetchall()
+            self.let_go(n)
+            if not found:
+                continue
+            wakes, status = found[0]
+            if wakes is not None:
+                self.effects.wakes.append(wakes)
+            elif status is None:
+                connection.execute(queries.DROP_BARE_MAILBOX, (n,))
+        return [None] * len(given_up)
+
+    def free_activities(self, connection: Connection, given_up: list[tuple[int, int, int]]) -> list[None]:
+        """Job: `(activity id, visible from, deliveries to forget)`."""
+        for activity_id, visible_at, forget in given_up:
+            connection.execute(queries.FREE_ACTIVITY, (visible_at, forget, activity_id, self.owner))
+            self.effects.wakes.append(visible_at)
+        return [None] * len(given_up)
+
+    # ---- the worker row ----
+
+    def register(self, connection: Connection, payloads: list[None]) -> list[int]:
+        """Job: make this process a worker; returns its id."""
+        self._register(connection)
+        self._take_over_expired(connection)
+        return [self.owner or 0] * len(payloads)
+
+    def unregister(self, connection: Connection, payloads: list[None]) -> list[None]:
+        """Job: give up every lock and the worker row."""
+        if self.owner is not None:
+            values = {"owner": self.owner, "now": self.now, "recovered": 0}
+            connection.execute(queries.FREE_INSTANCES_OF, values)
+            connection.execute(queries.FREE_ACTIVITIES_OF, (self.owner,))
+            connection.execute(queries.UNREGISTER_WORKER, (self.owner,))
+            for n in list(self._ids):
+                self.let_go(n)
+            self.owner = None
+        return [None] * len(payloads)
+
+    def beat(self, connection: Connection, payloads: list[None]) -> list[None]:
+        """Job: a sign of life; if others have declared this worker dead, all its sessions are lost and it starts anew."""
+        self._next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
+        if connection.execute(queries.HEARTBEAT, (self._expiry(), self.owner)).rowcount == 0:
+            self.effects.lost.extend(self._ids)
+            for n in list(self._ids):
+                self.let_go(n)
+            self._register(connection)
+        self._take_over_expired(connection)
+        return [None] * len(payloads)
+
+    def look_around(self, connection: Connection, payloads: list[None]) -> list[None]:
+        """Job: nothing; `began` has done what foreign commits ask for."""
+        return [None] * len(payloads)
+
+    def _register(self, connection: Connection) -> None:
+        cursor = connection.execute(queries.REGISTER_WORKER, (os.getpid(), socket.gethostname(), self._expiry()))
+        self.owner = cursor.lastrowid
+        self._newest_message = connection.execute(queries.LAST_MESSAGE).fetchone()[0]
+        self._next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
+
+    def _expiry(self) -> int:
+        return ticks_add(ticks_from_datetime(self._clock.now()), self._lock_timeout)
+
+    def _take_over_expired(self, connection: Connection) -> None:
+        """Free what dead workers had locked. The token grows: a worker that was only stopped can commit nothing of it."""
+        for (worker_id,) in connection.execute(queries.EXPIRED_WORKERS, (self.now,)).fetchall():
+            if worker_id == self.owner:
+                continue
+            connection.execute(queries.FREE_INSTANCES_OF, {"owner": worker_id, "now": self.now, "recovered": 1})
+            connection.execute(queries.FREE_ACTIVITIES_OF, (worker_id,))
+            connection.execute(queries.UNREGISTER_WORKER, (worker_id,))
+            self.effects.wakes.append(0)
+
+    def _take_foreign_messages(self, connection: Connection, owner: int) -> None:
+        """Find messages of other processes to our instances, and instances that were taken from us (purged, taken over)."""
+        still_ours = {n for n, _ in connection.execute(queries.HELD_INSTANCES, (owner,))}
+        for n in [n for n in self._ids if n not in still_ours]:
+            self.effects.lost.append(n)
+            self.let_go(n)
+        rows = connection.execute(queries.FOREIGN_MESSAGES, (self._last_message, owner)).fetchall()
+        for block in queries.in_blocks([message_id for (message_id,) in rows]):
+            taken = connection.execute(queries.take_messages(len(block)), tuple(block)).fetchall()
+            for n, message_id, count, due, body in sorted(taken, key=_message_id):
+                self.effects.deliveries.append(self._delivery(n, message_id, count, due, body))
+        self._newest_message = connection.execute(queries.LAST_MESSAGE).fetchone()[0]
+        self.effects.wakes.append(0)
+
+    def _delivery(self, n: int, message_id: int, count: int, due: int, body: str) -> Delivery:
+        message = ReceivedMessage(message_id=str(message_id), message=message_from_text(body), dequeue_count=count)
+        return Delivery(n=n, message=message, due=due if due > self.now else 0)
+
+
+def _message_id(row: tuple[Any, ...]) -> int:
+    message_id: int = row[1]
+    return message_id
