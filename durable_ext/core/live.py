@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Union
 
@@ -140,12 +141,15 @@ class LiveOrchestration:
         definition = self._functions.orchestrator(name)
         if definition is None:
             definition = self._functions.missing_definition(name)
+        options = self._options
+        if definition.fixes is not None and definition.fixes is not options.fixes:
+            options = dataclasses.replace(options, fixes=definition.fixes)
         replay = Replay(
             instance_id=started.instance.instance_id,
             definition=definition,
             converter=self._converter,
-            entities=EntityCalls(codec=self._entity_codec, converter=self._converter, options=self._options),
-            options=self._options,
+            entities=EntityCalls(codec=self._entity_codec, converter=self._converter, options=options),
+            options=options,
         )
         context = OrchestrationContext(
             replay,

@@ -25,11 +25,15 @@ BUILT_IN_PREFIX: Final = "BuiltIn::"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorDefinition:
-    """A registered orchestrator: a generator function, an `async def`, or a plain function of the context."""
+    """A registered orchestrator: a generator function, an `async def`, or a plain function of the context.
+
+    `fixes` overrides `ReplayOptions.fixes`; functions registered through the old import names have it off.
+    """
 
     name: str
     function: Callable[[OrchestrationContext], Any]
     input_type: Any = None
+    fixes: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
