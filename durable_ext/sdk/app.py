@@ -7,7 +7,7 @@ type, so that `context.call_activity(say_hello, "x")` knows its result. Source: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from azure.functions import AuthLevel, BindingApi, FunctionRegister, SettingsApi, TriggerApi
 from azure.functions.decorators.function_app import FunctionBuilder
@@ -32,6 +32,8 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
     All decorators of `azure.functions.Blueprint` are there too, and may be stacked in any order.
     """
 
+    _legacy: ClassVar[bool] = False
+
     def __init__(self, http_auth_level: AuthLevel | str = AuthLevel.FUNCTION) -> None:
         """Args: http_auth_level: Ignored by a plain blueprint; a text is the name of an `AuthLevel`."""
         super().__init__(auth_level=http_auth_level)  # type: ignore[no-untyped-call]
@@ -50,7 +52,9 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
 
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)
-            handle = orchestrator_handle(user_function, context_name=context_name, input_type=input_type)
+            handle = orchestrator_handle(
+                user_function, context_name=context_name, input_type=input_type, legacy=self._legacy
+            )
             return self._closed(builder, handle).add_trigger(
                 OrchestrationTrigger(name=context_name, orchestration=orchestration)
             )
@@ -87,7 +91,7 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
 
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)
-            handle = entity_handle(entity_function(user_function), context_name=context_name)
+            handle = entity_handle(entity_function(user_function), context_name=context_name, legacy=self._legacy)
             return self._closed(builder, handle).add_trigger(EntityTrigger(name=context_name, entity_name=entity_name))
 
         return decorate

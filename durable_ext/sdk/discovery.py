@@ -20,6 +20,7 @@ from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.errors import RegistrationError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.sdk.function_names import registered_name
+from durable_ext.sdk.handles import keeps_1x_semantics
 from durable_ext.sdk.triggers import ACTIVITY_TRIGGER, ENTITY_TRIGGER, ORCHESTRATION_TRIGGER, ActivityExecutor
 
 
@@ -47,14 +48,11 @@ class DurableFunctions:
         return registry
 
 
-def collect_durable_functions(functions: Iterable[Function], *, rollback: bool = True) -> DurableFunctions:
+def collect_durable_functions(functions: Iterable[Function]) -> DurableFunctions:
     """Return the durable functions among the indexed ones, i.e. of `app.get_functions()`.
 
-    Args:
-        rollback: Whether entity operations that raise leave no trace.
-
     Raises:
-        RegistrationError: A name is empty, or an orchestrator's begins with `@`.
+        RegistrationError: An orchestrator's name begins with `@`.
     """
     orchestrators: list[OrchestratorDefinition] = []
     activities: list[ActivityDefinition] = []
@@ -67,7 +65,7 @@ def collect_durable_functions(functions: Iterable[Function], *, rollback: bool =
         elif kind == ACTIVITY_TRIGGER:
             activities.append(activity_definition(function))
         elif kind == ENTITY_TRIGGER:
-            entities.append(entity_definition(function, rollback=rollback))
+            entities.append(entity_definition(function))
     return DurableFunctions(orchestrators=tuple(orchestrators), activities=tuple(activities), entities=tuple(entities))
 
 
@@ -78,7 +76,12 @@ def orchestrator_definition(function: Function) -> OrchestratorDefinition:
     if name.startswith("@"):
         raise RegistrationError(f"Orchestrator '{name}' begins with '@', which marks entities. Rename it.")
     user_function = getattr(handle, "orchestrator_function", handle)
-    return OrchestratorDefinition(name=name, function=user_function, input_type=getattr(handle, "_df_input_type", None))
+    return OrchestratorDefinition(
+        name=name,
+        function=user_function,
+        input_type=getattr(handle, "_df_input_type", None),
+        fixes=False if keeps_1x_semantics(handle) else None,
+    )
 
 
 def activity_definition(function: Function) -> ActivityDefinition:
@@ -99,11 +102,17 @@ def activity_definition(function: Function) -> ActivityDefinition:
     )
 
 
-def entity_definition(function: Function, *, rollback: bool = True) -> EntityDefinition:
+def entity_definition(function: Function) -> EntityDefinition:
     """Return the engine's view of an indexed entity."""
     handle = function.get_user_function()
     name = registered_name(function, getattr(function.get_trigger(), "entity_name", None))
-    return EntityDefinition(name=name, function=getattr(handle, "entity_function", handle), rollback=rollback)
+    legacy = keeps_1x_semantics(handle)
+    return EntityDefinition(
+        name=name,
+        function=getattr(handle, "entity_function", handle),
+        rollback=False if legacy else None,
+        returns_result=not legacy,
+    )
 
 
 def result_type(reference: object, kind: str) -> Any:

@@ -15,9 +15,12 @@ from azure.functions import OrchestrationContext
 
 
 def orchestrator_handle(
-    function: Callable[..., Any], *, context_name: str = "context", input_type: Any = None
+    function: Callable[..., Any], *, context_name: str = "context", input_type: Any = None, legacy: bool = False
 ) -> Callable[..., Any]:
-    """Return the handle of an orchestrator: request JSON → state JSON."""
+    """Return the handle of an orchestrator: request JSON → state JSON.
+
+    `legacy`: registered under the old import names, so that no fix changes the replay of its histories.
+    """
 
     @lru_cache(maxsize=1)
     def replay() -> Callable[[Any], str]:
@@ -33,11 +36,14 @@ def orchestrator_handle(
 
     handle.orchestrator_function = function  # type: ignore[attr-defined]
     handle._df_input_type = input_type  # type: ignore[attr-defined]
+    handle.legacy = legacy  # type: ignore[attr-defined]
     return _as_one_parameter(handle, function, context_name, OrchestrationContext)
 
 
-def entity_handle(function: Callable[..., Any], *, context_name: str = "context") -> Callable[..., Any]:
-    """Return the handle of an entity: batch JSON → result JSON."""
+def entity_handle(
+    function: Callable[..., Any], *, context_name: str = "context", legacy: bool = False
+) -> Callable[..., Any]:
+    """Return the handle of an entity: batch JSON → result JSON; `legacy` as for orchestrators."""
 
     @lru_cache(maxsize=1)
     def run() -> Callable[[Any], str]:
@@ -50,7 +56,13 @@ def entity_handle(function: Callable[..., Any], *, context_name: str = "context"
         return str(run()(args[0] if args else kwargs[context_name]))
 
     handle.entity_function = function  # type: ignore[attr-defined]
+    handle.legacy = legacy  # type: ignore[attr-defined]
     return _as_one_parameter(handle, function, context_name, inspect.Parameter.empty)
+
+
+def keeps_1x_semantics(handle: object) -> bool:
+    """Whether a handle was registered under the old import names."""
+    return bool(getattr(handle, "legacy", False))
 
 
 def _as_one_parameter(
