@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from durable_ext.core.timestamps import timespan_from_text
 from durable_ext.errors import ConfigurationError
 
-_FIELD: Final = re.compile(r"[0-9A-Za-z*/,?-]+")
+_FIELD: Final = re.compile(r"(?:[0-9*/,-]|[A-Za-z]{3,9})+")
 
 
 class Schedule(Protocol):

@@ -47,9 +47,7 @@ def test_the_hub_is_chosen_by_option_then_provider_then_connection(
 
 
 @pytest.mark.parametrize("provider", ["mssql", "Netherite", "azureManaged", "nonsense"])
-def test_another_storage_provider_is_refused_and_the_known_ones_named(
-    write_app: Callable[..., Path], provider: str
-) -> None:
+def test_another_storage_provider_is_refused_and_the_known_ones_named(write_app: Callable[..., Path], provider: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"{provider}.*AzureStorage, Embedded"):
         load_settings(write_app(host=_durable(storageProvider={"type": provider})), {})
 
@@ -146,9 +144,7 @@ def test_a_bad_hub_name_is_refused(write_app: Callable[..., Path], name: str) ->
         ({"maxQueuePollingInterval": "00:00:00"}, "MaxQueuePollingInterval"),
     ],
 )
-def test_storage_values_out_of_range_are_refused(
-    write_app: Callable[..., Path], storage: dict[str, Any], text: str
-) -> None:
+def test_storage_values_out_of_range_are_refused(write_app: Callable[..., Path], storage: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         load_settings(write_app(host=_durable(storageProvider=storage)), {})
 
@@ -160,9 +156,7 @@ def test_a_batch_larger_than_the_buffer_is_a_warning(write_app: Callable[..., Pa
 
 
 @pytest.mark.parametrize(("text", "span"), [("00:05:00", timedelta(minutes=5)), ("-1", None)])
-def test_the_function_timeout_is_a_span_or_none(
-    write_app: Callable[..., Path], text: str, span: timedelta | None
-) -> None:
+def test_the_function_timeout_is_a_span_or_none(write_app: Callable[..., Path], text: str, span: timedelta | None) -> None:
     assert load_settings(write_app(host={"functionTimeout": text}), {}).function_timeout == span
 
 

@@ -96,7 +96,9 @@ def test_timers_show_when_they_fire() -> None:
 
 
 def test_a_child_shows_its_instance_id() -> None:
-    (child,) = _shown(SubOrchestrationInstanceCreated(timestamp=NOW, event_id=0, instance_id="c", name="Child", tags={"t": "1"}))
+    (child,) = _shown(
+        SubOrchestrationInstanceCreated(timestamp=NOW, event_id=0, instance_id="c", name="Child", tags={"t": "1"})
+    )
 
     assert (child["InstanceId"], child["Name"], child["Tags"]) == ("c", "Child", {"t": "1"})
 

@@ -42,7 +42,9 @@ def test_a_start_response_has_no_rewind_link() -> None:
 def test_links_follow_the_origin_of_a_request() -> None:
     moved = URLS.at_origin("https://example.org:8443")
 
-    assert moved.links("x")["restartPostUri"].startswith("https://example.org:8443/runtime/webhooks/durabletask/instances/x/")
+    assert moved.links("x")["restartPostUri"].startswith(
+        "https://example.org:8443/runtime/webhooks/durabletask/instances/x/"
+    )
 
 
 def test_a_key_ends_every_link() -> None:

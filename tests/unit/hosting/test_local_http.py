@@ -1,0 +1,240 @@
+"""Cross-origin answers, log lines and the HTTP server, each on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import azure.functions as func
+import pytest
+
+from durable_ext.errors import ConfigurationError
+from durable_ext.hosting.bindings import CallPlan
+from durable_ext.hosting.local.console import ConsoleFormatter
+from durable_ext.hosting.local.cors import Cors
+from durable_ext.hosting.local.http_triggers import HttpRoute, HttpTriggers
+from durable_ext.hosting.local.invocations import Invoker
+from durable_ext.hosting.local.listener import bind
+from durable_ext.hosting.local.route_templates import parse_route
+from durable_ext.http.aiohttp_app import make_server
+from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
+
+Answer = Callable[[HttpRequestValue], Awaitable[HttpResponseValue]]
+Serve = Callable[[Answer], Awaitable[str]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serve a function on a free port; gives its origin."""
+    servers: list[tuple[Any, Any]] = []
+
+    async def start(answer: Answer) -> str:
+        listener = bind("127.0.0.1", 0)
+        server = make_server(answer)
+        servers.append((server, await asyncio.get_running_loop().create_server(server, sock=listener)))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for server, site in servers:
+        site.close()
+        await server.shutdown(1)
+
+
+async def _echo(request: HttpRequestValue) -> HttpResponseValue:
+    seen = f"{request.method} {request.path} ? {request.query} # {request.headers.get('x-a')}".encode()
+    body = b"" if request.body is None else b" = " + request.body
+    return HttpResponseValue(status=200, headers=(("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")), body=seen + body)
+
+
+async def test_a_request_arrives_as_it_was_sent(serve: Serve) -> None:
+    origin = await serve(_echo)
+
+    async with aiohttp.ClientSession() as session:
+        answer = await session.post(f"{origin}/a%2Fb/c?x=1&x=%20", data=b"body", headers={"X-A": "1"})
+        text = await answer.text()
+
+    assert text == "POST /a%2Fb/c ? x=1&x=%20 # 1 = body"
+    assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+
+
+async def test_a_request_without_a_body_has_none(serve: Serve) -> None:
+    origin = await serve(_echo)
+
+    async with aiohttp.ClientSession() as session:
+        text = await (await session.get(f"{origin}/x")).text()
+
+    assert text == "GET /x ?  # None"
+
+
+async def test_an_empty_response_has_no_content_type(serve: Serve) -> None:
+    async def answer(request: HttpRequestValue) -> HttpResponseValue:
+        return HttpResponseValue(status=404)
+
+    origin = await serve(answer)
+
+    async with aiohttp.ClientSession() as session:
+        response = await session.get(origin)
+
+    assert (response.status, response.headers.get("Content-Length")) == (404, "0")
+    assert "Content-Type" not in response.headers
+
+
+async def test_a_body_of_several_megabytes_is_taken(serve: Serve) -> None:
+    async def answer(request: HttpRequestValue) -> HttpResponseValue:
+        return HttpResponseValue(status=200, body=str(len(request.body or b"")).encode())
+
+    origin = await serve(answer)
+
+    async with aiohttp.ClientSession() as session:
+        text = await (await session.post(origin, data=io.BytesIO(b"x" * 5_000_000))).text()
+
+    assert text == "5000000"
+
+
+def test_a_port_in_use_is_refused_with_the_words_of_func() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ConfigurationError, match=rf"Port {port} is unavailable\. .*--port"):
+            bind("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"203\.0\.113\.1"):
+        bind("203.0.113.1", 0)
+
+
+def _route(call: Any, route: str = "x", **plan: Any) -> HttpRoute:
+    asynchronous = asyncio.iscoroutinefunction(call)
+    values = CallPlan(name="f", call=call, is_async=asynchronous, trigger_name="req", **plan)
+    return HttpRoute(plan=values, template=parse_route(route), methods=("GET",))
+
+
+def _get(path: str, query: str = "") -> HttpRequestValue:
+    return HttpRequestValue(method="GET", url=f"http://h{path}", path=path, query=query)
+
+
+@pytest.fixture
+def invoker(tmp_path: Path) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        yield Invoker(pool, lambda binding, invocation_id: "the client", tmp_path)
+
+
+async def test_sync_and_async_functions_answer(invoker: Invoker) -> None:
+    def plain(req: func.HttpRequest) -> str:
+        return f"plain {req.params['a']}"
+
+    async def coroutine(req: func.HttpRequest) -> str:
+        return f"async {req.route_params['name']}"
+
+    triggers = HttpTriggers((_route(plain), _route(coroutine, "y/{name}")), invoker)
+
+    first = await triggers.handle(_get("/x", "a=1&a=2&b="))
+    second = await triggers.handle(_get("/y/Ada"))
+
+    assert first is not None
+    assert second is not None
+    assert (first.body, second.body) == (b"plain 1,2", b"async Ada")
+
+
+async def test_a_request_that_no_route_matches_is_left_to_others(invoker: Invoker) -> None:
+    triggers = HttpTriggers((_route(lambda req: "x"),), invoker)
+
+    assert await triggers.handle(_get("/z")) is None
+    assert await triggers.handle(HttpRequestValue(method="POST", url="http://h/x", path="/x")) is None
+
+
+async def test_a_function_that_raises_is_500_and_its_own_traceback_in_the_log(
+    invoker: Invoker, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(req: func.HttpRequest) -> str:
+        raise KeyError("who")
+
+    response = await HttpTriggers((_route(broken),), invoker).handle(_get("/x"))
+
+    assert response is not None
+    assert (response.status, response.body) == (500, b"")
+    assert "KeyError: 'who'" in caplog.text
+    assert "test_local_http.py" in caplog.text
+    assert "invocations.py" not in caplog.messages[-1]
+
+
+async def test_a_call_is_logged_before_and_after(invoker: Invoker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    await HttpTriggers((_route(lambda req: "x"),), invoker).handle(_get("/x"))
+
+    executing, executed = [record.getMessage() for record in caplog.records if record.name == "Function.f"]
+    assert executing.startswith("Executing 'Functions.f' (Reason='This function was programmatically called")
+    assert "Executed 'Functions.f' (Succeeded, Id=" in executed
+
+
+async def test_the_durable_client_is_passed_by_name(invoker: Invoker) -> None:
+    def start(req: func.HttpRequest, client: Any) -> str:
+        return str(client)
+
+    response = await HttpTriggers((_route(start, client={"name": "client"}),), invoker).handle(_get("/x"))
+
+    assert response is not None
+    assert response.body == b"the client"
+
+
+async def test_an_out_parameter_becomes_the_response(invoker: Invoker) -> None:
+    def answer(req: func.HttpRequest, res: func.Out[func.HttpResponse]) -> None:
+        res.set(func.HttpResponse("from out", status_code=201))
+
+    response = await HttpTriggers((_route(answer, out_names=("res",)),), invoker).handle(_get("/x"))
+
+    assert response is not None
+    assert (response.status, response.body) == (201, b"from out")
+
+
+def _preflight(origin: str) -> HttpRequestValue:
+    headers = {"origin": origin, "access-control-request-method": "PUT", "access-control-request-headers": "x-a"}
+    return HttpRequestValue(method="OPTIONS", url="http://h/x", path="/x", headers=headers)
+
+
+def test_a_preflight_of_an_allowed_origin_is_answered() -> None:
+    response = Cors(origins=("https://a",)).preflight(_preflight("https://a"))
+
+    assert response is not None
+    assert dict(response.headers)["Access-Control-Allow-Origin"] == "https://a"
+    assert dict(response.headers)["Access-Control-Allow-Methods"] == "PUT"
+
+
+def test_other_origins_get_no_headers() -> None:
+    cors = Cors(origins=("https://a",))
+    request = _preflight("https://b")
+
+    assert cors.preflight(request) is None
+    assert cors.decorate(request, HttpResponseValue(status=200)).headers == ()
+
+
+def test_a_star_allows_everybody() -> None:
+    response = Cors(origins=("*",)).decorate(_preflight("https://b"), HttpResponseValue(status=200))
+
+    assert response.headers == (("Access-Control-Allow-Origin", "*"),)
+
+
+def test_credentials_are_allowed_for_the_named_origin_only() -> None:
+    response = Cors(origins=("*",), credentials=True).decorate(_preflight("https://b"), HttpResponseValue(status=200))
+
+    assert dict(response.headers)["Access-Control-Allow-Origin"] == "https://b"
+
+
+def test_a_log_line_has_utc_time_and_colour_by_level() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(ConsoleFormatter(colours=True))
+    record = logging.LogRecord("x", logging.ERROR, "f.py", 1, "bad %s", ("thing",), None)
+    record.created = 1_700_000_000.123
+
+    handler.emit(record)
+
+    assert stream.getvalue() == "\x1b[31m[2023-11-14T22:13:20.123Z] bad thing\x1b[0m\n"
