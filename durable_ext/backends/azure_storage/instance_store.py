@@ -84,6 +84,7 @@ class AzureInstanceStore:
         etag = existing.etag if existing is not None else None
         try:
             await self._instances.create(start, now=now, replaced_etag=etag, message_blob=blob)
+            self._watch.row_created(start.instance.instance_id, now)
         except (StorageConflictError, StoragePreconditionError):
             # Another client was faster: our message is a duplicate, which its execution id shows (6.6).
             if claimed is not None:
@@ -108,16 +109,22 @@ class AzureInstanceStore:
     ) -> InstanceRow | None:
         deadline = self._clock.monotonic() + wait.total_seconds()
         wakeup = self._watch.begin(instance_id)
-        pause = _FIRST_POLL_SECONDS
+        # Where this process writes the row, the watch tells; polling is for the case that the partition moves away.
+        pause = _LONGEST_POLL_SECONDS if self._outbox.is_local(instance_id) else _FIRST_POLL_SECONDS
+        row = known
+        read = known is None
         try:
             while True:
-                row = await self.get_instance(instance_id)
+                if not read and known is not None:
+                    row = self._watch.successor(known)
+                if read or row is None:
+                    row = await self.get_instance(instance_id)
                 left = deadline - self._clock.monotonic()
                 if row != known or left <= 0:
                     return row
-                if await wakeup.wait(min(pause, left)):
-                    continue
-                pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+                read = not await wakeup.wait(min(pause, left))
+                if read:
+                    pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
         finally:
             self._watch.end(instance_id, wakeup)
 
@@ -143,6 +150,7 @@ class AzureInstanceStore:
 
     async def purge_instance(self, instance_id: InstanceId) -> PurgeResult:
         await self._ensure_hub()
+        self._watch.forget(instance_id)
         return await self._purge.one(instance_id)
 
     async def purge_instances(self, wanted: InstanceFilter, *, timeout: timedelta | None = None) -> PurgeResult:

@@ -1,13 +1,28 @@
-"""Tells waiting clients of this process that an instance row was written.
+"""What this process has written to instance rows lately, so that clients here wait without reading.
 
 Rows that other workers write are seen by polling (specs/azure-storage.md 9.4, "Wait for completion").
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Final
+
 from durable_ext.aio.wakeups import Wakeup
-from durable_ext.core.instances import InstanceUpdate
+from durable_ext.core.instances import InstanceRow, InstanceUpdate
 from durable_ext.core.messages import InstanceId
+from durable_ext.core.timestamps import Ticks
+
+_MAX_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The last write of a row and the time stamp of the row before it."""
+
+    before: Ticks
+    update: InstanceUpdate
 
 
 class InstanceWatch:
@@ -15,11 +30,31 @@ class InstanceWatch:
 
     def __init__(self) -> None:
         self._waiting: dict[InstanceId, list[Wakeup]] = {}
+        self._last: OrderedDict[InstanceId, _Written | Ticks] = OrderedDict()
+
+    def row_created(self, instance_id: InstanceId, last_updated_at: Ticks) -> None:
+        """This process has inserted or replaced the row."""
+        self._remember(instance_id, last_updated_at)
 
     def row_written(self, instance_id: InstanceId, update: InstanceUpdate) -> None:
-        """This process has written the row."""
+        """This process has merged into the row."""
+        last = self._last.get(instance_id)
+        if last is not None:
+            before = last.update.last_updated_at if isinstance(last, _Written) else last
+            self._remember(instance_id, _Written(before, update))
         for wakeup in self._waiting.get(instance_id, ()):
             wakeup.set()
+
+    def forget(self, instance_id: InstanceId) -> None:
+        """The row was purged."""
+        self._last.pop(instance_id, None)
+
+    def successor(self, known: InstanceRow) -> InstanceRow | None:
+        """Return the row that our last write has made of a known one; `None` if that cannot be told."""
+        last = self._last.get(known.instance_id)
+        if not isinstance(last, _Written) or last.before != known.last_updated_at:
+            return None
+        return _merged(known, last.update)
 
     def begin(self, instance_id: InstanceId) -> Wakeup:
         """Begin to wait; pair with `end`."""
@@ -34,3 +69,29 @@ class InstanceWatch:
             wakeups.remove(wakeup)
         if not wakeups:
             self._waiting.pop(instance_id, None)
+
+    def _remember(self, instance_id: InstanceId, written: _Written | Ticks) -> None:
+        self._last[instance_id] = written
+        self._last.move_to_end(instance_id)
+        if len(self._last) > _MAX_REMEMBERED:
+            self._last.popitem(last=False)
+
+
+def _merged(row: InstanceRow, update: InstanceUpdate) -> InstanceRow:
+    changed = {name: value for name in _MERGED if (value := getattr(update, name)) is not None}
+    if update.execution_id:
+        changed |= {"execution_id": update.execution_id, "custom_status": update.custom_status}
+    return replace(row, last_updated_at=update.last_updated_at, **changed)
+
+
+_MERGED: Final = (
+    "status",
+    "name",
+    "version",
+    "input",
+    "output",
+    "created_at",
+    "completed_at",
+    "scheduled_start_at",
+    "generation",
+)

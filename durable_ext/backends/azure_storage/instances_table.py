@@ -18,6 +18,7 @@ from durable_ext.backends.azure_storage.large_payloads import (
     exceeds_column,
 )
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, Entity, Row
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs
 from durable_ext.codec.wire import Kind, WireFormatError, column_text, column_value
 from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
@@ -201,11 +202,12 @@ class InstancesTable:
         entity: dict[str, EdmValue] = {
             "PartitionKey": key,
             "RowKey": ROW_KEY,
-            "CustomStatus": update.custom_status if update.custom_status is not None else "null",
-            "ExecutionId": update.execution_id,
             "LastUpdatedTime": _date(update.last_updated_at),
-            "TaskHubName": self._task_hub,
         }
+        if update.execution_id:
+            entity["CustomStatus"] = update.custom_status if update.custom_status is not None else "null"
+            entity["ExecutionId"] = update.execution_id
+            entity["TaskHubName"] = self._task_hub
         if update.status is not None:
             entity["RuntimeStatus"] = update.status.value
         if update.name is not None:
@@ -230,7 +232,14 @@ class InstancesTable:
                 entity[name] = reference.url
             else:
                 entity[name] = text
-        await self._tables.apply(self._table, TableChange(Change.UPSERT_MERGE, entity))
+        if update.execution_id:
+            await self._tables.apply(self._table, TableChange(Change.UPSERT_MERGE, entity))
+            return
+        # Terminated before it started: the row is its client's, and stays that execution's (6.3).
+        try:
+            await self._tables.apply(self._table, TableChange(Change.MERGE, entity))
+        except StorageNotFoundError:
+            return
 
     async def set_pending(self, instance_id: InstanceId, now: Ticks) -> None:
         """Mark a rewound instance Pending, keeping everything else."""

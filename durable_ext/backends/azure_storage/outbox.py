@@ -67,6 +67,10 @@ class Outbox:
         """Return the index of an instance's control queue."""
         return partition_index(instance_id, self._partition_count)
 
+    def is_local(self, instance_id: str) -> bool:
+        """Whether this worker listens to an instance's control queue."""
+        return self._owns(self.partition_of(instance_id))
+
     async def send_to_instance(
         self, message: TaskMessage, *, sender: Sender, episode: int | None = None, due: Ticks | None = None
     ) -> HeldMessage | None:
