@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable_ext.backends import open_backend
+from durable_ext.backends.protocol import Backend
 from durable_ext.client.client import DurableClient
 from durable_ext.client.query import ACTIVE_STATUSES
 from durable_ext.codec.entity_wire import JsonEntityCodec
@@ -21,6 +22,7 @@ from durable_ext.hosting.local.task_hub import worker_settings
 from durable_ext.hosting.settings import HostSettings
 from durable_ext.http.history import HistoryView, history_json
 from durable_ext.http.urls import ManagementUrls
+from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.sdk.discovery import DurableFunctions, result_type
 from durable_ext.sdk.engine_client import EngineOrchestrationClient
@@ -49,36 +51,27 @@ class LocalEngine:
             else replace(activity, call=with_call_log(activity.name, activity.call, activity.is_async))
             for activity in functions.activities
         )
-        registry = replace(functions, activities=activities).to_registry()
-        converter, codec = DataConverter(), JsonEntityCodec()
-        self.ready = False
-        self.backend = open_backend(store)
-        self._urls = urls
-        names = {
-            "orchestrator": registry.orchestrator_names,
-            "activity": registry.activity_names,
-            "entity": registry.entity_names,
-        }
-        known = {kind: {name.lower() for name in each} for kind, each in names.items()}
-        self.client = DurableClient(
-            self.backend.instances,
-            converter=converter,
-            entity_codec=codec,
-            known=lambda kind, name: name.lower() in known[kind],
-            known_names=lambda kind: names[kind],
-            reject=frozenset() if settings.durable_task.replace_any_state else ACTIVE_STATUSES,
-            reorder_window=settings.durable_task.reorder_window,
-        )
-        self.worker = TaskHubWorker(
-            self.backend,
-            registry,
-            settings=worker_settings(settings),
-            converter=converter,
-            entity_codec=codec,
-            resolve_name=resolve_function_name,
-            resolve_type=result_type,
-        )
+        self._registry = replace(functions, activities=activities).to_registry()
+        self._settings, self._urls = settings, urls
+        self._backend = open_backend(store)
+        self._parts: _Parts | None = None
         self._opened = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the hub is open and the worker runs."""
+        return self._opened.is_set()
+
+    @property
+    def client(self) -> DurableClient:
+        """The client of the hub.
+
+        Raises:
+            BackendUnavailableError: The store has not been reached yet.
+        """
+        if self._parts is None:
+            raise BackendUnavailableError("The task hub has not been reached yet. Try again later.")
+        return self._parts.client
 
     async def open(self) -> None:
         """Open the store and start the worker.
@@ -87,9 +80,10 @@ class LocalEngine:
             BackendUnavailableError: The store does not answer; may be called again.
             DurableError: The hub cannot be used at all.
         """
-        await self.backend.open()
-        await self.worker.start()
-        self.ready = True
+        await self._backend.open()
+        parts = _make_parts(self._backend, self._registry, self._settings)
+        await parts.worker.start()
+        self._parts = parts
         self._opened.set()
 
     async def wait_for_failure(self) -> None:
@@ -99,7 +93,10 @@ class LocalEngine:
             LoopFailedError: One of its loops died.
         """
         await self._opened.wait()
-        failure = await self.worker.failure if self.worker.failure is not None else None
+        parts = self._parts
+        if parts is None or parts.worker.failure is None:
+            return
+        failure = await asyncio.shield(parts.worker.failure)
         if failure is not None:
             raise failure
 
@@ -125,18 +122,53 @@ class LocalEngine:
         Raises:
             BackendUnavailableError: The store has not been reached yet.
         """
-        if not self.ready:
-            raise BackendUnavailableError("The task hub has not been reached yet. Try again later.")
         return EngineOrchestrationClient(
             self.client, self._urls, function_invocation_id=invocation_id, history_json=_history_text
         )
 
     async def close(self, drain_seconds: float) -> None:
         """Let what runs finish for so long, then give up every lock."""
-        if self.ready:
-            await self.worker.drain(timedelta(seconds=drain_seconds))
-            await self.worker.stop()
-        await self.backend.close()
+        if self._parts is not None:
+            await self._parts.worker.drain(timedelta(seconds=drain_seconds))
+            await self._parts.worker.stop()
+        await self._backend.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What exists once the store is open."""
+
+    client: DurableClient
+    worker: TaskHubWorker
+
+
+def _make_parts(backend: Backend, registry: FunctionRegistry, settings: HostSettings) -> _Parts:
+    converter, codec = DataConverter(), JsonEntityCodec()
+    names = {
+        "orchestrator": registry.orchestrator_names,
+        "activity": registry.activity_names,
+        "entity": registry.entity_names,
+    }
+    known = {kind: {name.lower() for name in each} for kind, each in names.items()}
+    client = DurableClient(
+        backend.instances,
+        converter=converter,
+        entity_codec=codec,
+        known=lambda kind, name: name.lower() in known[kind],
+        known_names=lambda kind: names[kind],
+        reject=frozenset() if settings.durable_task.replace_any_state else ACTIVE_STATUSES,
+        reorder_window=settings.durable_task.reorder_window,
+    )
+    worker = TaskHubWorker(
+        backend,
+        registry,
+        settings=worker_settings(settings),
+        converter=converter,
+        entity_codec=codec,
+        resolve_name=resolve_function_name,
+        resolve_type=result_type,
+    )
+    return _Parts(client=client, worker=worker)
 
 
 def _history_text(events: Sequence[HistoryEvent], show_input: bool, show_output: bool) -> str:

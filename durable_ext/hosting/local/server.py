@@ -66,12 +66,8 @@ class LocalHost:
         self._pool = ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="function")
         self._invoker = Invoker(self._pool, engine.make_client, plan.script_root)
         self._triggers = HttpTriggers(plan.routes, self._invoker)
-        self._management = ManagementApi(
-            engine.client,
-            urls,
-            use_forwarded_host=plan.settings.durable_task.use_forwarded_host,
-            default_version=plan.settings.durable_task.default_version,
-        )
+        self._urls = urls
+        self._management: ManagementApi | None = None
         self._admin = AdminRoutes(
             version=options.version,
             origin=options.origin,
@@ -141,9 +137,7 @@ class LocalHost:
         path = request.path.lower()
         for base in (WEBHOOK_PATH, RPC_PATH):
             if path == base or path.startswith(f"{base}/"):
-                if not self._engine.ready:
-                    return error_response(503, "The task hub cannot be reached yet. Try again later.")
-                return await self._management.handle(request, request.path[len(base) :])
+                return await self._manage(request, request.path[len(base) :])
         if path.startswith("/admin/"):
             return await self._admin.handle(request)
         response = await self._triggers.handle(request)
@@ -152,6 +146,19 @@ class LocalHost:
         if path == "/" and request.method in ("GET", "HEAD"):
             return self._admin.home() if self._options.home_page else empty_response(204)
         return empty_response(404)
+
+    async def _manage(self, request: HttpRequestValue, route: str) -> HttpResponseValue:
+        if not self._engine.ready:
+            return error_response(503, "The task hub cannot be reached yet. Try again later.")
+        if self._management is None:
+            options = self._plan.settings.durable_task
+            self._management = ManagementApi(
+                self._engine.client,
+                self._urls,
+                use_forwarded_host=options.use_forwarded_host,
+                default_version=options.default_version,
+            )
+        return await self._management.handle(request, route)
 
     async def _start_functions(self) -> None:
         clock = SystemClock()
