@@ -118,6 +118,11 @@ class LongTimer(Task[Any]):
         """Return the same as `is_cancelled`, by its 1.x name."""
         return self._cancelled
 
+    @property
+    def first_hop(self) -> TimerTask:
+        """The hop that is opened first; the current one once it was opened."""
+        return self._hop
+
     def cancel(self) -> None:
         """Stop waiting for it; its current hop no longer keeps the orchestration open.
 

@@ -1,103 +1,99 @@
-"""The orchestrators that made tests/replay/histories (recorded from the Durable extension, 1.x SDK calls)."""
+"""The functions behind the recorded requests of `tests/compat/out_of_proc`: orchestrators and the counter entity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.retry import RetryOptions
-from durable_ext.core.tasks import TimerTask
-
-Steps = Generator[Any, Any, Any]
 
 
-def HelloSequence(context: OrchestrationContext) -> Steps:
+def HelloSequence(context):
     out = []
     for city in ["Tokyo", "Seattle", "London"]:
         out.append((yield context.call_activity("SayHello", city)))
     return out
 
 
-def FanOut(context: OrchestrationContext) -> Steps:
+def FanOut(context):
     return (yield context.task_all([context.call_activity("SayHello", f"City{i}") for i in range(3)]))
 
 
-def CatchFail(context: OrchestrationContext) -> Steps:
+def CatchFail(context):
     try:
         yield context.call_activity("Boom", {"x": 1})
     except Exception:
         return "caught"
 
 
-def Failing(context: OrchestrationContext) -> Steps:
+def Failing(context):
     yield context.call_activity("SayHello", "before")
     raise ValueError("orchestrator threw")
 
 
-def FailedChain(context: OrchestrationContext) -> Steps:
+def FailedChain(context):
     return (yield context.call_activity("Boom", None))
 
 
-def Retry(context: OrchestrationContext) -> Steps:
+def Retry(context):
     return (yield context.call_activity_with_retry("Flaky", RetryOptions(1000, 3), context.instance_id))
 
 
-def RetryGivesUp(context: OrchestrationContext) -> Steps:
+def RetryGivesUp(context):
     retry = RetryOptions(500, 2)
-    again = context.call_activity_with_retry("Boom", retry, "again")
     try:
-        yield context.task_all([again, context.call_activity("SayHello", "sibling")])
+        yield context.task_all(
+            [context.call_activity_with_retry("Boom", retry, "again"), context.call_activity("SayHello", "sibling")]
+        )
     except Exception:
         pass
     return (yield context.call_activity("SayHello", "after"))
 
 
-def Timer(context: OrchestrationContext) -> Steps:
+def Timer(context):
     yield context.create_timer(context.current_utc_datetime + timedelta(seconds=2))
     return "fired"
 
 
-def LongTimer(context: OrchestrationContext) -> Steps:
+def LongTimer(context):
     yield context.create_timer(context.current_utc_datetime + timedelta(days=7))
 
 
-def WaitEvent(context: OrchestrationContext) -> Steps:
+def WaitEvent(context):
     context.set_custom_status("waiting")
     return (yield context.wait_for_external_event("Approval"))
 
 
-def EarlyEvent(context: OrchestrationContext) -> Steps:
+def EarlyEvent(context):
     yield context.create_timer(context.current_utc_datetime + timedelta(seconds=4))
     return (yield context.wait_for_external_event("Approval"))
 
 
-def TwoEvents(context: OrchestrationContext) -> Steps:
+def TwoEvents(context):
     first = yield context.task_all([context.wait_for_external_event("A"), context.wait_for_external_event("B")])
     second = yield context.wait_for_external_event("A")
     return [first, second]
 
 
-def EventOrTimer(context: OrchestrationContext) -> Steps:
+def EventOrTimer(context):
     event = context.wait_for_external_event("Approval")
     timer = context.create_timer(context.current_utc_datetime + timedelta(hours=1))
     winner = yield context.task_any([event, timer])
     if winner is event:
-        assert isinstance(timer, TimerTask)
         timer.cancel()
         return (yield context.call_activity("SayHello", event.result))
     return "timeout"
 
 
-def SubOrch(context: OrchestrationContext) -> Steps:
+def SubOrch(context):
     first = yield context.call_sub_orchestrator("Child", {"n": 1})
     second = yield context.call_sub_orchestrator("Child", {"n": 2}, context.instance_id + "-child")
     return [first, second]
 
 
-def Child(context: OrchestrationContext) -> Steps:
+def Child(context):
     return {
         "id": context.instance_id,
         "parent": context.parent_instance_id,
@@ -106,25 +102,25 @@ def Child(context: OrchestrationContext) -> Steps:
     }
 
 
-def SubFail(context: OrchestrationContext) -> Steps:
+def SubFail(context):
     try:
         yield context.call_sub_orchestrator("ChildFail", None, context.instance_id + "-child")
     except Exception:
         return "caught"
 
 
-def SubRetry(context: OrchestrationContext) -> Steps:
+def SubRetry(context):
     try:
         yield context.call_sub_orchestrator_with_retry("ChildFail", RetryOptions(500, 2), "again")
     except Exception:
         return "gave up"
 
 
-def ChildFail(context: OrchestrationContext) -> Steps:
+def ChildFail(context):
     yield context.call_activity("Boom", "child")
 
 
-def Eternal(context: OrchestrationContext) -> Steps:
+def Eternal(context):
     n = context.get_input()
     context.set_custom_status({"left": n})
     yield context.call_activity("SayHello", f"round{n}")
@@ -134,7 +130,7 @@ def Eternal(context: OrchestrationContext) -> Steps:
         return "finished"
 
 
-def Status(context: OrchestrationContext) -> Steps:
+def Status(context):
     context.set_custom_status({"stage": 1, "text": "håller på"})
     yield context.call_activity("SayHello", "status")
     context.set_custom_status([1, "två", None])
@@ -142,7 +138,7 @@ def Status(context: OrchestrationContext) -> Steps:
     return "ok"
 
 
-def StatusCleared(context: OrchestrationContext) -> Steps:
+def StatusCleared(context):
     context.set_custom_status("early")
     yield context.call_activity("SayHello", "status")
     context.set_custom_status(0)
@@ -150,24 +146,21 @@ def StatusCleared(context: OrchestrationContext) -> Steps:
     return "ok"
 
 
-def CallHttp(context: OrchestrationContext) -> Steps:
-    get = yield context.call_http("GET", "http://127.0.0.1:26081/ok")
-    post = yield context.call_http(
-        "POST",
-        "http://127.0.0.1:26081/echo",
-        content={"name": "Åsa"},
-        headers={"Content-Type": "application/json", "X-Test": "1"},
-    )
-    missing = yield context.call_http("GET", "http://127.0.0.1:26081/missing")
+def CallHttp(context):
+    server = "http://127.0.0.1:26081"
+    headers = {"Content-Type": "application/json", "X-Test": "1"}
+    get = yield context.call_http("GET", f"{server}/ok")
+    post = yield context.call_http("POST", f"{server}/echo", content={"name": "Åsa"}, headers=headers)
+    missing = yield context.call_http("GET", f"{server}/missing")
     return [get["statusCode"], get["content"], post["content"], missing["statusCode"]]
 
 
-def CallHttp202(context: OrchestrationContext) -> Steps:
+def CallHttp202(context):
     response = yield context.call_http("GET", "http://127.0.0.1:26081/accepted")
     return response["statusCode"]
 
 
-def AskCounter(context: OrchestrationContext) -> Steps:
+def AskCounter(context):
     counter = EntityId("Counter", context.get_input())
     context.signal_entity(counter, "add", 3)
     total = yield context.call_entity(counter, "add", 4)
@@ -178,29 +171,70 @@ def AskCounter(context: OrchestrationContext) -> Steps:
     return [total, text, (yield context.call_entity(counter, "get"))]
 
 
-def Terminated(context: OrchestrationContext) -> Steps:
+def Terminated(context):
     yield context.wait_for_external_event("Never")
 
 
-def Echo(context: OrchestrationContext) -> Steps:
+def Echo(context):
     return (yield context.call_activity("Echo1", context.get_input()))
 
 
-def Rewound(context: OrchestrationContext) -> Steps:
+def Rewound(context):
     yield context.call_activity("SayHello", "before")
     return (yield context.call_activity("Flaky", context.instance_id))
 
 
-def UnknownActivity(context: OrchestrationContext) -> Steps:
+def UnknownActivity(context):
     yield context.call_activity("NoSuchActivity", 1)
     return "unreachable"
 
 
-ORCHESTRATORS: dict[str, Callable[[OrchestrationContext], Steps]] = {
+def counter(context: Any) -> None:
+    operation = context.operation_name
+    if operation == "add":
+        context.set_state((context.get_state() or 0) + context.get_input())
+        context.set_result(context.get_state())
+    elif operation == "slow":
+        context.set_state((context.get_state() or 0) + 1)
+        context.set_result(context.get_state())
+    elif operation == "get":
+        context.set_result(context.get_state())
+    elif operation == "delete":
+        context.destruct_on_exit()
+    else:
+        raise ValueError(f"unknown operation {operation}")
+
+
+ORCHESTRATORS: dict[str, Callable[[Any], Any]] = {
     function.__name__: function
     for function in (
-        HelloSequence, FanOut, CatchFail, Failing, FailedChain, Retry, RetryGivesUp, Timer, LongTimer, WaitEvent, EarlyEvent,
-        TwoEvents, EventOrTimer, SubOrch, Child, SubFail, SubRetry, ChildFail, Eternal, Status, StatusCleared, CallHttp,
-        CallHttp202, AskCounter, Terminated, Echo, Rewound, UnknownActivity,
+        HelloSequence,
+        FanOut,
+        CatchFail,
+        Failing,
+        FailedChain,
+        Retry,
+        RetryGivesUp,
+        Timer,
+        LongTimer,
+        WaitEvent,
+        EarlyEvent,
+        TwoEvents,
+        EventOrTimer,
+        SubOrch,
+        Child,
+        SubFail,
+        SubRetry,
+        ChildFail,
+        Eternal,
+        Status,
+        StatusCleared,
+        CallHttp,
+        CallHttp202,
+        AskCounter,
+        Terminated,
+        Echo,
+        Rewound,
+        UnknownActivity,
     )
-}  # fmt: skip
+}

@@ -1,0 +1,233 @@
+"""OutOfProcEntityContext: the context of an entity that the Durable extension runs (specs/sdk.md 2.6, 4.13, 5.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.entities.state import EntityState
+from durable_ext.core.payloads import PayloadConverter
+from durable_ext.errors import OrchestrationError
+
+_DEFAULT_CONVERTER: Final = DataConverter()
+_NO_RESULT: Final = object()
+
+
+class InternalEntityError(OrchestrationError):
+    """The host sent a batch that cannot be run."""
+
+
+class OutOfProcEntityContext:
+    """An entity and the operation of a batch that runs.
+
+    As in 1.x one context serves the whole batch, and what an operation did before it failed stays.
+
+    Raises:
+        ValueError: Name or key is empty.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        key: str,
+        exists: bool,
+        state: Any,
+        *,
+        converter: PayloadConverter = _DEFAULT_CONVERTER,
+        **others: Any,
+    ) -> None:
+        self._entity_id = EntityId(name, key)
+        self._converter = converter
+        self._state = EntityState(exists=exists, text=state, converter=converter)
+        self._operation: str | None = None
+        self._input: str | None = None
+        self._is_signal = False
+        self._is_new = False
+        self._result: Any = _NO_RESULT
+        self._signals: list[dict[str, Any]] = []
+
+    @classmethod
+    def from_json(
+        cls, json_str: str | bytes, *, converter: PayloadConverter = _DEFAULT_CONVERTER
+    ) -> tuple[OutOfProcEntityContext, list[dict[str, Any]]]:
+        """Return the context and the operations of the host's request."""
+        members = json.loads(json_str)
+        target, batch = members.pop("self"), members.pop("batch")
+        return cls(name=target["name"], key=target["key"], **members, converter=converter), batch
+
+    @property
+    def entity_id(self) -> EntityId:
+        """Name (in lower case) and key of this entity."""
+        return self._entity_id
+
+    @property
+    def entity_name(self) -> str:
+        """Name of this entity, in lower case."""
+        return self._entity_id.name
+
+    @property
+    def entity_key(self) -> str:
+        """Key of this entity."""
+        return self._entity_id.key
+
+    @property
+    def operation_name(self) -> str:
+        """Name of the operation as the caller gave it.
+
+        Raises:
+            InternalEntityError: No operation runs.
+        """
+        if self._operation is None:
+            raise InternalEntityError("Entity operation is unassigned")
+        return self._operation
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether nobody waits for the result."""
+        return self._is_signal
+
+    @property
+    def caller_instance_id(self) -> None:
+        """Not told by the host."""
+        return None
+
+    @property
+    def is_newly_constructed(self) -> bool:
+        """Whether the entity did not exist when this operation began."""
+        return self._is_new
+
+    def get_state(self, initializer: Callable[[], Any] | None = None, expected_type: Any = None) -> Any:
+        """Return the state, or what `initializer` makes if there is none; that is not stored by itself.
+
+        Raises:
+            TypeError: `initializer` cannot be called.
+        """
+        value = self._state.get(expected_type)
+        if value is not None or not initializer:
+            return value
+        if not callable(initializer):
+            raise TypeError("initializer argument needs to be a callable function")
+        return initializer()
+
+    def set_state(self, state: Any) -> None:
+        """Replace the state; the entity exists from now on."""
+        self._state.set(state)
+
+    def get_input(self, expected_type: Any = None) -> Any:
+        """Return the operation's input, `None` if there is none; in the form of the SDK or as plain JSON."""
+        text = self._converter.unwrap_input(self._input)
+        return None if text is None else self._converter.from_text(text, expected_type)
+
+    def set_result(self, result: Any) -> None:
+        """Set the operation's result; the entity exists from now on."""
+        self._result = result
+        self._state.exists = True
+
+    def destruct_on_exit(self) -> None:
+        """Delete the entity's state."""
+        self._state.delete()
+
+    def signal_entity(
+        self,
+        entity_id: EntityId,
+        operation_name: str,
+        operation_input: Any = None,
+        *,
+        signal_time: datetime | None = None,
+    ) -> None:
+        """Signal an entity when the batch is stored.
+
+        Raises:
+            NotImplementedError: With `signal_time`, for which the host's protocol has no place.
+        """
+        if signal_time is not None:
+            self._refuse("A signal at a later time")
+        text = None if operation_input is None else self._converter.wrap_text(self._converter.to_text(operation_input))
+        target = {"name": entity_id.name, "key": entity_id.key}
+        self._signals.append({"target": target, "name": operation_name, "input": text})
+
+    def start_new_orchestration(
+        self, name: str, input_: Any = None, instance_id: str | None = None, *, start_at: datetime | None = None
+    ) -> NoReturn:
+        """Refuse: the host's protocol has no place for it."""
+        self._refuse("Starting an orchestration")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise NotImplementedError(
+            f"{what} from an entity needs the durable_ext engine; the Durable extension does not take it from a Python "
+            f"function. Run the app natively (DURABLE_EXT_HOSTING=native), or let an orchestration do it."
+        )
+
+    def begin(self, operation: Mapping[str, Any]) -> None:
+        """Make an operation of the batch the current one.
+
+        Raises:
+            InternalEntityError: It has no name.
+            KeyError: `name` or `input` is missing.
+        """
+        self._result, self._input, self._operation = _NO_RESULT, None, None
+        name = operation["name"]
+        if name is None:
+            raise InternalEntityError("Durable Functions Internal Error:Entity operation was missing a name field")
+        self._operation, self._is_signal = name, bool(operation.get("isSignal"))
+        self._is_new = not self._state.exists
+        self._input = operation["input"]
+
+    def result_text(self, returned: Any) -> str:
+        """Return the JSON text of what the operation set, else of what it returned."""
+        return self._converter.to_text(returned if self._result is _NO_RESULT else self._result)
+
+    def response(self, results: Sequence[Mapping[str, Any]]) -> str:
+        """Return the response JSON of a batch with these results."""
+        self._state.settle()
+        text = "null" if self._state.text is None else self._state.text
+        members = {
+            "entityExists": self._state.exists,
+            "entityState": text,
+            "results": results,
+            "signals": self._signals,
+        }
+        return json.dumps(members)
+
+
+def run_batch(function: Callable[[Any], Any], context: OutOfProcEntityContext, batch: Sequence[Mapping[str, Any]]) -> str:
+    """Run the operations of a batch one after the other and return the response JSON.
+
+    Raises:
+        InternalEntityError: An operation has no name: the whole batch is given up.
+        TypeError: The state cannot be serialized.
+    """
+    results: list[dict[str, Any]] = []
+    for operation in batch:
+        began, started = time.time(), time.monotonic()
+        try:
+            context.begin(operation)
+            text, is_error = context.result_text(_returned(function, context)), False
+        except InternalEntityError:
+            raise
+        except Exception as error:  # user code: the operation fails, the batch goes on
+            text, is_error = json.dumps(str(error)), True
+        results.append(
+            {
+                "isError": is_error,
+                "duration": int((time.monotonic() - started) * 1000),
+                "startTime": int(began * 1000),
+                "result": text,
+            }
+        )
+    return context.response(results)
+
+
+def _returned(function: Callable[[Any], Any], context: OutOfProcEntityContext) -> Any:
+    returned = function(context)
+    if inspect.iscoroutine(returned):
+        # The worker calls entities on pool threads, which have no loop of their own.
+        return asyncio.run(returned)
+    return returned
