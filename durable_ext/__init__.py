@@ -23,6 +23,7 @@ from durable_ext.failure import FailureDetails
 from durable_ext.sdk.app import Blueprint, DFApp
 from durable_ext.sdk.class_entities import EntityBase
 from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
+from durable_ext.sdk.out_of_proc import Entity, Orchestrator
 from durable_ext.sdk.status_values import (
     DurableOrchestrationStatus,
     EntityStateResponse,
@@ -40,6 +41,7 @@ __all__ = [
     "DurableOrchestrationClient",
     "DurableOrchestrationContext",
     "DurableOrchestrationStatus",
+    "Entity",
     "EntityBase",
     "EntityId",
     "EntityOperationError",
@@ -54,6 +56,7 @@ __all__ = [
     "NonDeterminismError",
     "OrchestrationError",
     "OrchestrationRuntimeStatus",
+    "Orchestrator",
     "PurgeHistoryResult",
     "RetryOptions",
     "Task",
