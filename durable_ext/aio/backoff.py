@@ -12,14 +12,14 @@ MAX_REDELIVERY_SECONDS: Final = 600
 
 
 class PollingBackoff:
-    """How long to wait after an empty poll: 0, 50, ~100, ~150, ~250 ms ... up to `maximum` seconds.
+    """How long to wait after an empty poll: 50, ~100, ~150, ~250 ms ... up to `maximum` seconds.
 
     `after_empty` gives the next wait, `reset` is called when something was found or is likely to be there.
     """
 
     def __init__(self, maximum: float) -> None:
         self._maximum = max(maximum, MIN_POLL_SECONDS)
-        self._interval = 0.0
+        self._interval = MIN_POLL_SECONDS
         self._exponent = 0
 
     @property
@@ -31,16 +31,14 @@ class PollingBackoff:
         """Return the wait that follows; `jitter` in 0..1 spreads the growing part over 80 to 120 %."""
         wait = self._interval
         if self._interval < self._maximum:
-            grown = MIN_POLL_SECONDS
-            if self._exponent > 0:
-                grown += MIN_POLL_SECONDS * 2.0 ** (self._exponent - 1) * (0.8 + 0.4 * jitter)
+            grown = MIN_POLL_SECONDS + MIN_POLL_SECONDS * 2.0**self._exponent * (0.8 + 0.4 * jitter)
             self._exponent += 1
             self._interval = min(grown, self._maximum)
         return wait
 
     def reset(self) -> None:
-        """Start over: poll at once, then after 50 ms."""
-        self._interval, self._exponent = 0.0, 0
+        """Start over: after the poll that comes at once, 50 ms."""
+        self._interval, self._exponent = MIN_POLL_SECONDS, 0
 
 
 def redelivery_delay(dequeue_count: int) -> int:

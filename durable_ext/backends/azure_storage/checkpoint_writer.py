@@ -97,7 +97,7 @@ class CheckpointWriter:
             except (StorageConflictError, StoragePreconditionError) as exc:
                 # They count as sent, as if another worker could have taken them already.
                 await self._work_item_keeper.give_back_all(run_here)
-                await self._control_keeper.give_back_all(claimed)
+                await self._control_keeper.give_back_all(held for held in claimed if held.due is None)
                 raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
         if claimed:
             self._hand_over(claimed)
@@ -128,7 +128,7 @@ class CheckpointWriter:
             ),
         )
         count = len(checkpoint.messages)
-        claimed = [held for held in sent[:count] if held is not None]
+        claimed = [held for held in sent[:count] if held.claimed]
         run_here = [
             held for held, out in zip(sent[count:], checkpoint.activities, strict=True) if held is not None and out.run_here
         ]

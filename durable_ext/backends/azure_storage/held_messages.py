@@ -34,13 +34,17 @@ class HeldMessage:
         dequeue_count: 1 when this worker put it itself.
         expires: Monotonic second at which it becomes visible to others.
         blob_name: The blob that holds the envelope, if it was offloaded.
+        claimed: Hidden by whoever sent it, who is this process: it may be handed over in memory.
+        due: Monotonic second before which it must not be played; for claimed timers.
         fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
     """
 
     __slots__ = (
         "blob_name",
         "busy",
+        "claimed",
         "dequeue_count",
+        "due",
         "envelope",
         "expires",
         "fresh_start",
@@ -61,11 +65,13 @@ class HeldMessage:
         inserted: datetime | None = None,
         next_visible: datetime | None = None,
         blob_name: str | None = None,
-        fresh_start: bool = False,
+        claimed: bool = False,
+        due: float | None = None,
     ) -> None:
         self.queue, self.receipt, self.envelope = queue, receipt, envelope
         self.dequeue_count, self.expires, self.blob_name = dequeue_count, expires, blob_name
-        self.inserted, self.next_visible, self.fresh_start = inserted, next_visible, fresh_start
+        self.inserted, self.next_visible, self.claimed, self.due = inserted, next_visible, claimed, due
+        self.fresh_start = False
         self.busy: asyncio.Future[None] | None = None
 
     @property

@@ -52,53 +52,66 @@ class AzureInstanceStore:
         watch: InstanceWatch,
         clock: Clock,
         hand_over: Callable[[Sequence[HeldMessage]], None],
+        discard: Callable[[HeldMessage], Awaitable[None]],
     ) -> None:
         self._ensure_hub, self._outbox, self._history, self._instances = ensure_hub, outbox, history, instances
         self._tables, self._instances_table = tables, instances_table
         self._purge, self._rewind, self._watch, self._clock = purge, rewind, watch, clock
-        self._hand_over = hand_over
+        self._hand_over, self._discard = hand_over, discard
 
     async def create_instance(self, start: ExecutionStarted, *, reject: frozenset[OrchestrationStatus]) -> None:
         """Start an instance.
 
-        Order: 1 look for a row, 2 start message, 3 row. After a crash between 2 and 3 the message finds no row, is put
-        back and dropped at its tenth delivery; the caller saw an error (8.3, 8.10). The other order would leave a row
-        that stays Pending for ever.
+        Order: 1 look for a row, 2 start message, 3 row. After a crash between 2 and 3 the message finds no row of its
+        execution, is put back and dropped at its tenth delivery; the caller saw an error (8.3, 8.10). The other order
+        would leave a row that stays Pending for ever. On a partition of this worker step 1 is left out at first: the
+        message is hidden, and deleted if the insert shows that there is a row.
         """
         await self._ensure_hub()
         instance_id = start.instance.instance_id
+        local = start.scheduled_start_time is None and self._outbox.is_local(instance_id)
+        if local and await self._create_locally(_with_generation(start, None)):
+            return
         existing = await self._instances.read(instance_id, with_payloads=False)
         if existing is not None and existing.row.status in reject:
             raise InstanceAlreadyExistsError(instance_id, existing.row.status.value)
-        if start.generation is None:
-            start = replace(start, generation=_next_generation(existing))
-        message = TaskMessage(event=start, target=start.instance)
-        claimed = await self._outbox.send_to_instance(message, sender=CLIENT, due=start.scheduled_start_time)
-        blob = claimed.blob_name if claimed is not None else None
-        await self._write_row(start, existing, claimed, blob)
+        start = _with_generation(start, existing)
+        sent = await self._send_start(start)
+        try:
+            await self._write_row(start, existing, sent)
+        except (StorageConflictError, StoragePreconditionError):
+            pass  # another client was faster: our message is a duplicate, which its execution id shows (6.6)
+        if sent.claimed:
+            self._hand_over([sent])
 
-    async def _write_row(
-        self, start: ExecutionStarted, existing: StoredInstance | None, claimed: HeldMessage | None, blob: str | None
-    ) -> None:
+    async def _create_locally(self, start: ExecutionStarted) -> bool:
+        """Start an instance that does not exist; false if it does: then nothing is left of the attempt."""
+        sent = await self._send_start(start)
+        try:
+            await self._write_row(start, None, sent)
+        except StorageConflictError:
+            await self._discard(sent)
+            return False
+        sent.fresh_start = True
+        if sent.claimed:
+            self._hand_over([sent])
+        return True
+
+    async def _send_start(self, start: ExecutionStarted) -> HeldMessage:
+        message = TaskMessage(event=start, target=start.instance)
+        return await self._outbox.send_to_instance(message, sender=CLIENT, due=start.scheduled_start_time)
+
+    async def _write_row(self, start: ExecutionStarted, existing: StoredInstance | None, sent: HeldMessage) -> None:
         now = ticks_from_datetime(self._clock.now())
         etag = existing.etag if existing is not None else None
-        try:
-            await self._instances.create(start, now=now, replaced_etag=etag, message_blob=blob)
-            self._watch.row_created(start.instance.instance_id, now)
-        except (StorageConflictError, StoragePreconditionError):
-            # Another client was faster: our message is a duplicate, which its execution id shows (6.6).
-            if claimed is not None:
-                self._hand_over([claimed])
-            return
-        if claimed is not None:
-            claimed.fresh_start = existing is None
-            self._hand_over([claimed])
+        await self._instances.create(start, now=now, replaced_etag=etag, message_blob=sent.blob_name)
+        self._watch.row_created(start.instance.instance_id, now)
 
     async def send(self, message: OutgoingMessage) -> None:
         await self._ensure_hub()
-        claimed = await self._outbox.send_to_instance(message.message, sender=CLIENT, due=message.due)
-        if claimed is not None:
-            self._hand_over([claimed])
+        sent = await self._outbox.send_to_instance(message.message, sender=CLIENT, due=message.due)
+        if sent.claimed:
+            self._hand_over([sent])
 
     async def get_instance(self, instance_id: InstanceId, *, with_payloads: bool = True) -> InstanceRow | None:
         await self._ensure_hub()
@@ -111,13 +124,11 @@ class AzureInstanceStore:
         wakeup = self._watch.begin(instance_id)
         # Where this process writes the row, the watch tells; polling is for the case that the partition moves away.
         pause = _LONGEST_POLL_SECONDS if self._outbox.is_local(instance_id) else _FIRST_POLL_SECONDS
-        row = known
-        read = known is None
+        read = False
         try:
             while True:
-                if not read and known is not None:
-                    row = self._watch.successor(known)
-                if read or row is None:
+                row = None if read or known is None else self._watch.look(known)
+                if row is None:
                     row = await self.get_instance(instance_id)
                 left = deadline - self._clock.monotonic()
                 if row != known or left <= 0:
@@ -166,8 +177,10 @@ class AzureInstanceStore:
             await self.send(OutgoingMessage(message=wake))
 
 
-def _next_generation(existing: StoredInstance | None) -> int:
-    return 0 if existing is None else (existing.row.generation or 0) + 1
+def _with_generation(start: ExecutionStarted, existing: StoredInstance | None) -> ExecutionStarted:
+    if start.generation is not None:
+        return start
+    return replace(start, generation=0 if existing is None else (existing.row.generation or 0) + 1)
 
 
 def _check_continuation(text: str) -> None:

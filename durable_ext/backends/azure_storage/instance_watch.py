@@ -49,12 +49,19 @@ class InstanceWatch:
         """The row was purged."""
         self._last.pop(instance_id, None)
 
-    def successor(self, known: InstanceRow) -> InstanceRow | None:
-        """Return the row that our last write has made of a known one; `None` if that cannot be told."""
+    def look(self, known: InstanceRow) -> InstanceRow | None:
+        """Return what a known row is now as far as we know: itself, or what our last write made of it.
+
+        `None` if that cannot be told without reading.
+        """
         last = self._last.get(known.instance_id)
-        if not isinstance(last, _Written) or last.before != known.last_updated_at:
+        if last is None:
             return None
-        return _merged(known, last.update)
+        if isinstance(last, _Written):
+            if last.before == known.last_updated_at:
+                return _merged(known, last.update)
+            last = last.update.last_updated_at
+        return known if last == known.last_updated_at else None
 
     def begin(self, instance_id: InstanceId) -> Wakeup:
         """Begin to wait; pair with `end`."""

@@ -9,7 +9,6 @@ import itertools
 import math
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
@@ -32,6 +31,7 @@ from durable_ext.core.messages import TaskMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks, ticks_from_datetime
 
 MAX_INVISIBLE_SECONDS: Final = 604_800  # seven days, the service's limit
+_LONGEST_CLAIMED_DELAY: Final = 600.0  # later ones may find the partition elsewhere
 _sequence = itertools.count(1)  # process-wide by definition of the format
 
 
@@ -55,12 +55,11 @@ class Outbox:
         work_item_visibility: int,
         owns: Callable[[int], bool],
         wake: Callable[[str], None],
-        server_offset: Callable[[], timedelta],
     ) -> None:
         self._queues, self._payloads, self._names = queues, payloads, names
         self._partition_count, self._encoding, self._clock = partition_count, encoding, clock
         self._control_visibility, self._work_item_visibility = control_visibility, work_item_visibility
-        self._owns, self._wake, self._server_offset = owns, wake, server_offset
+        self._owns, self._wake = owns, wake
         self._control_queues = names.control_queues(partition_count)
 
     def partition_of(self, instance_id: str) -> int:
@@ -73,22 +72,29 @@ class Outbox:
 
     async def send_to_instance(
         self, message: TaskMessage, *, sender: Sender, episode: int | None = None, due: Ticks | None = None
-    ) -> HeldMessage | None:
+    ) -> HeldMessage:
         """Send to the target's control queue.
 
-        Returns:
-            The claimed message, to be handed over by the caller once it may be processed; `None` if any worker may
-            take it from the queue.
+        If the returned message is `claimed`, the caller hands it over once it may be processed; otherwise any worker may
+        take it from the queue.
         """
         index = self.partition_of(message.target.instance_id)
         queue = self._control_queues[index]
-        delay = self._delay(due)
-        if delay > 0 or not self._owns(index):
-            await self._put(queue, message, sender, episode, invisible_for=delay)
-            if delay == 0:
+        delay = 0.0 if due is None else self._seconds_until(due)
+        if not self._owns(index) or delay > _LONGEST_CLAIMED_DELAY:
+            # compat: the provider truncates and fires up to a second early; rounding up is allowed (4.7).
+            held = await self._put(queue, message, sender, episode, invisible_for=_whole_seconds(delay))
+            if delay <= 0:
                 self._wake(queue)
-            return None
-        return await self._put(queue, message, sender, episode, invisible_for=self._control_visibility)
+            return held
+        if delay <= 0:
+            held = await self._put(queue, message, sender, episode, invisible_for=self._control_visibility)
+        else:
+            # Handed over when it is due, not at the next whole second; one second more lets us delete it first.
+            held = await self._put(queue, message, sender, episode, invisible_for=_whole_seconds(delay) + 1)
+            held.due = self._clock.monotonic() + delay
+        held.claimed = True
+        return held
 
     async def send_activity(self, message: TaskMessage, *, sender: Sender, episode: int, claimed: bool) -> HeldMessage:
         """Send to the work-item queue; `claimed` hides it, so that the caller may run it."""
@@ -96,14 +102,11 @@ class Outbox:
         held = await self._put(queue, message, sender, episode, invisible_for=self._work_item_visibility if claimed else 0)
         if not claimed:
             self._wake(queue)
+        held.claimed = claimed
         return held
 
-    def _delay(self, due: Ticks | None) -> int:
-        if due is None:
-            return 0
-        now = ticks_from_datetime(self._clock.now() + self._server_offset())
-        # compat: the provider truncates and fires up to a second early; rounding up is allowed (4.7).
-        return min(max(0, math.ceil((due - now) / TICKS_PER_SECOND)), MAX_INVISIBLE_SECONDS)
+    def _seconds_until(self, due: Ticks) -> float:
+        return max(0.0, (due - ticks_from_datetime(self._clock.now())) / TICKS_PER_SECOND)
 
     async def _put(
         self, queue: str, message: TaskMessage, sender: Sender, episode: int | None, *, invisible_for: int
@@ -132,3 +135,7 @@ class Outbox:
             expires=started + invisible_for,
             blob_name=blob_name,
         )
+
+
+def _whole_seconds(delay: float) -> int:
+    return min(math.ceil(delay), MAX_INVISIBLE_SECONDS)

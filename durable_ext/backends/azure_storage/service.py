@@ -12,6 +12,7 @@ from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.azure_storage.app_lease import AppLease
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
+from durable_ext.backends.azure_storage.due_messages import DueMessages
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import HistoryTable
 from durable_ext.backends.azure_storage.hub_resources import HubResources
@@ -115,8 +116,8 @@ class AzureStorageBackend:
             work_item_visibility=settings.work_item_visibility_seconds,
             owns=self._claims,
             wake=self._wake_queue,
-            server_offset=main.server_offset,
         )
+        self._due = DueMessages(clock, self._deliver_due)
         history = HistoryTable(tables, names.history_table, payloads)
         instances = InstancesTable(
             tables, names.instances_table, payloads, settings.task_hub, fetch_large=settings.fetch_large_messages
@@ -178,6 +179,7 @@ class AzureStorageBackend:
             watch=self._watch,
             clock=clock,
             hand_over=self._hand_over,
+            discard=control_keeper.delete,
         )
         self._orchestrations = _Orchestrations(self._directory)
 
@@ -273,6 +275,7 @@ class AzureStorageBackend:
         await self._resources.create()
         for keeper in self._keepers:
             keeper.start()
+        self._supervisor.start("due-messages", self._due.run())
         if self._settings.use_app_lease:
             self._supervisor.start("app-lease", self._app_lease.run())
         else:
@@ -323,7 +326,21 @@ class AzureStorageBackend:
         return await self._leases.confirm(partition)
 
     def _hand_over(self, messages: Sequence[HeldMessage]) -> None:
-        self._directory.deliver(messages)
+        """Take messages that this process has claimed, now or when they are due."""
+        now = []
+        for held in messages:
+            if held.due is None:
+                now.append(held)
+            else:
+                self._due.add(held)
+        if now:
+            self._directory.deliver(now)
+
+    def _deliver_due(self, messages: Sequence[HeldMessage]) -> None:
+        # Without the lease the queue delivers them, to the new owner.
+        ours = [held for held in messages if self._claims(self._queue_index[held.queue])]
+        if ours:
+            self._directory.deliver(ours)
 
     def _wake_queue(self, queue: str) -> None:
         index = self._queue_index.get(queue)

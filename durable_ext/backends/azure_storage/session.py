@@ -64,7 +64,11 @@ class AzureSession:
         self._execution_id = execution_id
         self._former: set[str] = set()
         self._cursor = HistoryCursor(
-            execution_id=execution_id, etag=loaded.etag, count=len(self._history), blobs=set(loaded.blobs)
+            execution_id=execution_id,
+            etag=loaded.etag,
+            count=len(self._history),
+            occupied=loaded.occupied,
+            blobs=set(loaded.blobs) if starting is None else set(),
         )
         self._stored_blobs = frozenset(loaded.blobs) if starting is not None else frozenset()
         self._known = KnownTasks()
@@ -187,7 +191,9 @@ class AzureSession:
         if fresh:
             episode = self._episodes + 1
             replaced = frozenset(cursor.blobs)
-            cursor = HistoryCursor(execution_id=checkpoint.execution_id, etag=cursor.etag)
+            cursor = HistoryCursor(
+                execution_id=checkpoint.execution_id, etag=cursor.etag, occupied=max(cursor.occupied, cursor.count)
+            )
         else:
             episode = self._episodes + started
             if cursor.execution_id is None:

@@ -58,6 +58,7 @@ class WorkItemQueue:
         self._hand_over = hand_over
         self._backoff = PollingBackoff(max_interval)
         self._wakeup = Wakeup()
+        self._fetch_ended = Wakeup()
         self._fetched: deque[HeldMessage] = deque()
         self._fetched_at = 0.0
         self._count = _FIRST_GET
@@ -84,7 +85,7 @@ class WorkItemQueue:
             if left < 0:
                 return None
             if self._fetching:  # another caller is at it
-                await self._wakeup.wait(left)
+                await self._fetch_ended.wait(left)
                 continue
             if await self._fetch():
                 continue
@@ -131,7 +132,7 @@ class WorkItemQueue:
             return False
         finally:
             self._fetching = False
-            self._wakeup.set()
+            self._fetch_ended.set()
         self._backoff.reset()
         self._fetched_at = self._clock.monotonic()
         for one in held:
@@ -148,13 +149,13 @@ class WorkItemQueue:
             event=result,
             target=OrchestrationInstance(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id),
         )
-        claimed = await self._outbox.send_to_instance(
+        sent = await self._outbox.send_to_instance(
             message,
             sender=Sender(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id),
             episode=_NO_EPISODE if episode is None else episode,
         )
-        if claimed is not None:
-            self._hand_over([claimed])
+        if sent.claimed:
+            self._hand_over([sent])
         if held is not None:
             await self._keeper.delete(held)
 
