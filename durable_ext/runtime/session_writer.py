@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final
 
 from durable_ext.backends.protocol import (
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _ROW_INTERVAL: Final = TICKS_PER_SECOND
 _BATCHED_EVENTS: Final = 99
+_OPTIONAL_COLUMNS: Final = tuple(
+    each.name for each in fields(InstanceUpdate) if each.name not in ("execution_id", "last_updated_at", "custom_status")
+)
 
 
 class SessionWriter:
@@ -49,6 +52,7 @@ class SessionWriter:
         self._consumed: tuple[str, ...] = ()
         self._starts_generation = False
         self._row_written = now()
+        self._row: InstanceUpdate | None = None
         self.pending: tuple[HistoryEvent, ...] = ()
 
     def receive(self, batch: MessageBatch) -> None:
@@ -83,7 +87,10 @@ class SessionWriter:
         consumed: tuple[str, ...] = ()
         if not self._keeps_trigger:
             consumed, self._consumed = self._consumed, ()
-        row = episode.instance if self._now() - self._row_written >= _ROW_INTERVAL else None
+        self._row = _merged(self._row, episode.instance)
+        row = None
+        if self._now() - self._row_written >= _ROW_INTERVAL:
+            row, self._row = self._row, None
         return await self._commit(episode.execution_id, consumed, (), activities, row)
 
     async def store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
@@ -94,6 +101,8 @@ class SessionWriter:
         if row is not None and episode.admission.kind is AdmissionKind.DISCARD:
             # An ended instance: only a store whose rows may lag behind its histories needs the repair.
             row = None if self.in_one_transaction else replace(row, custom_status=self._session.custom_status)
+        else:
+            row, self._row = _merged(self._row, row), None
         return await self._commit(episode.execution_id, consumed, episode.messages, activities, row)
 
     async def _commit(
@@ -120,3 +129,11 @@ class SessionWriter:
                 instance=row,
             )
         )
+
+
+def _merged(earlier: InstanceUpdate | None, later: InstanceUpdate | None) -> InstanceUpdate | None:
+    """Return both changes of a row as one: columns that the later one leaves as they are come from the earlier one."""
+    if earlier is None or later is None:
+        return later or earlier
+    kept = {name: getattr(earlier, name) for name in _OPTIONAL_COLUMNS if getattr(later, name) is None}
+    return replace(later, **kept) if kept else later
