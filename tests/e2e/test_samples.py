@@ -40,7 +40,7 @@ def test_the_patterns_are_all_there() -> None:
 def test_a_sample_behaves_as_its_readme_says(
     name: str, sample: Callable[[str], Path], launch: Callable[..., HostProcess]
 ) -> None:
-    host = launch(sample(name)).wait_until_ready()
+    host = launch(sample(name), options=("--hub", "embedded", "--drain", "1")).wait_until_ready()
     steps = _session(name)
 
     for step in steps:

@@ -54,6 +54,7 @@ class OrchestrationBench:
     ) -> None:
         self.function, self.options, self.others, self.name, self.instance = function, options, others, name, instance
         self.activity_names, self.entity_names = activity_names, entity_names
+        self.is_registered = True
         self.time = START
         self.history: list[HistoryEvent] = []
         self.custom_status: str | None = None
@@ -74,12 +75,12 @@ class OrchestrationBench:
             options=self.options,
             new_execution_id=lambda: ExecutionId(f"execution-{next(self._ids)}"),
             activity_names=None if activities is None else lambda: activities,
-            orchestrator_names=lambda: (self.name, *self.others),
+            orchestrator_names=lambda: (self.name, *self.others) if self.is_registered else self.others,
             entity_names=None if entities is None else lambda: entities,
         )
 
     def _lookup(self, name: str) -> OrchestratorDefinition | None:
-        if name == self.name or name in self.others:
+        if self.is_registered and (name == self.name or name in self.others):
             return OrchestratorDefinition(name=name, function=self.function)
         return None
 
