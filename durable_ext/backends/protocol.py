@@ -140,15 +140,6 @@ class OrchestrationSession(Protocol):
         """The instance row's custom status when the session was locked."""
         ...
 
-    @property
-    def recovered(self) -> bool:
-        """Whether the last lock on the instance died with its owner.
-
-        Then rule R7 holds even if no message tells it: an activity that kills the process must not come back through its
-        orchestrator. Always `False` where a trigger is kept (`keeps_trigger`): there its dequeue count tells.
-        """
-        ...
-
     async def next_messages(self, wait: timedelta) -> MessageBatch | SessionEnd:
         """Wait up to `wait` (zero: do not wait) for messages to this instance that no batch contained yet."""
         ...

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def eventually(
-    condition: Callable[[], Union[T, Awaitable[T]]],
+    condition: Callable[[], Union[T, Awaitable[Union[T, None]], None]],
     message: str = "the condition did not become true",
     *,
     within: timedelta = timedelta(seconds=10),
@@ -26,7 +26,7 @@ async def eventually(
     deadline = time.monotonic() + within.total_seconds()
     while True:
         answer = condition()
-        value: T = await answer if inspect.isawaitable(answer) else answer
+        value: T | None = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
         if time.monotonic() >= deadline:

@@ -128,7 +128,9 @@ class SqliteSession:
         if not self._pending:
             return None
         messages, self._pending = tuple(self._pending), []
-        redelivered = any(message.dequeue_count > 1 for message in messages)
+        # After a crash no message may tell of it: what killed the process can be an activity that was not in history yet.
+        redelivered = self.recovered or any(message.dequeue_count > 1 for message in messages)
+        self.recovered = False
         return MessageBatch(messages=messages, redelivered=redelivered)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
