@@ -441,9 +441,9 @@ class OrchestrationContext:
         text = self._to_text(operationInput)
         if replay.detached or replay.next_input is not None:
             return completed_task()
-        if replay.observer is not None:
-            replay.observer.signalled(entityId.instance_id, operationName, text)
         due = ticks_from_datetime(signal_time) if signal_time is not None else None
+        if replay.observer is not None:
+            replay.observer.signalled(entityId.instance_id, operationName, text, due)
         replay.entities.signal(replay, entityId, operationName, text, due)
         return completed_task()
 

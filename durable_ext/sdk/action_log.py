@@ -78,9 +78,10 @@ class ActionLog:
         """A long timer hopped: a further timer at top level."""
         self._nodes.append((timer,))
 
-    def signalled(self, target: str, operation: str, text: str) -> None:
-        """An entity was signalled."""
-        self._nodes.append((_entity_action(9, target, operation, text),))
+    def signalled(self, target: str, operation: str, text: str, due: Ticks | None) -> None:
+        """An entity was signalled; at a later time is an action that 1.x never sends but the host takes."""
+        later = "" if due is None else f', "fireAt": "{fire_at_text(due)}"'
+        self._nodes.append((_entity_action(9 if due is None else 10, target, operation, text, later),))
 
     def continued(self, text: str) -> None:
         """The orchestration continues as new."""
@@ -177,10 +178,10 @@ def _entity_call(task: EntityCallTask[Any], converter: PayloadConverter) -> str:
     return _entity_action(7, task.entity.instance_id, task.operation, task.text)
 
 
-def _entity_action(action_type: int, target: str, operation: str, text: str) -> str:
+def _entity_action(action_type: int, target: str, operation: str, text: str, more: str = "") -> str:
     return (
         f'{{"actionType": {action_type}, "instanceId": {sdk_string(target)}, "operation": {sdk_string(operation)}, '
-        f'"input": {sdk_string(text)}}}'
+        f'"input": {sdk_string(text)}{more}}}'
     )
 
 
