@@ -115,11 +115,11 @@ class ActionLog:
 
     def _text(self, node: _Node) -> str:
         if node.__class__ is str:
-            return node  # type: ignore[return-value]
+            return node
         if node.__class__ is _Compound:
-            children = ", ".join([self._text(child) for child in node.children])  # type: ignore[union-attr]
-            return f'{{"actionType": {node.action_type}, "compoundActions": [{children}]}}'  # type: ignore[union-attr]
-        return _WRITERS[node.__class__](node, self._converter)  # type: ignore[index]
+            children = ", ".join([self._text(child) for child in node.children])
+            return f'{{"actionType": {node.action_type}, "compoundActions": [{children}]}}'
+        return _WRITERS[node.__class__](node, self._converter)
 
 
 def _is_scheduled(task: Task[Any]) -> bool:
