@@ -47,7 +47,8 @@ from durable_ext.runtime.session_writer import SessionWriter
 log = logging.getLogger("durable_ext.runtime.orchestrations")
 
 _AT_ONCE: Final = timedelta(0)
-_CALM: Final = 4  # with fewer instances awake, latency counts more than the number of writes
+_CALM: Final = 4  # with fewer instances awake, a long one is faster if writing and playing overlap
+_LONG: Final = 8  # waves; a short orchestration is faster if its last results and its end are one write
 
 
 class _TakenOverError(Exception):
@@ -71,6 +72,7 @@ class InstanceRun:
         self._local = False  # rules R6 and R7: may run them before they are in history
         self._awake = True
         self._evicted = False
+        self._waves = 0
         self._wave: LocalWave | None = None
         self._alone: Episode | None = None
         self._alone_item: asyncio.Future[ActivityWorkItem | None] | None = None
@@ -267,7 +269,9 @@ class InstanceRun:
         services, writer = self._services, self._writer
         now = services.now()
         played = self._play_results(results, now)
-        if writer.holds_back(len(results)) or (writer.in_one_transaction and services.slots.taken >= _CALM):
+        self._waves += 1
+        overlaps = self._waves > _LONG and services.slots.taken < _CALM
+        if writer.holds_back(len(results)) or (writer.in_one_transaction and not overlaps):
             following = await played
             writer.begin(following)
             if following.can_run_locally and not writer.holds_back(0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -142,9 +143,10 @@ async def _until_status(run: BenchRun, instance_id: str, seen: int) -> None:
     row = None
     while True:
         row = await instances.wait_for_change(instance_id, row, timedelta(seconds=10))  # type: ignore[arg-type]
-        text = row.custom_status if row is not None else None
-        if text == f'{{"seen": {seen}}}' or (row is not None and row.status.is_terminal):
+        if row is not None and row.custom_status is not None and json.loads(row.custom_status) == {"seen": seen}:
             return
+        assert row is not None
+        assert seen == 49 or not row.status.is_terminal, row
 
 
 async def tree(run: BenchRun) -> None:
