@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from durable_ext.hosting.settings import HostSettings, HubKind, environment, loa
 
 _DEFAULT_PORT, _DEFAULT_ADDRESS = 7071, "127.0.0.1"
 _RELOADED = "DURABLE_EXT_RELOADED"
+_THREAD_GRACE = 0.5  # seconds
 
 log = logging.getLogger("durable_ext.hosting")
 
@@ -131,9 +133,15 @@ def _wait_for_repair(script_root: Path, problem: ConfigurationError) -> Path:
 
 def _leave(code: int) -> None:
     """End the process now if a function that did not finish in time would keep it alive."""
-    main = threading.main_thread()
-    stuck = [each for each in threading.enumerate() if each is not main and not each.daemon]
+    deadline = time.monotonic() + _THREAD_GRACE
+    stuck = []
+    for thread in threading.enumerate():
+        if thread is threading.main_thread() or thread.daemon:
+            continue
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            stuck.append(thread.name)
     if stuck:
-        log.warning("%d function calls did not finish in time and are abandoned", len(stuck))
+        log.warning("Calls that did not finish in time are abandoned; their threads: %s", ", ".join(stuck))
         logging.shutdown()
         os._exit(code)

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -36,6 +37,7 @@ from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
 log = logging.getLogger("durable_ext.hosting")
 
 RPC_PATH: Final = "/durabletask"
+_STOP_GRACE: Final = 15.0  # seconds beyond the two drains, of requests and of the engine
 _STOPPING: Final = "Stopping: what runs may finish. Press Ctrl-C again to stop at once."
 _AZURE_HINT: Final = "Start Azurite (npx azurite) or use --hub embedded. Trying again until it answers."
 
@@ -107,6 +109,7 @@ class LocalHost:
             await self._start_functions()
             self._supervisor.start("engine-health", self._engine.wait_for_failure())
             await self._stop.wait()
+            self._limit_stop()
             site.close()
             await self._finish_requests()
             await server.shutdown(1.0)
@@ -190,6 +193,18 @@ class LocalHost:
     def _loop_failed(self, failure: LoopFailedError) -> None:
         self._failure = failure
         self._stop.set()
+
+    def _limit_stop(self) -> None:
+        """Whatever hangs while stopping, the process ends: what is not stored yet is done again after the next start."""
+
+        def give_up() -> None:
+            log.error("The host did not stop in time and ends now.")
+            logging.shutdown()
+            os._exit(1)
+
+        guard = threading.Timer(2 * self._options.drain + _STOP_GRACE, give_up)
+        guard.daemon = True
+        guard.start()
 
     def _watch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
