@@ -58,6 +58,18 @@ def loads(document: str) -> Any:
     return _decode(document)
 
 
+def loads_strings(document: str) -> Any:
+    """Parse JSON of which only the strings matter: faster than `loads`, but integers over 64 bits are rounded.
+
+    Raises:
+        json.JSONDecodeError: Not JSON.
+    """
+    try:
+        return orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return _decode(document)
+
+
 def is_json(document: str) -> bool:
     """Whether a text is a JSON document."""
     try:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from durable_ext.codec.json_text import host_string, is_json, loads, sdk_string, without_lone_surrogates
+from durable_ext.codec.json_text import host_string, is_json, loads, loads_strings, sdk_string, without_lone_surrogates
 from durable_ext.codec.typed_values import coerce, is_structured, plain_value
 
 _log = logging.getLogger("durable_ext.codec")
@@ -131,7 +131,7 @@ class DataConverter:
         if payload is None:
             return None
         try:
-            elements = loads(payload)
+            elements = loads_strings(payload)
         except ValueError:
             elements = None
         if not isinstance(elements, list) or len(elements) != 1:
