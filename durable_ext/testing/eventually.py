@@ -17,8 +17,9 @@ async def eventually(
     message: str = "the condition did not become true",
     *,
     within: timedelta = timedelta(seconds=10),
+    every: timedelta = timedelta(milliseconds=5),
 ) -> T:
-    """Ask `condition` (sync or async) every 5 ms until it returns something true, and return that.
+    """Ask `condition` (sync or async) every so often until it returns something true, and return that.
 
     Raises:
         AssertionError: It was still false at the deadline; the text is `message` and the last value.
@@ -31,4 +32,4 @@ async def eventually(
             return value
         if time.monotonic() >= deadline:
             raise AssertionError(f"{message} within {within.total_seconds():g} s; last value: {value!r}")
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(every.total_seconds())
