@@ -13,10 +13,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn, TypeVar, cast
 
-import orjson
-
 from durable_ext.codec.entity_wire import JsonEntityCodec
-from durable_ext.codec.json_text import sdk_string
+from durable_ext.codec.json_text import loads, loads_strings, sdk_string
 from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
@@ -257,12 +255,10 @@ def parse_timespan(text: str | None) -> timedelta | None:
 
 
 def _parsed(document: str | bytes) -> dict[str, Any]:
-    try:
-        members = orjson.loads(document)
-    except orjson.JSONDecodeError:  # NaN, lone surrogates
-        members = json.loads(document)
+    text = document.decode("utf-8") if isinstance(document, bytes) else document
+    members = loads_strings(text)
     if not isinstance(members.get("input"), (str, type(None))):
-        members = json.loads(document)  # orjson rounds integers over 64 bits, and the input may hold some
+        members = loads(text)  # the input may hold integers over 64 bits
     return cast("dict[str, Any]", members)
 
 
