@@ -15,6 +15,7 @@ from azure.functions.decorators.function_app import FunctionBuilder
 from durable_ext.sdk.class_entities import entity_function
 from durable_ext.sdk.client_input import with_client
 from durable_ext.sdk.handles import entity_handle, orchestrator_handle
+from durable_ext.sdk.out_of_proc import Entity, Orchestrator
 from durable_ext.sdk.triggers import (
     ActivityExecutor,
     ActivityTrigger,
@@ -33,6 +34,8 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
     """
 
     _legacy: ClassVar[bool] = False
+    _orchestrator_class: ClassVar[type[Orchestrator]] = Orchestrator
+    _entity_class: ClassVar[type[Entity]] = Entity
 
     def __init__(self, http_auth_level: AuthLevel | str = AuthLevel.FUNCTION) -> None:
         """Args: http_auth_level: Ignored by a plain blueprint; a text is the name of an `AuthLevel`."""
@@ -53,7 +56,11 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)
             handle = orchestrator_handle(
-                user_function, context_name=context_name, input_type=input_type, legacy=self._legacy
+                user_function,
+                context_name=context_name,
+                input_type=input_type,
+                protocol=self._orchestrator_class,
+                legacy=self._legacy,
             )
             return self._closed(builder, handle).add_trigger(
                 OrchestrationTrigger(name=context_name, orchestration=orchestration)
@@ -91,7 +98,12 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
 
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)
-            handle = entity_handle(entity_function(user_function), context_name=context_name, legacy=self._legacy)
+            handle = entity_handle(
+                entity_function(user_function),
+                context_name=context_name,
+                protocol=self._entity_class,
+                legacy=self._legacy,
+            )
             return self._closed(builder, handle).add_trigger(EntityTrigger(name=context_name, entity_name=entity_name))
 
         return decorate

@@ -20,7 +20,6 @@ from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.errors import RegistrationError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.sdk.function_names import registered_name
-from durable_ext.sdk.handles import keeps_1x_semantics
 from durable_ext.sdk.triggers import ACTIVITY_TRIGGER, ENTITY_TRIGGER, ORCHESTRATION_TRIGGER, ActivityExecutor
 
 
@@ -82,6 +81,11 @@ def orchestrator_definition(function: Function) -> OrchestratorDefinition:
         input_type=getattr(handle, "_df_input_type", None),
         fixes=False if keeps_1x_semantics(handle) else None,
     )
+
+
+def keeps_1x_semantics(handle: object) -> bool:
+    """Whether a handle was registered under the old import names."""
+    return bool(getattr(handle, "legacy", False))
 
 
 def activity_definition(function: Function) -> ActivityDefinition:

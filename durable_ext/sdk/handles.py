@@ -8,31 +8,30 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from azure.functions import OrchestrationContext
 
+from durable_ext.sdk.out_of_proc import Entity, Orchestrator
+
 
 def orchestrator_handle(
-    function: Callable[..., Any], *, context_name: str = "context", input_type: Any = None, legacy: bool = False
+    function: Callable[..., Any],
+    *,
+    context_name: str = "context",
+    input_type: Any = None,
+    protocol: type[Orchestrator] = Orchestrator,
+    legacy: bool = False,
 ) -> Callable[..., Any]:
     """Return the handle of an orchestrator: request JSON → state JSON.
 
     `legacy`: registered under the old import names, so that no fix changes the replay of its histories.
     """
-
-    @lru_cache(maxsize=1)
-    def replay() -> Callable[[Any], str]:
-        from durable_ext.sdk.out_of_proc import Orchestrator  # the wire protocol is loaded only where it is spoken
-
-        created: Callable[[Any], str] = Orchestrator.create(function)
-        return created
+    replay: Any = protocol.create(function)
 
     def handle(*args: Any, **kwargs: Any) -> str:
-        created: Any = replay()
-        created._df_input_type = handle._df_input_type  # type: ignore[attr-defined]
-        return str(created(args[0] if args else kwargs[context_name]))
+        replay._df_input_type = handle._df_input_type  # type: ignore[attr-defined]
+        return str(replay(args[0] if args else kwargs[context_name]))
 
     handle.orchestrator_function = function  # type: ignore[attr-defined]
     handle._df_input_type = input_type  # type: ignore[attr-defined]
@@ -41,28 +40,21 @@ def orchestrator_handle(
 
 
 def entity_handle(
-    function: Callable[..., Any], *, context_name: str = "context", legacy: bool = False
+    function: Callable[..., Any],
+    *,
+    context_name: str = "context",
+    protocol: type[Entity] = Entity,
+    legacy: bool = False,
 ) -> Callable[..., Any]:
     """Return the handle of an entity: batch JSON → result JSON; `legacy` as for orchestrators."""
-
-    @lru_cache(maxsize=1)
-    def run() -> Callable[[Any], str]:
-        from durable_ext.sdk.out_of_proc import Entity
-
-        created: Callable[[Any], str] = Entity.create(function)
-        return created
+    run = protocol.create(function)
 
     def handle(*args: Any, **kwargs: Any) -> str:
-        return str(run()(args[0] if args else kwargs[context_name]))
+        return run(args[0] if args else kwargs[context_name])
 
     handle.entity_function = function  # type: ignore[attr-defined]
     handle.legacy = legacy  # type: ignore[attr-defined]
     return _as_one_parameter(handle, function, context_name, inspect.Parameter.empty)
-
-
-def keeps_1x_semantics(handle: object) -> bool:
-    """Whether a handle was registered under the old import names."""
-    return bool(getattr(handle, "legacy", False))
 
 
 def _as_one_parameter(

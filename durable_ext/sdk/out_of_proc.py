@@ -6,7 +6,7 @@ Source: specs/sdk.md 2.2, 2.3, 5. Byte for byte what azure-functions-durable 1.7
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import azure.functions as func
 
@@ -15,7 +15,9 @@ from durable_ext.sdk.out_of_proc_entity import OutOfProcEntityContext, run_batch
 
 
 class Orchestrator:
-    """One orchestrator function, run from the host's request."""
+    """One orchestrator function, run from the host's request; contexts are of `context_class`."""
+
+    context_class: ClassVar[type[OutOfProcContext]] = OutOfProcContext
 
     def __init__(self, activity_func: Callable[[Any], Any]) -> None:
         self.fn = activity_func
@@ -38,7 +40,7 @@ class Orchestrator:
         """
 
         def handle(context: func.OrchestrationContext) -> str:
-            request = OutOfProcContext.from_json(_body(context))
+            request = cls.context_class.from_json(_body(context))
             request.expect_input(getattr(handle, "_df_input_type", None))
             return cls(fn).handle(request)
 
@@ -47,7 +49,9 @@ class Orchestrator:
 
 
 class Entity:
-    """One entity function, run for a batch of operations from the host's request."""
+    """One entity function, run for a batch of operations from the host's request; contexts are of `context_class`."""
+
+    context_class: ClassVar[type[OutOfProcEntityContext]] = OutOfProcEntityContext
 
     def __init__(self, entity_func: Callable[[Any], Any]) -> None:
         self.fn = entity_func
@@ -69,7 +73,7 @@ class Entity:
         """
 
         def handle(context) -> str:  # type: ignore[no-untyped-def]  # compat: the parameter has no annotation
-            request, batch = OutOfProcEntityContext.from_json(_body(context))
+            request, batch = cls.context_class.from_json(_body(context))
             return cls(fn).handle(request, batch)
 
         handle.entity_function = fn  # type: ignore[attr-defined]

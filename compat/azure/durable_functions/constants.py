@@ -1,0 +1,19 @@
+"""Constants."""
+
+from durable_ext.core.orchestrators import HTTP_ACTIVITY_NAME as HTTP_ACTION_NAME
+from durable_ext.sdk.status_values import DATETIME_FORMAT as DATETIME_STRING_FORMAT
+from durable_ext.sdk.triggers import ACTIVITY_TRIGGER, DURABLE_CLIENT, ENTITY_TRIGGER, ORCHESTRATION_TRIGGER
+
+DEFAULT_LOCAL_HOST = "localhost:7071"
+DEFAULT_LOCAL_ORIGIN = f"http://{DEFAULT_LOCAL_HOST}"
+
+__all__ = [
+    "ACTIVITY_TRIGGER",
+    "DATETIME_STRING_FORMAT",
+    "DEFAULT_LOCAL_HOST",
+    "DEFAULT_LOCAL_ORIGIN",
+    "DURABLE_CLIENT",
+    "ENTITY_TRIGGER",
+    "HTTP_ACTION_NAME",
+    "ORCHESTRATION_TRIGGER",
+]

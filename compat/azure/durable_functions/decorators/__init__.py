@@ -1,0 +1,1 @@
+"""Decorators of the v2 programming model."""

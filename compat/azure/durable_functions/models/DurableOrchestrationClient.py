@@ -1,0 +1,5 @@
+"""The client."""
+
+from durable_ext import DurableOrchestrationClient
+
+__all__ = ["DurableOrchestrationClient"]

@@ -1,0 +1,5 @@
+"""Runtime statuses."""
+
+from durable_ext import OrchestrationRuntimeStatus
+
+__all__ = ["OrchestrationRuntimeStatus"]

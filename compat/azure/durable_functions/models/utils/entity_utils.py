@@ -1,0 +1,5 @@
+"""Entity ids."""
+
+from durable_ext import EntityId
+
+__all__ = ["EntityId"]
