@@ -141,16 +141,15 @@ class InstanceStoreContract:
 
     async def test_waiting_ends_with_a_change_of_the_row(self, scene: Scene) -> None:
         session, start = await scene.started_session()
-        execution_id = start.instance.execution_id
+        instance_id, execution_id = start.instance.instance_id, start.instance.execution_id
         assert execution_id is not None
-        known = await scene.backend.instances.get_instance(start.instance.instance_id)
-        waiting = asyncio.ensure_future(
-            scene.backend.instances.wait_for_change(start.instance.instance_id, known, scene.patience)
-        )
+        known = await scene.backend.instances.get_instance(instance_id)
         change = update(execution_id, custom_status='"now"')
-        await session.checkpoint(Checkpoint(execution_id=execution_id, new_events=next_episode(), instance=change))
 
-        row = await waiting
+        row, _ = await asyncio.gather(
+            scene.backend.instances.wait_for_change(instance_id, known, scene.patience),
+            session.checkpoint(Checkpoint(execution_id=execution_id, new_events=next_episode(), instance=change)),
+        )
 
         assert row is not None
         assert row.custom_status == '"now"'
@@ -166,10 +165,10 @@ class InstanceStoreContract:
 
     async def test_waiting_for_an_instance_that_does_not_exist_sees_it_appear(self, scene: Scene) -> None:
         instance_id = new_id()
-        waiting = asyncio.ensure_future(scene.backend.instances.wait_for_change(instance_id, None, scene.patience))
-        await scene.start(instance_id)
 
-        row = await waiting
+        row, _ = await asyncio.gather(
+            scene.backend.instances.wait_for_change(instance_id, None, scene.patience), scene.start(instance_id)
+        )
 
         assert row is not None
         assert row.instance_id == instance_id

@@ -65,10 +65,14 @@ async def test_a_folder_that_cannot_be_created_is_named(backend: SqliteBackend, 
         await SqliteBackend(SqliteSettings(path=hub_file / "hub.db", task_hub=backend.task_hub)).open()
 
 
-async def test_a_file_that_is_no_database_is_refused(hub_file: Path) -> None:
+@pytest.fixture
+def damaged_file(hub_file: Path) -> Path:
     hub_file.write_bytes(b"these are not the bytes of a database" * 100)
+    return hub_file
 
-    assert "no usable SQLite database" in await open_error(hub_file)
+
+async def test_a_file_that_is_no_database_is_refused(damaged_file: Path) -> None:
+    assert "no usable SQLite database" in await open_error(damaged_file)
 
 
 async def test_a_database_of_another_program_is_refused_and_kept(hub_file: Path) -> None:
