@@ -75,6 +75,4 @@ class CompleteOrchestration:
     failure: FailureDetails | None = None
 
 
-Action = Union[
-    ScheduleActivity, StartSubOrchestration, ScheduleTimer, SendEvent, StartNewGeneration, CompleteOrchestration
-]
+Action = Union[ScheduleActivity, StartSubOrchestration, ScheduleTimer, SendEvent, StartNewGeneration, CompleteOrchestration]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from durable_ext.core.events import EventRaised
-from durable_ext.core.tasks import EventTask, TaskState
+from durable_ext.core.tasks import EventTask
 
 
 class EventMailbox:
@@ -58,8 +58,3 @@ class EventMailbox:
     def unclaimed(self) -> tuple[EventRaised, ...]:
         """Return the events that nobody has waited for, in the order of their names' first arrival."""
         return tuple(event for early in self._early.values() for event in early)
-
-    @property
-    def has_waits(self) -> bool:
-        """Whether some wait has not got its event."""
-        return any(task.state is TaskState.RUNNING for waits in self._waits.values() for task in waits)

@@ -29,6 +29,7 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.external_events import EventMailbox
 from durable_ext.core.matching import Decision, diverged, is_same
+from durable_ext.core.messages import InstanceId
 from durable_ext.core.orchestrators import OrchestratorDefinition, ReplayOptions
 from durable_ext.core.tasks import (
     ActivityTask,
@@ -62,8 +63,8 @@ class DecisionObserver(Protocol):
         """A long timer opened a further hop."""
         ...
 
-    def signalled(self, target: str, operation: str, text: str) -> None:
-        """An entity was signalled; `text` is the SDK text of the input."""
+    def signalled(self, target: str, operation: str, text: str, due: Ticks | None) -> None:
+        """An entity was signalled, at `due` if given; `text` is the SDK text of the input."""
         ...
 
     def continued(self, text: str) -> None:
@@ -173,8 +174,8 @@ class Replay:
         self._deferred: dict[int, HistoryEvent] = {}
         self._routine: Generator[Any, Any, Any] | Coroutine[Any, Any, Any] | None = None
         self._current: Task[Any] = Task()
-        self._send: Callable[[Any], Any] = _nothing_runs
-        self._throw: Callable[[BaseException], Any] = _nothing_runs
+        self._send: Callable[[Any], Any]
+        self._throw: Callable[[BaseException], Any]
 
     def bind(self, context: Any) -> None:
         """Set the context that the user's function is called with."""
@@ -208,10 +209,7 @@ class Replay:
         elif isinstance(event, ExecutionResumed):
             self._held = self.suspended = False
             waiting, self._suspended_events = self._suspended_events, []
-            for each in waiting:
-                if self._held:
-                    self._while_held(each)
-                    continue
+            for each in waiting:  # neither suspension nor termination is among them
                 step = _STEPS.get(each.__class__)
                 if step is not None:
                     step(self, each)
@@ -350,12 +348,13 @@ class Replay:
     def schedule(self, task: ActivityTask[Any] | SubOrchestrationTask[Any] | TimerTask) -> None:
         """Give a task the next id and make it a decision and an open task."""
         number = self.sequence
+        if number >= self.options.max_actions:
+            self._over_budget()
+            return
         self.sequence = number + 1
         task.id = number
         self.pending[number] = task
         self.open_tasks[number] = task
-        if number >= self.options.max_actions:
-            self._over_budget()
         if self._deferred and number in self._deferred:
             event = self._deferred[number]
             _STEPS[event.__class__](self, event)
@@ -363,10 +362,11 @@ class Replay:
     def send(self, target: str, name: str, text: str | None, due: Ticks | None = None) -> int:
         """Decide to send an event to another instance; return its id."""
         number = self.sequence
-        self.sequence = number + 1
-        self.pending[number] = SendEvent(task_id=number, target=target, name=name, input=text, due=due)  # type: ignore[arg-type]
-        if number >= self.options.max_actions:
+        if number >= self.options.max_actions and not self.ended:  # lock releases at the end are let through
             self._over_budget()
+            return number
+        self.sequence = number + 1
+        self.pending[number] = SendEvent(task_id=number, target=InstanceId(target), name=name, input=text, due=due)
         return number
 
     def wait_for_event(self, task: EventTask[Any]) -> None:
@@ -447,7 +447,6 @@ class Replay:
         self.detached = True
         self._current = Task()
         routine, self._routine = self._routine, None
-        self._send = self._throw = _nothing_runs
         if routine is not None:
             try:
                 routine.close()
@@ -461,10 +460,6 @@ class Replay:
     def waits_for_tasks(self) -> bool:
         """Whether something keeps the generation open: tasks, children, timers that are not cancelled."""
         return len(self.open_tasks) > self.cancelled_timers
-
-
-def _nothing_runs(value: Any) -> Any:
-    raise RuntimeError("The orchestrator function does not run.")
 
 
 def _not_a_task(value: object) -> TypeError:

@@ -325,8 +325,6 @@ class WhenAny(Task[Task[Any]]):
 
     def child_completed(self, child: Task[Any]) -> None:
         """Take the first child as the result and let go of the others, which later compounds may hold."""
-        if self.state is not _RUNNING:
-            return
         for other in self.children:
             if other.state is _RUNNING and other._parents is not None and self in other._parents:
                 other._parents.remove(self)

@@ -15,9 +15,7 @@ Ticks = NewType("Ticks", int)
 TICKS_PER_SECOND: Final = 10_000_000
 MIN_TICKS: Final = Ticks(0)
 _EPOCH: Final = datetime(1, 1, 1, tzinfo=timezone.utc)
-_ISO: Final = re.compile(
-    r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?\s*(Z|z|[+-]\d{2}:?\d{2})?$"
-)
+_ISO: Final = re.compile(r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?\s*(Z|z|[+-]\d{2}:?\d{2})?$")
 _SPAN: Final = re.compile(r"^(-)?(?:(\d+)\.)?(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,7}))?)?$")
 
 

@@ -25,7 +25,7 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ReceivedMessage, TaskMessage
-from durable_ext.core.orchestrators import OrchestratorDefinition, ReplayOptions
+from durable_ext.core.orchestrators import OrchestratorDefinition, ReplayOptions, ResultTypeResolver, no_result_type
 from durable_ext.core.timestamps import Ticks, ticks_add, ticks_from_iso
 
 CONVERTER = DataConverter()
@@ -51,9 +51,12 @@ class OrchestrationBench:
         entity_names: Collection[str] | None = None,
         name: str = "orchestrator",
         instance: OrchestrationInstance = ME,
+        resolve_type: ResultTypeResolver = no_result_type,
+        fixes: bool | None = None,
     ) -> None:
         self.function, self.options, self.others, self.name, self.instance = function, options, others, name, instance
         self.activity_names, self.entity_names = activity_names, entity_names
+        self.resolve_type, self.fixes = resolve_type, fixes
         self.is_registered = True
         self.time = START
         self.history: list[HistoryEvent] = []
@@ -77,11 +80,12 @@ class OrchestrationBench:
             activity_names=None if activities is None else lambda: activities,
             orchestrator_names=lambda: (self.name, *self.others) if self.is_registered else self.others,
             entity_names=None if entities is None else lambda: entities,
+            resolve_type=self.resolve_type,
         )
 
     def _lookup(self, name: str) -> OrchestratorDefinition | None:
         if self.is_registered and (name == self.name or name in self.others):
-            return OrchestratorDefinition(name=name, function=self.function)
+            return OrchestratorDefinition(name=name, function=self.function, fixes=self.fixes)
         return None
 
     # Time and memory.

@@ -1,0 +1,266 @@
+"""continue_as_new: the next generation, what it takes along, and what is dropped."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from support.orchestration_bench import OrchestrationBench, kinds
+
+from durable_ext.core.context import OrchestrationContext
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.events import EventRaised, ExecutionStarted, OrchestrationStatus
+from durable_ext.core.tasks import TimerTask
+
+
+def counting(context: OrchestrationContext) -> Any:
+    left = context.get_input()
+    context.set_custom_status({"left": left})
+    yield context.call_activity("work", left)
+    if left:
+        context.continue_as_new(left - 1)
+    else:
+        return "done"
+
+
+def test_the_next_generation_runs_in_the_same_episode_with_a_new_execution() -> None:
+    bench = OrchestrationBench(counting)
+    bench.start(2)
+
+    episode = bench.complete(0)
+
+    started = episode.opening[1]
+    assert episode.starts_generation
+    assert [type(event).__name__ for event in episode.opening] == [
+        "OrchestratorStarted",
+        "ExecutionStarted",
+        "OrchestratorCompleted",
+    ]
+    assert isinstance(started, ExecutionStarted)
+    assert (started.input, started.instance.execution_id, started.generation) == ('"1"', "execution-1", None)
+    assert episode.execution_id == "execution-1"
+    assert kinds(episode) == [("TaskScheduled", 0)]
+    assert episode.activities[0].target.execution_id == "execution-1"
+    assert not episode.can_run_locally
+
+
+def test_the_row_shows_running_with_the_new_input() -> None:
+    bench = OrchestrationBench(counting)
+    bench.start(1)
+
+    row = bench.complete(0).instance
+
+    assert row is not None
+    assert (row.status, row.input, row.custom_status) == (OrchestrationStatus.RUNNING, '"0"', '{"left":0}')
+
+
+def test_generations_go_on_until_one_returns() -> None:
+    bench = OrchestrationBench(counting)
+    bench.start(3)
+
+    for _ in range(4):
+        bench.forget()
+        bench.complete(0)
+
+    assert bench.output == "done"
+    assert len(bench.history) == 9
+
+
+def test_several_generations_may_pass_in_one_episode() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        left = context.get_input()
+        if left:
+            context.continue_as_new(left - 1)
+            return None
+        return "end"
+
+    bench = OrchestrationBench(orchestrator)
+
+    episode = bench.start(5)
+
+    assert bench.output == "end"
+    assert episode.execution_id == "execution-5"
+
+
+def test_the_custom_status_is_carried_over_until_it_is_replaced() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 1:
+            context.set_custom_status("old")
+            context.continue_as_new(2)
+        else:
+            yield context.call_activity("a")
+
+    bench = OrchestrationBench(orchestrator)
+
+    bench.start(1)
+    assert bench.custom_status == '"old"'
+    bench.forget()
+    bench.complete(0)
+
+    assert bench.custom_status == '"old"'
+
+
+def test_events_after_the_decision_are_carried_over() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        first = yield context.wait_for_external_event("go")
+        if context.get_input() is None:
+            context.continue_as_new([first])
+        else:
+            return [*context.get_input(), first]
+
+    bench = OrchestrationBench(orchestrator)
+    bench.start()
+
+    episode = bench.deliver(bench.raised("go", 1), bench.raised("go", 2))
+
+    assert [type(event) for event in episode.opening].count(EventRaised) == 1
+    assert bench.output == [1, 2]
+
+
+def holding(save_events: bool) -> Any:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == "second":
+            return (yield context.wait_for_external_event("note"))
+        yield context.wait_for_external_event("go")
+        context.continue_as_new("second", save_events=save_events)
+
+    return orchestrator
+
+
+def test_events_that_nobody_waited_for_are_dropped() -> None:
+    bench = OrchestrationBench(holding(False))
+    bench.start()
+    bench.raise_event("note", 1)
+
+    bench.raise_event("go")
+
+    assert bench.status == "Running"
+
+
+def test_events_that_nobody_waited_for_can_be_saved() -> None:
+    bench = OrchestrationBench(holding(True))
+    bench.start()
+    bench.raise_event("note", 1)
+
+    bench.raise_event("go")
+
+    assert bench.output == 1
+
+
+def test_what_is_decided_afterwards_is_dropped() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 2:
+            return "second"
+        context.continue_as_new(2)
+        assert context.will_continue_as_new
+        context.signal_entity(EntityId("counter", "a"), "add", 1)
+        yield context.call_activity("dropped")
+
+    bench = OrchestrationBench(orchestrator)
+
+    episode = bench.start(1)
+
+    assert (episode.activities, episode.messages) == ((), ())
+    assert bench.output == "second"
+
+
+def test_code_after_it_runs_on_over_ended_tasks() -> None:
+    seen = []
+
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 2:
+            return "second"
+        task = context.call_activity("a")
+        yield task
+        context.continue_as_new(2)
+        seen.append((yield task))
+        yield context.call_activity("never")
+        seen.append("never")
+
+    bench = OrchestrationBench(orchestrator)
+    bench.start(1)
+
+    bench.complete(0, "value")
+
+    assert seen == ["value"]
+    assert bench.output == "second"
+
+
+def test_a_failure_in_the_same_episode_wins() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        context.continue_as_new(2)
+        raise ValueError("wins")
+
+    bench = OrchestrationBench(orchestrator)
+
+    bench.start(1)
+
+    assert (bench.status, bench.output) == ("Failed", "Orchestrator function 'orchestrator' failed: wins")
+
+
+def test_open_tasks_finish_first_and_events_meanwhile_are_carried_over() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 2:
+            return (yield context.wait_for_external_event("note"))
+        yield context.task_any([context.call_activity("slow"), context.call_activity("fast")])
+        context.continue_as_new(2)
+
+    bench = OrchestrationBench(orchestrator)
+    bench.start(1)
+    waiting = bench.complete(1)
+    bench.raise_event("note", "kept")
+    bench.forget()
+
+    ending = bench.complete(0)
+
+    assert not waiting.starts_generation
+    assert ending.starts_generation
+    assert bench.output == "kept"
+
+
+def test_a_cancelled_timer_does_not_delay_the_next_generation() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 2:
+            return "second"
+        timer = context.create_timer(timedelta(hours=1))
+        assert isinstance(timer, TimerTask)
+        yield context.task_any([timer, context.call_activity("a")])
+        timer.cancel()
+        context.continue_as_new(2)
+
+    bench = OrchestrationBench(orchestrator)
+    bench.start(1)
+
+    episode = bench.complete(1)
+
+    assert episode.starts_generation
+    assert bench.output == "second"
+
+
+def test_what_a_generation_sent_before_it_ended_leaves_with_the_episode() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 2:
+            yield context.call_activity("a")
+        context.signal_entity(EntityId("counter", "a"), "add", 1)
+        context.continue_as_new(2)
+
+    bench = OrchestrationBench(orchestrator)
+
+    episode = bench.start(1)
+
+    assert [sent.message.target.instance_id for sent in episode.messages] == ["@counter@a"]
+    assert [type(event).__name__ for event in episode.decisions] == ["TaskScheduled", "OrchestratorCompleted"]
+
+
+def test_name_version_tags_and_parent_stay() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 2:
+            yield context.call_activity("a")
+        context.continue_as_new(2)
+
+    bench = OrchestrationBench(orchestrator)
+
+    started = bench.start(1, version="7", tags={"k": "v"}).opening[1]
+
+    assert isinstance(started, ExecutionStarted)
+    assert (started.name, started.version, started.tags) == ("orchestrator", "7", {"k": "v"})
