@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from durable_ext.core.entities.ids import EntityId
-from durable_ext.core.timestamps import Ticks, ticks_from_iso, ticks_to_round_trip_iso
+from durable_ext.core.timestamps import Ticks, ticks_to_round_trip_iso
 from durable_ext.failure import FailureDetails
 
 OPERATION_EVENT: Final = "op"
@@ -150,13 +150,3 @@ class EntityStatus:
 def delayed_event_name(due: Ticks) -> str:
     """Return `op@{time}` with seven digits, the name of an event that must not be delivered before `due`."""
     return f"{OPERATION_EVENT}@{ticks_to_round_trip_iso(due)}"
-
-
-def due_of_event_name(name: str) -> Ticks | None:
-    """Return the delivery time in the name of a delayed request, `None` if it names none."""
-    if not name.startswith("op@"):
-        return None
-    try:
-        return ticks_from_iso(name[3:])
-    except ValueError:
-        return None

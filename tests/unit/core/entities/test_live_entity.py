@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from durable_ext.core.entities.context import EntityContext
 from durable_ext.core.entities.definitions import EntityOptions, missing_entity
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.messages import (
+    NO_STAMP,
     EntityRelease,
     EntityRequest,
     EntityStatus,
@@ -29,7 +30,7 @@ from durable_ext.core.events import (
     OrchestratorStarted,
 )
 from durable_ext.core.messages import OrchestrationInstance, ReceivedMessage, TaskMessage
-from durable_ext.core.timestamps import Ticks, ticks_add
+from durable_ext.core.timestamps import Ticks, ticks_add, ticks_from_iso
 
 
 def release(parent: str, lock_request_id: str, bench: EntityBench) -> EventRaised:
@@ -578,3 +579,56 @@ def test_raised_requests_are_told_by_their_name() -> None:
     bench.run(raised(signal("add", 2), bench.now))
 
     assert bench.state == "2"
+
+
+def test_an_operation_can_send_a_signal_to_itself_for_a_later_time() -> None:
+    def remind(context: EntityContext) -> None:
+        context.signal_entity(context.entity_id, "wake", signal_time=datetime(2030, 1, 1, tzinfo=timezone.utc))
+
+    bench = EntityBench(remind, options=EntityOptions())
+
+    (message,) = bench.run(signal("remind")).messages
+
+    assert message.due == ticks_from_iso("2030-01-01T00:00:00Z")
+    assert message.message.target.instance_id == "@counter@one"
+    request = CODEC.read_request(message.message.event.input)  # type: ignore[attr-defined]
+    assert (request.due, request.timestamp, request.input) == (message.due, NO_STAMP, None)
+
+
+def test_failed_operations_are_told_for_the_log() -> None:
+    bench = EntityBench()
+
+    bench.run(signal("add", 1), signal("boom"))
+
+    assert bench.batch is not None
+    assert [(each.request.operation, str(each.error)) for each in bench.batch.failures] == [("boom", "boom")]
+    assert len(bench.batch.outcomes) == 2
+
+
+def test_an_operation_is_closed_once() -> None:
+    bench = EntityBench()
+    batch = bench.entity.begin([bench.received(signal("get"))], lambda: bench.now)
+    batch.open(batch.operations[0])
+    batch.close()
+
+    with pytest.raises(RuntimeError, match="No operation"):
+        batch.close()
+
+
+def test_an_entity_knows_the_generation_it_committed() -> None:
+    bench = EntityBench()
+    assert bench.entity.execution_id is None
+
+    episode = bench.run(signal("add", 1))
+
+    assert bench.entity.execution_id == episode.execution_id
+
+
+def test_what_is_not_sorted_leaves_the_sorter_as_it_is() -> None:
+    bench = EntityBench()
+    bench.run(call("add", 5, timestamp=Stamp(bench.now)))
+    sorter = bench.stored.sorter
+
+    bench.run(signal("add", 1))
+
+    assert bench.stored.sorter == sorter

@@ -105,6 +105,19 @@ def test_a_request_older_than_the_window_passes_straight() -> None:
     assert delivered(receiver, recent, *three()[1:]) == ["1", "2", "3"]
 
 
+def test_a_sender_with_recent_and_waiting_requests_survives_the_advance_of_the_window() -> None:
+    receiver, sender, other = MessageSorter(WINDOW), MessageSorter(WINDOW), MessageSorter(WINDOW)
+    recent = Ticks(NOW + 20 * MINUTE)
+    first, _, third = (stamped(sender, number, now=recent) for number in (1, 2, 3))
+    assert delivered(receiver, stamped(other, 8, parent="q"), first, third) == ["8", "1"]
+
+    late = stamped(MessageSorter(WINDOW), 9, now=Ticks(NOW + 31 * MINUTE), parent="r")
+
+    assert delivered(receiver, late) == ["9"]
+    assert set(receiver.state.received) == {"p", "r"}
+    assert len(receiver.state.received["p"].buffered) == 1
+
+
 def test_a_client_request_takes_no_part() -> None:
     request = EntityRequest(request_id="c", operation="add")
 
