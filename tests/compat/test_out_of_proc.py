@@ -15,6 +15,7 @@ from support.request_builder import RequestBuilder
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.retry import RetryOptions
 from durable_ext.errors import LockingRulesError
+from durable_ext.sdk.history_event import HistoryEvent
 from durable_ext.sdk.out_of_proc import Entity, Orchestrator
 from durable_ext.sdk.out_of_proc_context import OutOfProcContext, parse_timespan
 from durable_ext.sdk.out_of_proc_entity import InternalEntityError, OutOfProcEntityContext
@@ -217,6 +218,43 @@ def test_schema_v1_emits_old_tasks_again_when_new_ones_are_with_them() -> None:
     request = RequestBuilder(schema=0).event(4, 0).event(4, 1).episode().completed(1)
 
     assert actions(function, request) == [[activity("A"), activity("B")], [activity("A"), activity("C")]]
+
+
+def test_a_compound_keeps_the_shape_it_was_made_with() -> None:
+    def function(context: Any) -> Any:
+        one, two = context.call_activity("A"), context.call_activity("B")
+        both = context.task_all([one, two])
+        yield one
+        yield both
+
+    request = RequestBuilder().event(4, 0).episode().completed(0)
+
+    assert actions(function, request) == [
+        [activity("A"), {"actionType": 12, "compoundActions": [activity("A"), activity("B")]}]
+    ]
+
+
+def test_an_http_call_with_polling_is_one_action() -> None:
+    def function(context: Any) -> Any:
+        yield context.call_http("GET", "http://x/", enable_polling=True)
+
+    request = actions(function, RequestBuilder())[0][0]["httpRequest"]
+    assert request["asynchronousPatternEnabled"] is True
+
+
+def test_a_history_event_has_the_attributes_of_1x() -> None:
+    event = HistoryEvent(5, -1, True, "2025-03-01T08:00:00.1234567Z", TaskScheduledId=3, Result="1")
+
+    event.is_processed = True
+
+    assert (event.event_type, event.event_id, event.is_played, event.is_processed) == (5, -1, True, True)
+    assert (event.TaskScheduledId, event.Result, event.Name) == (3, "1", None)
+
+
+def test_a_context_is_run_with_a_function() -> None:
+    context = OutOfProcContext.from_json(RequestBuilder().text().encode())
+
+    assert Orchestrator(lambda each: each is context).handle(context).endswith('"output": true}')
 
 
 def test_a_compound_of_nothing_is_no_action_and_none() -> None:
@@ -485,8 +523,9 @@ def test_the_users_function_stays_reachable() -> None:
 # Entities.
 
 
-def batch(*operations: dict[str, Any], exists: bool = False, state: str | None = None) -> str:
-    return json.dumps({"self": {"name": "counter", "key": "k"}, "exists": exists, "state": state, "batch": list(operations)})
+def batch(*operations: dict[str, Any], exists: bool = False, state: str | None = None, **members: Any) -> str:
+    target = {"name": "counter", "key": "k"}
+    return json.dumps({"self": target, "exists": exists, "state": state, "batch": list(operations), **members})
 
 
 def operation(name: str | None, text: str | None = None) -> dict[str, Any]:
@@ -559,6 +598,53 @@ def test_an_entity_cannot_start_orchestrations_under_the_extension() -> None:
     response = run(lambda context: context.start_new_orchestration("O"), operation("x"))
 
     assert "DURABLE_EXT_HOSTING=native" in response["results"][0]["result"]
+
+
+def test_the_context_tells_entity_and_operation() -> None:
+    seen: list[Any] = []
+
+    def function(context: Any) -> None:
+        seen.append((context.entity_id, context.entity_name, context.entity_key, context.operation_name))
+        seen.append((context.is_signal, context.caller_instance_id, context.is_newly_constructed))
+        context.set_state(1)
+
+    run(function, operation("a"), {"name": "b", "input": None, "isSignal": True})
+
+    assert seen == [
+        (EntityId("counter", "k"), "counter", "k", "a"),
+        (False, None, True),
+        (EntityId("counter", "k"), "counter", "k", "b"),
+        (True, None, False),
+    ]
+
+
+def test_an_initializer_makes_a_value_that_is_not_stored() -> None:
+    response = run(lambda context: context.set_result(context.get_state(lambda: 7)), operation("x"))
+
+    assert (response["entityState"], response["results"][0]["result"]) == ("null", "7")
+
+
+def test_an_initializer_that_cannot_be_called_fails_the_operation() -> None:
+    response = run(lambda context: context.get_state(5), operation("x"))
+
+    assert response["results"][0]["result"] == '"initializer argument needs to be a callable function"'
+
+
+def test_a_deleted_entity_has_the_text_null() -> None:
+    response = run(lambda context: context.destruct_on_exit(), operation("x"), exists=True, state="5")
+
+    assert (response["entityExists"], response["entityState"]) == (False, "null")
+
+
+def test_a_signal_at_a_later_time_is_refused_in_an_entity() -> None:
+    at = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    response = run(lambda context: context.signal_entity(EntityId("Other", "x"), "add", signal_time=at), operation("x"))
+
+    assert "DURABLE_EXT_HOSTING=native" in response["results"][0]["result"]
+
+
+def test_members_of_the_request_that_are_newer_are_ignored() -> None:
+    assert run(lambda context: None, operation("x"), newer=1)["signals"] == []
 
 
 def test_there_is_no_operation_name_outside_an_operation() -> None:
