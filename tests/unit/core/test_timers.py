@@ -12,6 +12,7 @@ from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import TimerCreated, TimerFired
 from durable_ext.core.orchestrators import ReplayOptions
+from durable_ext.core.task_chains import LongTimer
 
 
 def after(span: timedelta) -> Any:
