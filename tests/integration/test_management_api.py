@@ -443,7 +443,8 @@ async def test_an_ended_instance_can_be_purged_and_a_running_one_not(api: Api) -
     assert (done.status, _json(done)) == (200, {"instancesDeleted": 1})
     assert (busy.status, _json(busy)) == (
         412,
-        "Only orchestrations in a terminal state can be purged, but the orchestration with instance ID busy has status Running",
+        "Only orchestrations in a terminal state can be purged, but the orchestration with instance ID busy has status "
+        "Running",
     )
     assert (await api.call("GET", "instances/done")).status == 404
 

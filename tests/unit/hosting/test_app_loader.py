@@ -110,7 +110,8 @@ def test_an_app_without_functions_is_refused(write_app: Callable[..., Path]) -> 
 
 @pytest.mark.parametrize("second", ["hello", "Hello"])
 def test_two_functions_of_one_name_are_refused_with_both_places(write_app: Callable[..., Path], second: str) -> None:
-    code = f"{HELLO}\n@app.function_name('{second}')\n@app.route(route='x')\ndef other(req: func.HttpRequest) -> str:\n    return ''\n"
+    other = "@app.route(route='x')\ndef other(req: func.HttpRequest) -> str:\n    return ''\n"
+    code = f"{HELLO}\n@app.function_name('{second}')\n{other}"
 
     with pytest.raises(RegistrationError) as caught:
         load_app(write_app(code))

@@ -174,7 +174,7 @@ def test_a_host_json_of_another_version_is_refused(tmp_path: Path, version: obje
     content = "{}" if version is None else f'{{"version": {version!r}}}'.replace("'", '"')
     (tmp_path / "host.json").write_text(content)
 
-    with pytest.raises(ConfigurationError, match='"version": "2.0"'):
+    with pytest.raises(ConfigurationError, match=r'"version": "2\.0"'):
         load_settings(tmp_path, {})
 
 

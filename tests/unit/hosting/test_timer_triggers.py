@@ -41,6 +41,10 @@ def clean(calls: list[func.TimerRequest]) -> Callable[..., Any]:
     return clean
 
 
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 @asynccontextmanager
 async def _running(function: IndexedFunction, clock: ManualClock, folder: Path) -> AsyncIterator[None]:
     with ThreadPoolExecutor(1) as pool:
@@ -94,7 +98,7 @@ async def test_timers_more_frequent_than_a_minute_are_not_monitored(tmp_path: Pa
     async with _running(_timer(clean, schedule="*/5 * * * * *"), ManualClock(START), tmp_path):
         pass
 
-    assert list(tmp_path.iterdir()) == []
+    assert not _files(tmp_path)
 
 
 async def test_the_status_file_names_the_next_occurrence(tmp_path: Path, clean: Any) -> None:
