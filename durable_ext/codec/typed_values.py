@@ -99,6 +99,8 @@ def is_structured(hint: Any) -> bool:
         return _is_structured_cached(hint)
     except TypeError:  # unhashable: Annotated or Literal with a list in it
         return _find_structured(hint)
+    except RecursionError:  # an alias that contains itself, such as that of any JSON value: taken as a hint only
+        return False
 
 
 def _shape(value: Any, hint: Any, strict: bool) -> Any:

@@ -63,6 +63,15 @@ class Order:
 
 
 @dataclass
+class Even:
+    even: int
+
+    def __post_init__(self) -> None:
+        if self.even % 2:
+            raise ValueError(f"{self.even} is odd")
+
+
+@dataclass
 class Page(Generic[T]):
     items: list[T]
     first: T
@@ -187,6 +196,15 @@ def test_a_union_of_plain_types_is_a_hint_only() -> None:
         ('"x"', dict[str, date], "'x'", "dict"),
         ('"x"', tuple[date, ...], "'x'", "tuple"),
         ('"maybe"', dict[bool, int], "'maybe'", "dict"),
+        ('{"maybe":1}', dict[bool, int], "$.maybe", "bool"),
+        ("5", datetime, "$ is 5", "datetime"),
+        ("[]", timedelta, "a list", "timedelta"),
+        ("5", UUID, "$ is 5", "UUID"),
+        ('{"sku":"' + "x" * 99 + '"}', dict[str, date], "'" + "x" * 37 + "...'", "date"),
+        ('[["a"]]', list[Point], "$[0]", "when"),
+        ('{"first":1}', Page[Line], "$ is a dict", "'items' is missing"),
+        ('{"even":3}', Even, "$ is a dict", "3 is odd"),
+        ("5", Needed, "$ is 5", "Needed"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_place_and_both_types(text: str, hint: Any, place: str, names: str) -> None:
@@ -195,6 +213,41 @@ def test_what_does_not_fit_is_refused_with_its_place_and_both_types(text: str, h
 
     assert place in str(caught.value)
     assert names in str(caught.value)
+
+
+def test_a_named_tuple_may_come_as_an_object() -> None:
+    assert CONVERTER.from_text('{"when":"2024-01-02","x":1}', Point) == Point(1, date(2024, 1, 2))
+
+
+def test_parts_whose_type_says_nothing_stay_as_they_are() -> None:
+    assert CONVERTER.from_text('[null,{"a":1},"2024-01-02",[1]]', tuple[None, Any, date, T]) == (  # type: ignore[valid-type]
+        None,
+        {"a": 1},
+        date(2024, 1, 2),
+        [1],
+    )
+
+
+def test_a_required_member_is_shaped() -> None:
+    if sys.version_info < (3, 11):
+        pytest.skip("no Required before Python 3.11")
+    from typing import Required
+
+    Marked = TypedDict("Marked", {"at": Required[date]}, total=False)  # noqa: UP013 -- a class could not be resolved here
+
+    assert CONVERTER.from_text('{"at":"2024-01-02"}', Marked) == {"at": date(2024, 1, 2)}
+
+
+def test_a_bare_container_is_made() -> None:
+    assert CONVERTER.from_text("[1,2]", tuple) == (1, 2)
+
+
+def test_strict_takes_an_integer_for_a_float_member_and_refuses_further_members() -> None:
+    assert STRICT.from_text("[1]", list[float]) == [1]
+    with pytest.raises(TypeError, match=r"\$\[0\] is 1 and does not fit None"):
+        STRICT.from_text('[1,"2024-01-02"]', tuple[None, date])
+    with pytest.raises(TypeError, match="more members"):
+        STRICT.from_text('{"even":2,"odd":1}', Even)
 
 
 def test_strict_shapes_and_refuses_plain_types_too() -> None:
@@ -231,6 +284,15 @@ def test_a_new_style_type_alias_means_what_it_names() -> None:
     exec("type Days = list[date]", scope)
 
     assert CONVERTER.from_text('["2024-01-02"]', scope["Days"]) == [date(2024, 1, 2)]
+
+
+def test_an_alias_that_contains_itself_is_a_hint_only() -> None:
+    if sys.version_info < (3, 12):
+        pytest.skip("no type statement before Python 3.12")
+    scope: dict[str, Any] = {}
+    exec("type Json = str | int | list[Json] | dict[str, Json]", scope)
+
+    assert CONVERTER.from_text('{"a":[1]}', scope["Json"]) == {"a": [1]}
 
 
 @pytest.fixture
