@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -12,10 +12,11 @@ from durable_ext.core.entities.messages import OPERATION_EVENT
 from durable_ext.core.events import EventRaised, HistoryEvent, OrchestrationStatus
 from durable_ext.core.inbox import Admission
 from durable_ext.core.instances import InstanceUpdate
+from durable_ext.core.matching import Decision
 from durable_ext.core.messages import ExecutionId, OutgoingMessage, TaskMessage
 from durable_ext.core.orchestrators import BUILT_IN_PREFIX, OrchestratorDefinition, is_registered, unknown_function_text
 from durable_ext.core.replay import Replay
-from durable_ext.core.tasks import ActivityTask, SubOrchestrationTask, TimerTask
+from durable_ext.core.tasks import ActivityTask, SubOrchestrationTask
 from durable_ext.errors import OrchestrationError
 from durable_ext.failure import FailureDetails, failure_from_exception
 
@@ -66,15 +67,23 @@ class KnownFunctions:
     orchestrator_names: Callable[[], Collection[str]] | None = None
     entity_names: Callable[[], Collection[str]] | None = None
 
-    def objection(self, decision: ActivityTask[object] | SubOrchestrationTask[object] | TimerTask | SendEvent) -> str | None:
-        """Return the text of specs/execution-semantics.md 3.2 if a decision calls what is not registered."""
-        if isinstance(decision, ActivityTask):
-            return self._missing_activity(decision.name)
-        if isinstance(decision, SubOrchestrationTask):
-            if self.orchestrator(decision.name) is None:
-                return self.missing_orchestrator(decision.name)
-        elif isinstance(decision, SendEvent) and decision.name.startswith(OPERATION_EVENT):
-            return self._missing_entity(decision.target)
+    def objection(self, decisions: Iterable[Decision]) -> str | None:
+        """Return the text of specs/execution-semantics.md 3.2 for the first decision that calls what is not registered."""
+        found: set[str] = set()
+        for decision in decisions:
+            if isinstance(decision, ActivityTask):
+                if decision.name not in found:
+                    objection = self._missing_activity(decision.name)
+                    if objection is not None:
+                        return objection
+                    found.add(decision.name)
+            elif isinstance(decision, SubOrchestrationTask):
+                if self.orchestrator(decision.name) is None:
+                    return self.missing_orchestrator(decision.name)
+            elif isinstance(decision, SendEvent) and decision.name.startswith(OPERATION_EVENT):
+                objection = self._missing_entity(decision.target)
+                if objection is not None:
+                    return objection
         return None
 
     def _missing_activity(self, name: str) -> str | None:
@@ -119,10 +128,7 @@ def decide(replay: Replay, name: str, functions: KnownFunctions, objection: str 
         return [*_take_sends(replay), _complete(replay, OrchestrationStatus.TERMINATED, replay.terminated.input)]
     if replay.suspended:
         return []
-    for decision in pending.values():
-        if objection is not None:
-            break
-        objection = functions.objection(decision)
+    objection = objection or functions.objection(pending.values())
     if objection is not None:
         return [*_take_sends(replay), _raised(replay, name, OrchestrationError(objection))]
     actions: list[Action] = [

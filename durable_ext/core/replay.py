@@ -6,9 +6,10 @@ Knows nothing of messages, checkpoints or instance rows. Touched on the orchestr
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from durable_ext.core.actions import SendEvent
+from durable_ext.core.decision_observer import DecisionObserver
 from durable_ext.core.events import (
     EventRaised,
     EventSent,
@@ -50,26 +51,6 @@ if TYPE_CHECKING:
 
 _SUCCEEDED: Final = TaskState.SUCCEEDED
 _RUNNING: Final = TaskState.RUNNING
-
-
-class DecisionObserver(Protocol):
-    """Hears of decisions in the words of the user's calls, in order; for the out-of-process protocol."""
-
-    def yielded(self, task: Task[Any]) -> None:
-        """A task was yielded that is not, or not wholly, scheduled yet; its ids are not assigned."""
-        ...
-
-    def hopped(self, timer: TimerTask) -> None:
-        """A long timer opened a further hop."""
-        ...
-
-    def signalled(self, target: str, operation: str, text: str, due: Ticks | None) -> None:
-        """An entity was signalled, at `due` if given; `text` is the SDK text of the input."""
-        ...
-
-    def continued(self, text: str) -> None:
-        """`continue_as_new` was called with this SDK text."""
-        ...
 
 
 class Replay:
