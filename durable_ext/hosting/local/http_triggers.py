@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
 
-from durable_ext.errors import RegistrationError
+from durable_ext.errors import BackendUnavailableError, RegistrationError
 from durable_ext.hosting.app_loader import IndexedFunction
 from durable_ext.hosting.bindings import BindingError, CallPlan, OutValue, http_output, http_trigger_value, plan_call
 from durable_ext.hosting.local.invocations import Invoker
@@ -83,7 +83,10 @@ class HttpTriggers:
         self._routes, self._invoker = routes, invoker
 
     async def handle(self, request: HttpRequestValue) -> HttpResponseValue | None:
-        """Return the function's response, 500 if it failed (its exception is logged), `None` if no route matches."""
+        """Return the function's response, `None` if no route matches.
+
+        A function that failed (its exception is logged) is 500; 503 if that was because the task hub cannot be reached.
+        """
         for route in self._routes:
             if not route.accepts(request.method):
                 continue
@@ -100,6 +103,8 @@ class HttpTriggers:
             if outs and result is None:
                 result = next((out.get() for out in outs.values() if out.get() is not None), None)
             return http_output(plan.name, result)
+        except BackendUnavailableError:
+            return HttpResponseValue(status=503)
         except BindingError as exc:
             self._invoker.report(plan.name, str(exc))
         except Exception:  # the app's own; `Invoker.call` has logged it

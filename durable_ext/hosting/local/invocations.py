@@ -10,7 +10,7 @@ import contextvars
 import functools
 import inspect
 import logging
-import sys
+import os
 import time
 import traceback
 import uuid
@@ -23,6 +23,7 @@ import durable_ext
 from durable_ext.hosting.bindings import CallPlan, InvocationContext
 
 _PACKAGE: Final = str(Path(durable_ext.__file__).parent)
+_STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 PROGRAMMATIC: Final = "This function was programmatically called via the host APIs."
 
 ClientFactory = Callable[[Mapping[str, Any], str], Any]
@@ -94,13 +95,13 @@ class CallLog:
 def user_traceback(error: BaseException) -> str:
     """Return the traceback of an exception without the frames of this package that lead to the app's code."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith((_PACKAGE, sys.base_prefix)) or "concurrent/futures" in filename
+    return filename.startswith((_PACKAGE, _STANDARD_LIBRARY))
 
 
 def with_call_log(name: str, call: Callable[[Any], Any], is_async: bool) -> Callable[[Any], Any]:
