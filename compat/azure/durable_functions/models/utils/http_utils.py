@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import Any
 
 import aiohttp
@@ -15,10 +16,12 @@ async def _get_session() -> aiohttp.ClientSession:
     global _client_session
     async with _session_lock:
         if _client_session is None or _client_session.closed:
-            _client_session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=240, sock_connect=10, sock_read=None),
-                connector=aiohttp.TCPConnector(limit=30, limit_per_host=30, enable_cleanup_closed=True),
-            )
+            with warnings.catch_warnings():
+                # compat: newer versions of aiohttp say that they ignore enable_cleanup_closed
+                warnings.simplefilter("ignore", DeprecationWarning)
+                connector = aiohttp.TCPConnector(limit=30, limit_per_host=30, enable_cleanup_closed=True)
+            timeout = aiohttp.ClientTimeout(total=240, sock_connect=10, sock_read=None)
+            _client_session = aiohttp.ClientSession(timeout=timeout, connector=connector)
         return _client_session
 
 
