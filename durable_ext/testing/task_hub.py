@@ -45,16 +45,18 @@ async def run_task_hub(
     converter: PayloadConverter | None = None,
     resolve_name: NameResolver = function_name,
     resolve_type: ResultTypeResolver = no_result_type,
+    heartbeat: timedelta = timedelta(seconds=5),
     drain: timedelta = timedelta(seconds=5),
 ) -> AsyncIterator[RunningTaskHub]:
     """Run the functions of a registry on the hub in a file, which is made if it is missing.
 
-    Leaving the block drains for at most `drain`, then stops; the file stays and can be opened again.
+    `heartbeat` is also how often locks of dead workers are looked for. Leaving the block drains for at most `drain`, then stops; the file stays and can be opened again.
     """
     clock = clock or SystemClock()
     converter = converter or DataConverter()
     codec = JsonEntityCodec()
-    backend = open_backend(SqliteSettings(path=path, task_hub=task_hub, synchronous=synchronous), clock)
+    store = SqliteSettings(path=path, task_hub=task_hub, synchronous=synchronous, heartbeat=heartbeat)
+    backend = open_backend(store, clock)
     await backend.open()
     try:
         worker = TaskHubWorker(
