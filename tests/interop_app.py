@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,11 @@ from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 
 Orchestration = Generator[Any, Any, Any]
 CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
+
+
+def _value(event: Any) -> Any:
+    # A 1.x client wraps events twice, and a 1.x orchestrator unwraps them once (specs/sdk.md 6.3).
+    return json.loads(event) if isinstance(event, str) else event
 
 
 def hello_sequence(context: OrchestrationContext) -> Orchestration:
@@ -36,7 +42,7 @@ def timer_once(context: OrchestrationContext) -> Orchestration:
 
 
 def wait_event(context: OrchestrationContext) -> Orchestration:
-    return (yield context.wait_for_external_event("Approval"))
+    return _value((yield context.wait_for_external_event("Approval")))
 
 
 def event_or_timer(context: OrchestrationContext) -> Orchestration:
@@ -45,7 +51,7 @@ def event_or_timer(context: OrchestrationContext) -> Orchestration:
     winner = yield context.task_any([event, timer])
     if winner == event:
         timer.cancel()
-        return event.result
+        return _value(event.result)
     return "timeout"
 
 
@@ -135,8 +141,8 @@ def sub_flaky(context: OrchestrationContext) -> Orchestration:
 
 
 def two_events(context: OrchestrationContext) -> Orchestration:
-    first = yield context.wait_for_external_event("Approval")
-    return [first, (yield context.wait_for_external_event("Approval"))]
+    first = _value((yield context.wait_for_external_event("Approval")))
+    return [first, _value((yield context.wait_for_external_event("Approval")))]
 
 
 def race(context: OrchestrationContext) -> Orchestration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId
 from durable_ext.testing.eventually import eventually
@@ -28,6 +30,8 @@ FROZEN = frozen_hubs()
 STATUS_ONLY = {"failure-queued", "sub-failure-queued", "retry-back-off"}
 # They wait for their own time: loaded with all delays.
 SLOW = {"timer-pending", "start-scheduled", "retry-back-off", "entity-scheduled-signal", "timer-cancelled"}
+# The recorder had no limit for custom statuses, Durable Functions (and we) take 16 KB: this one fails in its next episode.
+TOO_LARGE_STATUS = ("large-middle", "big-status")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,8 @@ async def _reached(hub: AzureHub, frozen: FrozenHub, instance: Mapping[str, Any]
     expected = instance["expected"]
     if expected is None or row is None:
         return row is None and expected is None
+    if (frozen.name, instance["instanceId"]) == TOO_LARGE_STATUS:
+        return row.status is OrchestrationStatus.FAILED
     if row.status.value != expected["runtimeStatus"]:
         return False
     if row.status.is_terminal and frozen.name not in STATUS_ONLY:
@@ -118,11 +124,13 @@ def _check_end(row: InstanceRow, expected: Mapping[str, Any]) -> None:
         text = row.output or ""
         assert (len(text), hashlib.sha256(text.encode()).hexdigest()) == (output["chars"], output["sha256"])
     else:
-        assert row.output == output
+        # .NET escapes line separators in output, our converter writes them: the same JSON value.
+        assert row.output == output or json.loads(row.output or "null") == json.loads(output)
     assert row.custom_status == expected.get("customStatus")
 
 
 async def _has_state(hub: AzureHub, instance_id: str, wanted: str | None) -> bool:
     name, key = instance_id[1:].split("@", 1)
     snapshot = await hub.client.read_entity(EntityId(name, key))
-    return snapshot.state_text == wanted if snapshot.exists else wanted is None
+    # A 1.x Python worker writes JSON with spaces, the recorder did not: the values must be equal.
+    return snapshot.state == json.loads(wanted or "null") if snapshot.exists else wanted is None

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from durable_ext.backends.azure_storage.transport.account import Service
-from durable_ext.backends.azure_storage.transport.edm import Entity, Row, entity_to_json, row_from_json, rows_from_json
+from durable_ext.backends.azure_storage.transport.edm import Entity, Row, entity_to_json, load_json, row_from_json, rows_from_json
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
     StorageNotFoundError,
@@ -124,8 +124,8 @@ _CONDITIONAL: Final = frozenset({Change.REPLACE, Change.MERGE, Change.DELETE})
 class LeanTables:
     """`TableVerbs` straight on HTTP."""
 
-    def __init__(self, http: StorageHttp) -> None:
-        self._http = http
+    def __init__(self, http: StorageHttp, *, ascii_only: bool = False) -> None:
+        self._http, self._ascii_only = http, ascii_only
 
     async def create(self, table: str) -> None:
         body = orjson.dumps({"TableName": table})
@@ -156,7 +156,7 @@ class LeanTables:
             )
         except StorageNotFoundError:
             return None
-        return row_from_json(orjson.loads(answer.body), answer.headers.get("ETag", ""))
+        return row_from_json(load_json(answer.body), answer.headers.get("ETag", ""))
 
     async def query(
         self, table: str, where: str, *, select: Sequence[str] = (), top: int | None = None, continuation: str | None = None
@@ -184,7 +184,7 @@ class LeanTables:
         headers = dict(_WRITE)
         if change.change in _CONDITIONAL:
             headers["if-match"] = change.etag
-        body = b"" if change.change is Change.DELETE else entity_to_json(change.entity)
+        body = b"" if change.change is Change.DELETE else entity_to_json(change.entity, ascii_only=self._ascii_only)
         verb = f"table.{change.change.name.lower()}"
         answer = await self._http.send(
             verb, Service.TABLE, _METHODS[change.change], _path_of(table, change), headers=headers, body=body
@@ -197,7 +197,7 @@ class LeanTables:
         head = (f"--{changeset}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n").encode()
         parts = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n".encode()]
         for change in changes:
-            parts.append(head + _batch_operation(root, table, change))
+            parts.append(head + _batch_operation(root, table, change, self._ascii_only))
         parts.append(f"--{changeset}--\r\n--{batch}--\r\n".encode())
         answer = await self._http.send(
             "table.batch",
@@ -210,14 +210,14 @@ class LeanTables:
         return _batch_etags(answer, table, len(changes))
 
 
-def _batch_operation(root: str, table: str, change: TableChange) -> bytes:
+def _batch_operation(root: str, table: str, change: TableChange, ascii_only: bool) -> bytes:
     headers = "Accept: application/json;odata=minimalmetadata\r\nDataServiceVersion: 3.0;\r\n"
     if change.change in _CONDITIONAL:
         headers += f"If-Match: {change.etag}\r\n"
     line = f"{_METHODS[change.change]} {root}{_path_of(table, change)} HTTP/1.1\r\n{headers}"
     if change.change is Change.DELETE:
         return f"{line}\r\n\r\n".encode()
-    body = entity_to_json(change.entity)
+    body = entity_to_json(change.entity, ascii_only=ascii_only)
     line += f"Prefer: return-no-content\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return line.encode() + body + b"\r\n"
 
