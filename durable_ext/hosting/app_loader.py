@@ -1,4 +1,7 @@
-"""Finds and indexes `function_app.py`, the v2 programming model; errors of the app become one line without our frames."""
+"""Finds and indexes an app: `function_app.py` (v2), else folders with function.json (v1).
+
+Errors of the app's code become one line without our frames.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import importlib
 import json
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +18,7 @@ from typing import Any
 from azure.functions import FunctionRegister
 
 from durable_ext.errors import ConfigurationError, RegistrationError
+from durable_ext.hosting.function_json import function_folders, load_function
 
 DEFAULT_SCRIPT = "function_app.py"
 
@@ -79,7 +83,11 @@ def load_app(script_root: Path, script: str = DEFAULT_SCRIPT) -> LoadedApp:
         RegistrationError: Two functions have one name (case does not count).
     """
     path = script_root / script
+    _put_on_path(script_root)
     if not path.is_file():
+        folders = function_folders(script_root)
+        if folders:
+            return _load_folders(script_root, folders)
         raise ConfigurationError(
             f"There is no {script} in {script_root}. Write one with `app = durable_ext.DFApp()`, or pass the app's folder "
             f"with --script-root."
@@ -99,13 +107,31 @@ def load_app(script_root: Path, script: str = DEFAULT_SCRIPT) -> LoadedApp:
     return LoadedApp(script_root=script_root, app=app, functions=functions)
 
 
-def _imported(script_root: Path, script: str) -> ModuleType:
+def _load_folders(script_root: Path, folders: Sequence[Path]) -> LoadedApp:
+    functions = []
+    for folder in folders:
+        try:
+            functions.append(load_function(script_root, folder))
+        except ConfigurationError:
+            raise
+        except (Exception, SystemExit) as exc:
+            raise AppImportError(folder.name, exc, _place(exc, script_root)) from exc
+    served = tuple(function for function in functions if function is not None)
+    if not served:
+        raise ConfigurationError(f"Every function.json in {script_root} is disabled. Enable one.")
+    return LoadedApp(script_root=script_root, app=None, functions=served)
+
+
+def _put_on_path(script_root: Path) -> None:
     root = str(script_root)
     packages = script_root / ".python_packages" / "lib" / "site-packages"
     for folder in (str(packages), root) if packages.is_dir() else (root,):
         if folder in sys.path:
             sys.path.remove(folder)
         sys.path.insert(0, folder)
+
+
+def _imported(script_root: Path, script: str) -> ModuleType:
     name = Path(script).with_suffix("").as_posix().replace("/", ".")
     sys.modules.pop(name, None)
     try:
@@ -181,4 +207,5 @@ def _indexed(function: Any) -> IndexedFunction:
         trigger=next(binding for binding in bindings if binding["type"] == kind),
         bindings=bindings,
         call=function.get_user_function(),
+        script_file=str(function.function_script_file),
     )

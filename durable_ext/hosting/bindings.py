@@ -42,6 +42,7 @@ class CallPlan:
         call: The function to run; `client_function` behind the durable client's wrapper.
         trigger_name: Parameter that takes the trigger's value.
         client: Its durable client binding, `None` if it has none.
+        client_is_text: It wants the binding's JSON text and makes a client of it, as v1 functions do.
         out_names: Parameters that take a `func.Out` for an HTTP response.
         takes_context: Whether it has a parameter `context` for the invocation.
     """
@@ -51,6 +52,7 @@ class CallPlan:
     is_async: bool
     trigger_name: str
     client: Mapping[str, Any] | None = None
+    client_is_text: bool = False
     out_names: tuple[str, ...] = ()
     takes_context: bool = False
 
@@ -83,6 +85,7 @@ def plan_call(function: IndexedFunction) -> CallPlan:
         is_async=inspect.iscoroutinefunction(call),
         trigger_name=str(function.trigger["name"]),
         client=client,
+        client_is_text=not hasattr(function.call, "client_function"),
         out_names=outs,
         takes_context=takes_context,
     )

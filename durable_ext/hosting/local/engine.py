@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from durable_ext.backends import open_backend
 from durable_ext.backends.protocol import Backend
@@ -17,6 +17,7 @@ from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import HistoryEvent
 from durable_ext.errors import BackendUnavailableError
+from durable_ext.hosting.bindings import CallPlan
 from durable_ext.hosting.local.invocations import with_call_log
 from durable_ext.hosting.local.task_hub import worker_settings
 from durable_ext.hosting.settings import HostSettings
@@ -55,7 +56,7 @@ class LocalEngine:
         self._settings, self._urls = settings, urls
         self._backend = open_backend(store)
         self._parts: _Parts | None = None
-        self._opened = asyncio.Event()
+        self._opened, self._tried = asyncio.Event(), asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -85,6 +86,12 @@ class LocalEngine:
         await parts.worker.start()
         self._parts = parts
         self._opened.set()
+        self._tried.set()
+
+    async def wait_until_tried(self) -> bool:
+        """Wait until the store has answered or failed to for the first time; return whether it is ready."""
+        await self._tried.wait()
+        return self.ready
 
     async def wait_for_failure(self) -> None:
         """Return when the worker was stopped.
@@ -107,6 +114,7 @@ class LocalEngine:
             try:
                 await self.open()
             except BackendUnavailableError as exc:
+                self._tried.set()
                 if attempt == 0:
                     log.warning("The task hub cannot be reached: %s %s", exc, hint)
                 await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
@@ -116,12 +124,14 @@ class LocalEngine:
                     log.warning("The task hub can be reached now.")
                 return
 
-    def make_client(self, binding: Mapping[str, Any], invocation_id: str) -> EngineOrchestrationClient:
-        """Return the durable client of one call.
+    def make_client(self, plan: CallPlan, invocation_id: str) -> EngineOrchestrationClient | str:
+        """Return the durable client of one call, or the binding's JSON text for functions that make one themselves.
 
         Raises:
             BackendUnavailableError: The store has not been reached yet.
         """
+        if plan.client_is_text:
+            return self._urls.client_binding()
         return EngineOrchestrationClient(
             self.client, self._urls, function_invocation_id=invocation_id, history_json=_history_text
         )

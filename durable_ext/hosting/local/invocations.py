@@ -26,11 +26,11 @@ _PACKAGE: Final = str(Path(durable_ext.__file__).parent)
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 PROGRAMMATIC: Final = "This function was programmatically called via the host APIs."
 
-ClientFactory = Callable[[Mapping[str, Any], str], Any]
+ClientFactory = Callable[[CallPlan, str], Any]
 
 
 class Invoker:
-    """Calls functions by their plan. `pool` runs sync functions; `make_client` gets the client binding and invocation id."""
+    """Calls functions by their plan. `pool` runs sync functions; `make_client` gets plan and invocation id."""
 
     def __init__(self, pool: ThreadPoolExecutor, make_client: ClientFactory, directory: Path) -> None:
         self._pool, self._make_client, self._directory = pool, make_client, str(directory)
@@ -54,7 +54,7 @@ class Invoker:
         try:
             with CallLog(plan.name, reason, context.invocation_id):
                 if plan.client is not None:
-                    arguments[str(plan.client["name"])] = self._make_client(plan.client, context.invocation_id)
+                    arguments[str(plan.client["name"])] = self._make_client(plan, context.invocation_id)
                 if plan.is_async:
                     return await plan.call(**arguments)
                 call = functools.partial(contextvars.copy_context().run, plan.call, **arguments)

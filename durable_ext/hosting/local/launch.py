@@ -47,6 +47,7 @@ def launch(options: LaunchOptions) -> int:
         DurableError: It cannot be served; the text is one line for the terminal.
     """
     environ = environment()
+    original = dict(environ)
     folder = Path.cwd()
     script_root = find_script_root(options.script_root, environ, folder)
     changed: Path | None = None
@@ -62,8 +63,8 @@ def launch(options: LaunchOptions) -> int:
         return code
     from durable_ext.hosting.local.reload import restart
 
-    environ[_RELOADED] = "1"
-    restart(folder, [f"File change detected: {changed.name}. Restarting the host."])
+    console.write(f"File change detected: {changed.name}. Restarting the host.")
+    restart(folder, {**original, _RELOADED: "1"})
 
 
 def _serve(script_root: Path, options: LaunchOptions, environ: MutableMapping[str, str]) -> tuple[int, Path | None]:

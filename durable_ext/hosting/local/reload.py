@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -51,9 +51,7 @@ def _concerns_app(change: object, path: str) -> bool:
     return path.endswith(".py") or parts[-1] in _FILES
 
 
-def restart(folder: Path, lines: Iterable[str] = ()) -> NoReturn:
+def restart(folder: Path, environ: Mapping[str, str]) -> NoReturn:
     """Run the same command again in `folder` as this process; sockets and files of this one are closed by then."""
-    for line in lines:
-        print(line, flush=True)
     os.chdir(folder)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)

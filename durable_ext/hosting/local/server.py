@@ -151,7 +151,7 @@ class LocalHost:
         return empty_response(404)
 
     async def _manage(self, request: HttpRequestValue, route: str) -> HttpResponseValue:
-        if not self._engine.ready:
+        if not self._engine.ready and not await self._engine.wait_until_tried():
             return error_response(503, "The task hub cannot be reached yet. Try again later.")
         if self._management is None:
             options = self._plan.settings.durable_task
