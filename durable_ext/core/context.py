@@ -32,7 +32,7 @@ from durable_ext.core.tasks import (
     WhenAny,
     completed_task,
 )
-from durable_ext.core.timestamps import ticks_add, ticks_from_datetime
+from durable_ext.core.timestamps import reachable, ticks_add, ticks_from_datetime
 
 _RAW_CONTENT: Final = (
     "Invalid use of 'is_raw_str' parameter: 'is_raw_str' is set to 'True' but 'content' is not an instance of type 'str'. "
@@ -43,7 +43,7 @@ FunctionReference = Union[str, Callable[..., Any]]
 """A name, or the decorated function."""
 OrchestratorResult = Union[Generator[Any, Any, R], Coroutine[Any, Any, R]]
 
-_IMMUTABLE: Final = frozenset({str, int, bool, type(None)})
+_PLAIN: Final = frozenset({str, bool, type(None)})
 
 
 class OrchestrationContext(InstanceView):
@@ -99,7 +99,9 @@ class OrchestrationContext(InstanceView):
             if expected_type is None:
                 expected_type = self._resolve_type(name, ACTIVITY_KIND)
             name = self._resolve_name(name, ACTIVITY_KIND)
-        return ActivityTask(name, input_, None if input_.__class__ in _IMMUTABLE else self._to_text(input_), expected_type)
+        # What cannot change and always has a text gets it only if the call is new.
+        text = None if input_.__class__ in _PLAIN else self._to_text(input_)
+        return ActivityTask(name, input_, text, expected_type)
 
     @overload
     def call_activity_with_retry(
@@ -170,7 +172,7 @@ class OrchestrationContext(InstanceView):
             if expected_type is None:
                 expected_type = self._resolve_type(name, ORCHESTRATOR_KIND)
             name = self._resolve_name(name, ORCHESTRATOR_KIND)
-        text = None if input_.__class__ in _IMMUTABLE else self._to_text(input_)
+        text = None if input_.__class__ in _PLAIN else self._to_text(input_)
         return SubOrchestrationTask(
             name, input_, text, instance_id=instance_id, version=version, expected_type=expected_type
         )
@@ -270,7 +272,7 @@ class OrchestrationContext(InstanceView):
             fire_at: When, preferably aware, computed from `current_utc_datetime`; or how long from now.
 
         Raises:
-            ValueError: It is neither.
+            ValueError: It is neither, or later than the year 9999.
         """
         replay = self._replay
         options = replay.options
@@ -281,6 +283,7 @@ class OrchestrationContext(InstanceView):
             due = ticks_from_datetime(fire_at if options.fixes else fire_at.replace(tzinfo=timezone.utc))
         else:
             raise ValueError("fireAt: Expected valid datetime object but got ", fire_at)
+        due = reachable(due)
         longest = options.max_timer
         if longest is None or due <= ticks_add(replay.now, longest):
             return TimerTask(due)
@@ -368,11 +371,11 @@ class OrchestrationContext(InstanceView):
     def task_all(self, activities: Sequence[Task[R]]) -> Task[list[R]]:
         """Return a task that ends with the list of all results, in the given order, or with the first failure."""
         fixes = self._replay.options.fixes
-        return WhenAll(activities, exclusive=not fixes, empty=[] if fixes else None)
+        return WhenAll(_listed(activities), exclusive=not fixes, empty=[] if fixes else None)
 
     def task_any(self, activities: Sequence[Task[R]]) -> Task[Task[R]]:
         """Return a task that ends with the first of the tasks that ends, failed or not."""
-        return WhenAny(activities, exclusive=not self._replay.options.fixes)
+        return WhenAny(_listed(activities), exclusive=not self._replay.options.fixes)
 
     # The instance itself.
 
@@ -391,3 +394,7 @@ class OrchestrationContext(InstanceView):
             replay.observer.continued(text)
         replay.next_input = text
         replay.saves_events = save_events
+
+
+def _listed(tasks: Iterable[Task[R]]) -> Sequence[Task[R]]:
+    return tasks if isinstance(tasks, (list, tuple)) else list(tasks)

@@ -164,8 +164,12 @@ def _ending(replay: Replay, name: str) -> Action:
 
 
 def _raised(replay: Replay, name: str, error: BaseException) -> CompleteOrchestration:
-    text = str(error) or str(type(error))
-    return _failed(replay, f"Orchestrator function '{name}' failed: {text}", failure_from_exception(error))
+    try:
+        text, failure = str(error) or str(type(error)), failure_from_exception(error)
+    except Exception:  # an exception class of the user whose text cannot be made
+        text = str(type(error))
+        failure = FailureDetails(error_type=type(error).__name__, error_message=text)
+    return _failed(replay, f"Orchestrator function '{name}' failed: {text}", failure)
 
 
 def _failed(replay: Replay, text: str, failure: FailureDetails) -> CompleteOrchestration:

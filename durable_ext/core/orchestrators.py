@@ -67,7 +67,7 @@ def function_name(function: object, kind: str) -> str:
     Raises:
         ValueError: It is neither a text nor a named function.
     """
-    name = function if isinstance(function, str) else getattr(function, "__name__", None)
+    name = str.__str__(function) if isinstance(function, str) else getattr(function, "__name__", None)
     if not isinstance(name, str) or not name:
         raise ValueError(f"{function!r} is not the name of an {kind} function. Pass its name or the decorated function.")
     return name

@@ -13,7 +13,7 @@ from durable_ext.core.http_call import DurableHttpRequest, retry_after_ticks
 from durable_ext.core.orchestrators import HTTP_ACTIVITY_NAME
 from durable_ext.core.retry import RetryOptions, after_failure
 from durable_ext.core.tasks import ActivityTask, SubOrchestrationTask, Task, TaskState, TimerTask
-from durable_ext.core.timestamps import Ticks, ticks_add
+from durable_ext.core.timestamps import Ticks, reachable, ticks_add
 from durable_ext.errors import TaskFailedError
 
 if TYPE_CHECKING:
@@ -209,11 +209,12 @@ class HttpPollTask(Task[Any]):
         try:
             self.request = self.request.polling(headers.get("location"))
             wait = retry_after_ticks(headers.get("retry-after"), replay.now)
+            due = ticks_add(replay.now, self._default_wait) if wait is None else reachable(replay.now + wait)
         except ValueError as error:
             self.fail(error)
             return
-        due = ticks_add(replay.now, self._default_wait) if wait is None else Ticks(replay.now + wait)
-        self._timer = TimerTask(due)
+        longest = replay.options.max_timer
+        self._timer = TimerTask(due if longest is None else min(due, ticks_add(replay.now, longest)))
         self._timer._parents = [self]
         self._timer.open(replay)
 

@@ -15,6 +15,7 @@ Ticks = NewType("Ticks", int)
 TICKS_PER_SECOND: Final = 10_000_000
 MIN_TICKS: Final = Ticks(0)
 _EPOCH: Final = datetime(1, 1, 1, tzinfo=timezone.utc)
+MAX_TICKS: Final = Ticks(3_155_378_975_999_999_999)  # the end of 9999, the last instant that .NET and Python can write
 _ISO: Final = re.compile(r"^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?\s*(Z|z|[+-]\d{2}:?\d{2})?$")
 _SPAN: Final = re.compile(r"^(-)?(?:(\d+)\.)?(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,7}))?)?$")
 
@@ -35,6 +36,17 @@ def ticks_to_datetime(ticks: Ticks) -> datetime:
 def ticks_add(ticks: Ticks, span: timedelta) -> Ticks:
     """Return the instant `span` later (or earlier, if negative), exact to the microsecond of the span."""
     return Ticks(ticks + (span.days * 86_400 + span.seconds) * TICKS_PER_SECOND + span.microseconds * 10)
+
+
+def reachable(ticks: int) -> Ticks:
+    """Return an instant that can be written: before the first one is the first one.
+
+    Raises:
+        ValueError: It is later than the year 9999.
+    """
+    if ticks > MAX_TICKS:
+        raise ValueError("The time lies after the year 9999 and cannot be stored. Use an earlier one.")
+    return Ticks(max(ticks, MIN_TICKS))
 
 
 def ticks_between(start: Ticks, end: Ticks) -> timedelta:

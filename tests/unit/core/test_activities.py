@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -488,3 +489,44 @@ def test_names_are_compared_without_case() -> None:
     assert is_registered("SayHello", ["sayhello"])
     assert is_registered("SayHello", ["SayHello"])
     assert not is_registered("SayHello", ["other"])
+
+
+def test_a_name_may_be_a_member_of_a_text_enum() -> None:
+    class Names(str, Enum):
+        HELLO = "SayHello"
+
+    bench = OrchestrationBench(lambda context: (yield context.call_activity(Names.HELLO)))
+
+    (message,) = bench.start().activities
+
+    assert type(message.event.name) is str  # type: ignore[attr-defined]
+    assert message.event.name == "SayHello"  # type: ignore[attr-defined]
+
+
+def test_an_exception_whose_text_cannot_be_made_is_named_by_its_class() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def orchestrator(context: OrchestrationContext) -> Any:
+        raise Mute
+
+    bench = OrchestrationBench(orchestrator)
+
+    bench.start()
+
+    assert "Mute" in str(bench.output)
+
+
+def test_an_input_too_large_to_be_written_raises_in_user_code() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        try:
+            yield context.call_activity("a", 10**5000)
+        except TypeError:
+            return "refused"
+
+    bench = OrchestrationBench(orchestrator)
+
+    bench.start()
+
+    assert bench.output == "refused"

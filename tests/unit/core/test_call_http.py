@@ -211,3 +211,21 @@ def test_retry_after_is_a_number_of_seconds_or_a_date(header: object, expected: 
 def test_retry_after_of_another_form_is_refused() -> None:
     with pytest.raises(ValueError, match="'soon' is neither a number of seconds nor an HTTP date"):
         retry_after_ticks("soon", START)
+
+
+def test_polling_waits_no_longer_than_the_hub_can() -> None:
+    bench = OrchestrationBench(calling("GET", URL))
+    bench.start()
+
+    wait = bench.complete(0, answer(202, Location=URL, Retry_After=str(30 * 86_400)))
+
+    assert wait.messages[0].due == at(START, days=6)
+
+
+def test_a_wait_beyond_all_time_fails_the_task() -> None:
+    bench = OrchestrationBench(calling("GET", URL))
+    bench.start()
+
+    bench.complete(0, answer(202, Location=URL, Retry_After="9" * 30))
+
+    assert "lies after the year 9999" in str(bench.output)

@@ -296,3 +296,13 @@ def test_what_has_ended_stays_as_it_is(again: Any) -> None:
     again(task)
 
     assert task.get_result() == 1
+
+
+def test_tasks_may_come_from_a_generator() -> None:
+    bench = OrchestrationBench(lambda context: (yield context.task_all(context.call_activity(name) for name in "ab")))
+    bench.start()
+    bench.complete(0, 1)
+
+    bench.complete(1, 2)
+
+    assert bench.output == [1, 2]

@@ -300,3 +300,18 @@ def test_a_long_timer_shows_its_current_hop() -> None:
     OrchestrationBench(orchestrator).start()
 
     assert timers[0].first_hop.fire_at == at(START, days=3)
+
+
+@pytest.mark.parametrize("options", [AZURE_TIMERS, ReplayOptions()])
+def test_a_time_after_the_year_9999_is_refused(options: ReplayOptions) -> None:
+    bench = OrchestrationBench(lambda context: (yield context.create_timer(timedelta.max)), options=options)
+
+    bench.start()
+
+    assert "lies after the year 9999" in str(bench.output)
+
+
+def test_a_time_before_all_times_fires_as_soon_as_it_can() -> None:
+    bench = OrchestrationBench(lambda context: (yield context.create_timer(timedelta.min)))
+
+    assert bench.start().messages[0].due == 0
