@@ -200,8 +200,7 @@ def _first_line(error: BaseException) -> str:
 
 def _indexed(function: Any) -> IndexedFunction:
     bindings = tuple(json.loads(binding) for binding in function.get_raw_bindings())
-    trigger = function.get_trigger()
-    kind = trigger.get_binding_name()
+    kind = function.get_trigger().get_dict_repr()["type"]
     return IndexedFunction(
         name=str(function.get_function_name()),
         trigger=next(binding for binding in bindings if binding["type"] == kind),

@@ -146,3 +146,4 @@ def _leave(code: int) -> None:
         log.warning("Calls that did not finish in time are abandoned; their threads: %s", ", ".join(stuck))
         logging.shutdown()
         os._exit(code)
+    logging.disable()  # what destructors of the app's objects say while the interpreter ends helps nobody

@@ -1,0 +1,73 @@
+"""The command line: what is printed and how the process ends when a command cannot do its work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from durable_ext.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AzureWebJobsScriptRoot", raising=False)
+    environment, path = dict(os.environ), list(sys.path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield tmp_path
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    sys.path[:] = path
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["durable", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_a_mistake_of_the_user_is_one_line_on_stderr_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    code = _run(monkeypatch, "start")
+
+    printed = capsys.readouterr()
+    assert code == 1
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert str(folder) in printed.err
+
+
+def test_a_bad_option_is_exit_code_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(monkeypatch, "start", "--hub", "nonsense") == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_help_is_exit_code_0(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(monkeypatch, "start", "--help") == 0
+    assert "--script-root" in capsys.readouterr().out
+
+
+def test_a_broken_app_is_one_line_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (folder / "host.json").write_text('{"version": "2.0"}')
+    (folder / "function_app.py").write_text("import there_is_no_such_package\n")
+
+    code = _run(monkeypatch, "start", "--port", "0", "--hub", "embedded")
+
+    printed = capsys.readouterr()
+    assert code == 1
+    assert len(printed.err.splitlines()) == 1
+    assert "function_app.py:1" in printed.err
+    assert "Traceback" not in printed.out + printed.err
