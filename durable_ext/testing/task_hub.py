@@ -50,7 +50,8 @@ async def run_task_hub(
 ) -> AsyncIterator[RunningTaskHub]:
     """Run the functions of a registry on the hub in a file, which is made if it is missing.
 
-    `heartbeat` is also how often locks of dead workers are looked for. Leaving the block drains for at most `drain`, then stops; the file stays and can be opened again.
+    `heartbeat` is also how often locks of dead workers are looked for. Leaving the block drains for at most `drain`,
+    then stops; the file stays and can be opened again.
     """
     clock = clock or SystemClock()
     converter = converter or DataConverter()

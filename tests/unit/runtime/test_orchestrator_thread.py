@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError, OrchestratorThread
+from durable_ext.testing.eventually import eventually
+
+SOON = timedelta(milliseconds=40)
+
+
+@pytest.fixture
+async def thread() -> AsyncIterator[OrchestratorThread]:
+    thread = OrchestratorThread()
+    yield thread
+    thread.close()
+
+
+@pytest.fixture
+async def release() -> AsyncIterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def test_calls_run_in_order_on_one_other_thread(thread: OrchestratorThread) -> None:
+    ran: list[tuple[int, int]] = []
+
+    def call(number: int) -> int:
+        ran.append((number, threading.get_ident()))
+        return number
+
+    results = await asyncio.gather(*(thread.play(lambda n=number: call(n), "i") for number in range(50)))  # type: ignore[misc]
+
+    assert results == list(range(50))
+    assert [number for number, _ in ran] == list(range(50))
+    assert {ident for _, ident in ran} & {threading.get_ident()} == set()
+    assert len({ident for _, ident in ran}) == 1
+
+
+async def test_an_exception_belongs_to_its_caller(thread: OrchestratorThread) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await thread.play(lambda: 1 // 0, "i")
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), StopIteration(3)])
+async def test_what_would_stop_a_loop_arrives_as_an_error_that_names_it(
+    thread: OrchestratorThread, error: BaseException
+) -> None:
+    def call() -> None:
+        raise error
+
+    with pytest.raises(RuntimeError, match=type(error).__name__):
+        await thread.play(call, "i")
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_thread(thread: OrchestratorThread, release: threading.Event) -> None:
+    first = thread.play(release.wait, "i")
+    second = thread.play(lambda: "second", "j")
+    first.cancel()
+    release.set()
+
+    assert await second == "second"
+
+
+async def test_a_stuck_thread_is_reported_with_its_stack_and_replaced(
+    release: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look_for_me() -> str:
+        release.wait(20)
+        return "late"
+
+    thread = OrchestratorThread(warning=SOON)
+    with caplog.at_level(logging.WARNING):
+        stuck = thread.play(look_for_me, "the-instance")
+        behind = thread.play(lambda: "behind", "other")
+        assert await behind == "behind"
+        assert thread.stuck == 1
+        assert thread.healthy
+        release.set()
+        assert await stuck == "late"
+    await eventually(lambda: thread.stuck == 0)
+    thread.close()
+
+    assert "the-instance" in caplog.text
+    assert "look_for_me" in caplog.text
+
+
+async def test_at_the_limit_the_caller_is_released_and_a_late_result_is_dropped(release: threading.Event) -> None:
+    thread = OrchestratorThread(warning=timedelta(seconds=5), limit=SOON)
+
+    with pytest.raises(EpisodeTimeoutError) as raised:
+        await thread.play(lambda: release.wait(20), "i")
+    release.set()
+    await eventually(lambda: thread.stuck == 0)
+    after = await thread.play(lambda: "after", "j")
+    thread.close()
+
+    assert (raised.value.label, raised.value.limit) == ("i", SOON)
+    assert after == "after"
+
+
+async def test_without_threads_left_it_is_unhealthy_and_work_waits_for_one_to_come_back(release: threading.Event) -> None:
+    thread = OrchestratorThread(warning=SOON, max_stuck=2)
+    for _ in range(2):
+        thread.play(lambda: release.wait(20), "i")
+    await eventually(lambda: not thread.healthy, "it stayed healthy")
+    waiting = thread.play(lambda: "at last", "j")
+
+    release.set()
+
+    assert await waiting == "at last"
+    assert thread.healthy
+    thread.close()
