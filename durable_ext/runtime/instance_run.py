@@ -249,7 +249,7 @@ class InstanceRun:
         if services.traits.stores_start_before_local_activity and any(
             isinstance(event, ExecutionStarted) for event in writer.pending
         ):
-            await writer.write(episode)  # rule R1
+            await writer.write_start(episode)
         if len(episode.activities) == 1:
             results: Sequence[ActivityResult] = (await self._run_alone(episode.activities[0], episode),)
         else:

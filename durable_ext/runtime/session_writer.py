@@ -79,6 +79,10 @@ class SessionWriter:
             and self._now() - self._written < self._hold
         )
 
+    async def write_start(self, episode: Episode) -> None:
+        """Store how a generation began, with its row (a child has none yet), before its first activity: rule R1."""
+        await self._commit(episode.execution_id, (), (), (), episode.instance)
+
     async def write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Receipt:
         """Store what is pending while local activities go on.
 

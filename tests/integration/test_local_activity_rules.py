@@ -1,0 +1,277 @@
+"""Rules R1 to R7 of local activities on a store with the limits of Azure Storage: what is written when.
+
+The rules protect a plain worker that takes over after any write (interop/local-activities), so each accepted checkpoint
+of a run is checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.protocol import Checkpoint
+from durable_ext.backends.sqlite.service import SqliteBackend
+from durable_ext.backends.sqlite.settings import SqliteSettings
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.events import EventRaised, ExecutionStarted, TaskCompleted, TaskFailed, TaskScheduled
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.worker import TaskHubWorker
+from durable_ext.testing.eventually import eventually
+from tests.support.functions import registry_of
+from tests.support.recording_backend import RecordingBackend
+
+
+@dataclass
+class Recorded:
+    client: DurableClient
+    backend: RecordingBackend
+
+    async def finish(self, name: str, value: Any = None) -> tuple[Any, list[Checkpoint]]:
+        instance_id = await self.client.start(name, value)
+        status = await self.client.wait_for_completion(instance_id)
+        return status.output, self.backend.checkpoints[instance_id]
+
+
+@asynccontextmanager
+async def recorded(
+    path: Path, registry: FunctionRegistry, settings: WorkerSettings | None = None
+) -> AsyncIterator[Recorded]:
+    converter, codec = DataConverter(), JsonEntityCodec()
+    async with SqliteBackend(SqliteSettings(path=path / "hub.db", task_hub="TestHub", synchronous="NORMAL")) as inner:
+        backend = RecordingBackend(inner)
+        worker = TaskHubWorker(
+            backend,  # type: ignore[arg-type]
+            registry,
+            settings=settings or WorkerSettings(),
+            converter=converter,
+            entity_codec=codec,
+        )
+        await worker.start()
+        try:
+            yield Recorded(DurableClient(backend.instances, converter=converter, entity_codec=codec), backend)
+        finally:
+            await worker.drain(timedelta(seconds=5))
+            await worker.stop()
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+def fan(context: Any) -> Any:
+    return (yield context.task_all([context.call_activity("echo", i) for i in range(context.get_input())]))
+
+
+def sequence(context: Any) -> Any:
+    for i in range(context.get_input()):
+        yield context.call_activity("echo", i)
+    return "done"
+
+
+def check_every_prefix(checkpoints: list[Checkpoint]) -> None:
+    """After each write every scheduled activity has a result in history or a work item in the hub."""
+    answered: set[int] = set()
+    queued: set[int] = set()
+    scheduled: set[int] = set()
+    for checkpoint in checkpoints:
+        if checkpoint.starts_generation:
+            answered, queued, scheduled = set(), set(), set()
+        queued |= {activity.message.event.event_id for activity in checkpoint.activities}
+        for event in checkpoint.new_events:
+            if isinstance(event, TaskScheduled):
+                scheduled.add(event.event_id)
+            elif isinstance(event, (TaskCompleted, TaskFailed)):
+                answered.add(event.task_scheduled_id)
+        assert scheduled <= answered | queued
+
+
+def local_writes(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    return [
+        checkpoint
+        for checkpoint in checkpoints
+        if any(isinstance(event, (TaskCompleted, TaskFailed)) for event in checkpoint.new_events)
+    ]
+
+
+async def test_the_start_is_stored_before_the_first_activity_runs(tmp_path: Path) -> None:
+    written: list[int] = []
+
+    async def look(value: Any) -> None:
+        written.append(len(hub.backend.checkpoints["i"]))
+
+    def one(context: Any) -> Any:
+        yield context.call_activity("look")
+
+    async with recorded(tmp_path, registry_of(orchestrators=[one], activities=[look])) as hub:
+        await hub.client.start("one", instance_id="i")
+        await hub.client.wait_for_completion("i")
+
+    first = hub.backend.checkpoints["i"][0]
+    assert written == [1]
+    assert [type(event) for event in first.new_events][1] is ExecutionStarted
+    assert first.instance is not None
+    assert first.consumed == ()
+
+
+@pytest.mark.parametrize("width", [1, 2, 47, 48, 49, 100, 250])
+async def test_a_wide_wave_is_written_in_parts_that_fit(tmp_path: Path, width: int) -> None:
+    async with recorded(tmp_path, registry_of(orchestrators=[fan], activities=[echo])) as hub:
+        output, checkpoints = await hub.finish("fan", width)
+
+    assert output == list(range(width))
+    check_every_prefix(checkpoints)
+    assert all(len(checkpoint.new_events) <= 99 for checkpoint in local_writes(checkpoints))
+
+
+async def test_a_wave_ends_its_write_and_the_next_one_brings_its_own_decisions(tmp_path: Path) -> None:
+    async with recorded(tmp_path, registry_of(orchestrators=[sequence], activities=[echo])) as hub:
+        _, checkpoints = await hub.finish("sequence", 3)
+
+    kinds = [[type(event).__name__ for event in checkpoint.new_events] for checkpoint in checkpoints]
+    wave = ["TaskScheduled", "OrchestratorCompleted", "OrchestratorStarted", "TaskCompleted"]
+    assert kinds == [
+        ["OrchestratorStarted", "ExecutionStarted"],
+        wave,
+        wave,
+        wave,
+        ["ExecutionCompleted", "OrchestratorCompleted"],
+    ]
+    check_every_prefix(checkpoints)
+
+
+async def test_the_message_that_woke_the_instance_stays_until_the_end(tmp_path: Path) -> None:
+    async with recorded(tmp_path, registry_of(orchestrators=[sequence], activities=[echo])) as hub:
+        _, checkpoints = await hub.finish("sequence", 3)
+
+    assert [len(checkpoint.consumed) for checkpoint in checkpoints] == [0, 0, 0, 0, 1]
+
+
+async def test_an_episode_woken_by_an_event_goes_the_plain_way(tmp_path: Path) -> None:
+    def after_event(context: Any) -> Any:
+        yield context.wait_for_external_event("ev")
+        yield context.call_activity("echo", 1)
+        yield context.call_activity("echo", 2)
+
+    async with recorded(tmp_path, registry_of(orchestrators=[after_event], activities=[echo])) as hub:
+        instance_id = await hub.client.start("after_event")
+        await eventually(lambda: hub.backend.checkpoints.get(instance_id))
+        await hub.client.raise_event(instance_id, "ev")
+        await hub.client.wait_for_completion(instance_id)
+
+    checkpoints = hub.backend.checkpoints[instance_id]
+    woken = next(c for c in checkpoints if any(isinstance(event, EventRaised) for event in c.new_events))
+    assert len(woken.consumed) == 1
+    assert [activity.run_here for activity in woken.activities] == [True]
+    check_every_prefix(checkpoints)
+
+
+async def test_a_generation_made_by_continue_as_new_runs_its_first_wave_the_plain_way(tmp_path: Path) -> None:
+    def again(context: Any) -> Any:
+        count = context.get_input()
+        yield context.call_activity("echo", count)
+        yield context.call_activity("echo", count)
+        if count < 2:
+            context.continue_as_new(count + 1)
+
+    async with recorded(tmp_path, registry_of(orchestrators=[again], activities=[echo])) as hub:
+        _, checkpoints = await hub.finish("again", 0)
+
+    later = [checkpoint for checkpoint in checkpoints if checkpoint.starts_generation][-2:]
+    assert [len(checkpoint.activities) for checkpoint in later] == [1, 1]
+    check_every_prefix(checkpoints)
+
+
+@pytest.mark.parametrize("width", [1, 5, 60])
+async def test_what_takes_long_is_spilled_and_the_rest_is_written(tmp_path: Path, width: int) -> None:
+    go_on = asyncio.Event()
+    runs: list[int] = []
+
+    async def maybe_wait(value: int) -> int:
+        runs.append(value)
+        if value % 5 == 0:
+            await go_on.wait()
+        return value
+
+    def wide(context: Any) -> Any:
+        return (yield context.task_all([context.call_activity("maybe_wait", i) for i in range(width)]))
+
+    settings = WorkerSettings(local_activity_spill=timedelta(milliseconds=30))
+    registry = registry_of(orchestrators=[wide], activities=[maybe_wait])
+    async with recorded(tmp_path, registry, settings) as hub:
+        instance_id = await hub.client.start("wide")
+
+        def spilled() -> bool:
+            return any(checkpoint.activities for checkpoint in hub.backend.checkpoints.get(instance_id, []))
+
+        await eventually(spilled)
+        go_on.set()
+        status = await hub.client.wait_for_completion(instance_id)
+
+    assert status.output == list(range(width))
+    assert sorted(runs) == list(range(width))
+    check_every_prefix(hub.backend.checkpoints[instance_id])
+
+
+async def test_width_alone_never_spills(tmp_path: Path) -> None:
+    async def brief(value: int) -> int:
+        await asyncio.sleep(0.005)
+        return value
+
+    def wide(context: Any) -> Any:
+        return (yield context.task_all([context.call_activity("brief", i) for i in range(60)]))
+
+    settings = WorkerSettings(local_activity_spill=timedelta(milliseconds=60), max_concurrent_activities=2)
+    async with recorded(tmp_path, registry_of(orchestrators=[wide], activities=[brief]), settings) as hub:
+        output, checkpoints = await hub.finish("wide")
+
+    assert output == list(range(60))
+    assert not any(checkpoint.activities for checkpoint in checkpoints)
+    assert len(local_writes(checkpoints)) > 1
+
+
+async def test_decisions_made_while_a_wave_is_running_join_it(tmp_path: Path) -> None:
+    def race(context: Any) -> Any:
+        tasks = [context.call_activity("echo", i) for i in range(100)]
+        winner = yield context.task_any(tasks)
+        follow_up = yield context.call_activity("echo", f"after {winner.result}")
+        rest = yield context.task_all(tasks)
+        return [follow_up, len(rest)]
+
+    async with recorded(tmp_path, registry_of(orchestrators=[race], activities=[echo])) as hub:
+        output, checkpoints = await hub.finish("race")
+
+    assert output == ["after 0", 100]
+    check_every_prefix(checkpoints)
+
+
+async def test_a_timer_decided_while_a_wave_is_running_takes_the_rest_the_plain_way(tmp_path: Path) -> None:
+    def race(context: Any) -> Any:
+        tasks = [context.call_activity("echo", i) for i in range(100)]
+        yield context.task_any(tasks)
+        yield context.create_timer(context.current_utc_datetime + timedelta(milliseconds=1))
+        return len((yield context.task_all(tasks)))
+
+    async with recorded(tmp_path, registry_of(orchestrators=[race], activities=[echo])) as hub:
+        output, checkpoints = await hub.finish("race")
+
+    assert output == 100
+    check_every_prefix(checkpoints)
+
+
+async def test_switched_off_every_activity_is_a_work_item_for_anybody(tmp_path: Path) -> None:
+    settings = WorkerSettings(local_activities="off")
+    async with recorded(tmp_path, registry_of(orchestrators=[sequence], activities=[echo]), settings) as hub:
+        _, checkpoints = await hub.finish("sequence", 3)
+
+    activities = [activity for checkpoint in checkpoints for activity in checkpoint.activities]
+    assert [activity.run_here for activity in activities] == [False] * 3

@@ -1,0 +1,66 @@
+"""A real embedded store that says it works like Azure Storage, and remembers what it was asked to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from durable_ext.backends.protocol import (
+    BackendTraits,
+    Checkpoint,
+    OrchestrationSession,
+    Receipt,
+)
+from durable_ext.backends.sqlite.service import SqliteBackend
+
+AZURE_LIKE = BackendTraits(
+    kind="azure",
+    max_timer=timedelta(days=6),
+    long_timer_step=timedelta(days=3),
+    max_events_per_write=99,
+    stores_start_before_local_activity=True,
+    keeps_trigger=True,
+    delivers_in_order=False,
+)
+
+
+class RecordingSession:
+    """Passes everything on; notes each checkpoint that the store has accepted."""
+
+    def __init__(self, session: OrchestrationSession, checkpoints: list[Checkpoint]) -> None:
+        self._session = session
+        self._checkpoints = checkpoints
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
+        receipt = await self._session.checkpoint(checkpoint)
+        self._checkpoints.append(checkpoint)
+        return receipt
+
+
+@dataclass
+class RecordingBackend:
+    """`checkpoints` of orchestrations by instance id, in order."""
+
+    inner: SqliteBackend
+    traits: BackendTraits = AZURE_LIKE
+    checkpoints: dict[str, list[Checkpoint]] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    @property
+    def orchestrations(self) -> RecordingBackend:
+        return self
+
+    async def lock_next_orchestration(self, wait: timedelta) -> Any:
+        session = await self.inner.orchestrations.lock_next_orchestration(wait)
+        if session is None:
+            return None
+        return RecordingSession(session, self.checkpoints.setdefault(session.instance.instance_id, []))
+
+    async def lock_next_entity(self, wait: timedelta) -> Any:
+        return await self.inner.orchestrations.lock_next_entity(wait)
