@@ -135,7 +135,7 @@ class LongTimerTask(task_chains.LongTimer, metaclass=_OfTheEngine):
         return hop
 
 
-class RetryAbleTask(task_chains.RetryableTask, metaclass=_OfTheEngine):
+class RetryAbleTask(task_chains.RetryableTask[Any], metaclass=_OfTheEngine):
     """A task that is tried again; for `isinstance`."""
 
 

@@ -22,14 +22,14 @@ except ImportError:  # azure-functions before 1.26
             _told = True
             logger.debug("azure-functions has no df_dumps and df_loads; payload types are not checked.")
 
-    def _get_serialize_default() -> Callable[[Any], Any] | None:
+    def _get_serialize_default() -> Callable[..., Any] | None:
         return to_envelope
 
     def df_dumps(value: Any) -> str:
         _tell()
         return json.dumps(value, default=to_envelope)
 
-    def df_loads(s: str, expected_type: Any = None) -> Any:
+    def df_loads(s: str, expected_type: type | None = None) -> Any:
         _tell()
         return json.loads(s, object_hook=open_envelope)
 
