@@ -105,7 +105,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         if show_history and self._history_json is not None and status.runtime_status is not OrchestrationStatus.PENDING:
             events = await self._on_engine(self._engine.get_history(instance_id))
             history = json.loads(self._history_json(events, show_input, show_history_output))
-        return _status_value(status, with_input=show_input, history=history)
+        return _status_value(status, history)
 
     async def get_status_all(self) -> list[DurableOrchestrationStatus]:
         return await self._on_engine(self._found(InstanceQuery()))
@@ -248,15 +248,13 @@ def _statuses(wanted: Iterable[OrchestrationRuntimeStatus] | None) -> frozenset[
     return frozenset(OrchestrationStatus(status.value) for status in wanted or ())
 
 
-def _status_value(
-    status: InstanceStatus, *, with_input: bool = True, history: list[dict[str, Any]] | None = None
-) -> DurableOrchestrationStatus:
+def _status_value(status: InstanceStatus, history: list[dict[str, Any]] | None = None) -> DurableOrchestrationStatus:
     return DurableOrchestrationStatus(
         name=status.name,
         instanceId=status.instance_id,
         createdTime=ticks_to_iso(status.row.created_at),
         lastUpdatedTime=ticks_to_iso(status.row.last_updated_at),
-        input=status.input if with_input else None,
+        input=status.input,
         output=status.output,
         runtimeStatus=status.runtime_status.value,
         customStatus=status.custom_status,

@@ -102,7 +102,11 @@ class DurableOrchestrationClient:
         show_history_output: bool = False,
         show_input: bool = False,
     ) -> DurableOrchestrationStatus:
-        """Return the status of an instance; it is false (`not status`) if there is no such instance."""
+        """Return the status of an instance; it is false (`not status`) if there is no such instance.
+
+        `show_input` concerns the history: the status has the input in any case, because hosts send it unless they are told
+        not to, which 1.x never does (specs/sdk.md 7, row 37).
+        """
         url = self._url(
             f"instances/{escaped(instance_id)}",
             showInput=show_input,

@@ -128,10 +128,10 @@ async def test_the_input_has_the_type_of_the_decorator(app: App) -> None:
     assert json.loads(status.input_) == {"sku": "b", "amount": 1}
 
 
-async def test_the_input_is_only_shown_on_demand(app: App) -> None:
-    await app.client.start_new("echo", "i1", Order("b", 1))
+async def test_a_status_has_the_input_without_asking_as_with_the_extension(app: App) -> None:
+    await app.client.start_new("echo", "i1", "x")
 
-    assert (await app.client.get_status("i1")).input_ is None
+    assert (await app.client.get_status("i1")).input_ == '"x"'
 
 
 async def test_an_event_arrives_as_the_text_that_1x_sends(app: App) -> None:
