@@ -224,6 +224,10 @@ class TimerTask(Task[None]):
         """Whether `cancel` was called."""
         return self._cancelled
 
+    def is_canceled(self) -> bool:
+        """Return the same as `is_cancelled`, as long timers spell it too."""
+        return self._cancelled
+
     def cancel(self) -> None:
         """Stop waiting for it. The task stays RUNNING and ends if the timer fires all the same.
 

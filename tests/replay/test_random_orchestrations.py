@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -35,7 +35,7 @@ PLANS = st.recursive(
 
 def task_of(context: OrchestrationContext, plan: Plan) -> Any:
     kind, *arguments = plan
-    make = {
+    make: dict[str, Callable[[], Any]] = {
         "activity": lambda: context.call_activity("work", 1),
         "retry": lambda: context.call_activity_with_retry("work", RetryOptions(1000, 2)),
         "child": lambda: context.call_sub_orchestrator("child"),

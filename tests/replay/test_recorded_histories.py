@@ -13,7 +13,7 @@ from support.recorded import RecordedEpisode, RecordedGeneration, Scenario, load
 from support.recorded_app import ORCHESTRATORS
 
 from durable_ext.core.episode import Episode
-from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorCompleted, TimerCreated
+from durable_ext.core.events import EventSent, ExecutionStarted, HistoryEvent, OrchestratorCompleted, TimerCreated
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance, ReceivedMessage, TaskMessage
 from durable_ext.core.orchestrators import OrchestratorDefinition, ReplayOptions
@@ -175,11 +175,7 @@ def test_retry_timers_fire_at_the_recorded_times() -> None:
 
 def test_entity_requests_are_the_recorded_texts() -> None:
     generation = load("entity-from-orchestrator").generations[0]
-    recorded_texts = [
-        event.input
-        for event in generation.episodes[-1].past
-        if type(event).__name__ == "EventSent"  # type: ignore[attr-defined]
-    ]
+    recorded_texts = [event.input for event in generation.episodes[-1].past if isinstance(event, EventSent)]
     live = _live(generation, (), EXTENSION)
 
     episodes = [_play(live, recorded, *recorded.received) for recorded in generation.episodes]

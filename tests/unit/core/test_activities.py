@@ -465,7 +465,7 @@ def test_what_a_function_promises_is_the_expected_type() -> None:
 
     def orchestrator(context: OrchestrationContext) -> Any:
         point = yield context.call_activity(locate)
-        number = yield context.call_activity(locate, None, dict)
+        number = yield context.call_activity(locate, expected_type=dict)
         return [point.x, number]
 
     bench = OrchestrationBench(orchestrator, resolve_type=lambda function, kind: Point)

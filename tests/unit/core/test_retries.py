@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from support.orchestration_bench import AZURE_TIMERS, START, OrchestrationBench, at, kinds
 
 from durable_ext.core.context import OrchestrationContext
+from durable_ext.core.episode import Episode
 from durable_ext.core.events import TimerCreated
 from durable_ext.core.orchestrators import ReplayOptions
 from durable_ext.core.retry import RetryOptions, after_failure
@@ -69,7 +71,14 @@ def test_after_the_last_attempt_a_timer_fires_at_once_before_the_failure() -> No
 
 def test_the_same_happens_after_each_reload() -> None:
     bench = OrchestrationBench(retrying(RetryOptions(1000, 2), catch=True))
-    for step in (bench.start, lambda: bench.fail(0), lambda: bench.fire(1), lambda: bench.fail(2), lambda: bench.fire(3)):
+    steps: list[Callable[[], Episode]] = [
+        bench.start,
+        lambda: bench.fail(0),
+        lambda: bench.fire(1),
+        lambda: bench.fail(2),
+        lambda: bench.fire(3),
+    ]
+    for step in steps:
         step()
         bench.forget()
 
