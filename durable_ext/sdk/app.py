@@ -83,7 +83,7 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)
             trigger = ActivityTrigger(name=input_name, activity=activity)
-            trigger.executor = executor
+            trigger.executor, trigger.legacy = executor, self._legacy
             return self._closed(builder, user_function).add_trigger(trigger)
 
         return decorate

@@ -100,7 +100,8 @@ def activity_definition(function: Function) -> ActivityDefinition:
         name=name,
         call=_with_invocation(user_function, call, trigger.name, name),
         is_async=inspect.iscoroutinefunction(user_function),
-        input_type=hints.get(trigger.name),
+        # compat: 1.x hands activities what the JSON holds, whatever they are annotated with
+        input_type=None if getattr(trigger, "legacy", False) else hints.get(trigger.name),
         output_type=hints.get("return"),
         executor=executor,
     )

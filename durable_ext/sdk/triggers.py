@@ -30,9 +30,13 @@ class OrchestrationTrigger(Trigger):
 
 
 class ActivityTrigger(Trigger):
-    """Binding of an activity; `activity` is the name it is called by. `executor` never reaches the binding dictionary."""
+    """Binding of an activity; `activity` is the name it is called by.
+
+    `executor` and `legacy` (registered under the old import names) never reach the binding dictionary.
+    """
 
     executor: ActivityExecutor = "auto"
+    legacy: bool = False
 
     @staticmethod
     def get_binding_name() -> str:

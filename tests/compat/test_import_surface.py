@@ -306,12 +306,17 @@ def test_functions_of_the_old_names_keep_the_semantics_of_1x() -> None:
     @app.orchestration_trigger(context_name="context")
     def orchestrator(context: Any) -> Any: ...
 
+    @app.activity_trigger(input_name="x")
+    def activity(x: tuple) -> str:  # type: ignore[type-arg]
+        return ""
+
     @app.entity_trigger(context_name="context")
     def entity(context: Any) -> None: ...
 
     durable = collect_durable_functions(app.get_functions())
 
     assert durable.orchestrators[0].fixes is False
+    assert durable.activities[0].input_type is None
     assert durable.entities[0].rollback is False
     assert durable.entities[0].returns_result is False
 
