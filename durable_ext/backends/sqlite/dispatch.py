@@ -206,9 +206,7 @@ class Dispatch:
 
     def _instances_found(self, lane: Lane[SqliteSession], looking: asyncio.Future[ReadyAnswer]) -> None:
         if not looking.cancelled() and looking.exception() is None:
-            locked, next_wake = looking.result()
-            for one in locked:
-                self._admit(one)
+            next_wake = looking.result()
             if next_wake is not None:
                 self._wake_lane_at(lane, next_wake)
         elif self.working:

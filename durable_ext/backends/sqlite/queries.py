@@ -179,7 +179,7 @@ def later_messages(count: int) -> str:
 REGISTER_WORKER: Final = "INSERT INTO workers (process_id, machine, expires_at) VALUES (?, ?, ?)"
 HEARTBEAT: Final = "UPDATE workers SET expires_at = ? WHERE worker_id = ?"
 UNREGISTER_WORKER: Final = "DELETE FROM workers WHERE worker_id = ?"
-EXPIRED_WORKERS: Final = "SELECT worker_id FROM workers WHERE expires_at < ?"
+OTHER_WORKERS: Final = "SELECT worker_id, process_id, machine, expires_at FROM workers WHERE worker_id != ?"
 FREE_INSTANCES_OF: Final = f"""
 UPDATE instances SET lock_owner = NULL, lock_token = lock_token + 1, recovered = :recovered,
   wake_at = CASE WHEN EXISTS (SELECT 1 FROM messages WHERE messages.n = instances.n AND messages.due <= :now)

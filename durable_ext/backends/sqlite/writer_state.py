@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Union
@@ -11,13 +10,14 @@ from typing import Any, Union
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.backends.sqlite import queries
-from durable_ext.backends.sqlite.connection import Connection, Runner
+from durable_ext.backends.sqlite.connection import Connection, Runner, allocate_log
 from durable_ext.backends.sqlite.effects import Delivery, Effects, LockedInstance
+from durable_ext.backends.sqlite.liveness import has_ended, this_machine
 from durable_ext.codec.compact import message_from_text
 from durable_ext.core.messages import ReceivedMessage
 from durable_ext.core.timestamps import ticks_add, ticks_from_datetime
 
-ReadyAnswer = tuple[list[LockedInstance], Union[int, None]]
+ReadyAnswer = Union[int, None]
 ActivityAnswer = tuple[list[ActivityWorkItem], Union[int, None]]
 
 
@@ -139,16 +139,19 @@ class WriterState:
         return locked
 
     def lock_ready(self, connection: Connection, wanted: list[tuple[bool, int]]) -> list[ReadyAnswer]:
-        """Job: `(is_entity, limit)` → instances locked now, and when the next one will be ready (`None`: unknown)."""
+        """Job: `(is_entity, limit)`: lock instances; the answer is when the next one will be ready (`None`: unknown)."""
         answers: list[ReadyAnswer] = []
         for is_entity, limit in wanted:
             if self.owner is None:
-                answers.append(([], None))
+                answers.append(None)
                 continue
             values = {"owner": self.owner, "is_entity": int(is_entity), "now": self.now, "limit": limit}
             found = connection.execute(queries.LOCK_READY, values).fetchall()
             next_wake = connection.execute(queries.NEXT_WAKE, (int(is_entity),)).fetchone()[0]
-            answers.append((self.lock_instances(connection, found), next_wake))
+            # As an effect, not as the answer: an answer reaches its waiter one turn of the loop later, and a message that
+            # the next transaction delivers would find no session.
+            self.effects.locked.extend(self.lock_instances(connection, found))
+            answers.append(next_wake)
         return answers
 
     def lock_activities(self, connection: Connection, limits: list[int]) -> list[ActivityAnswer]:
@@ -193,8 +196,9 @@ class WriterState:
 
     def register(self, connection: Connection, payloads: list[None]) -> list[int]:
         """Job: make this process a worker; returns its id."""
+        allocate_log(connection)
         self._register(connection)
-        self._take_over_expired(connection)
+        self._take_over_dead(connection)
         return [self.owner or 0] * len(payloads)
 
     def unregister(self, connection: Connection, payloads: list[None]) -> list[None]:
@@ -217,7 +221,7 @@ class WriterState:
             for n in list(self._ids):
                 self.let_go(n)
             self._register(connection)
-        self._take_over_expired(connection)
+        self._take_over_dead(connection)
         return [None] * len(payloads)
 
     def look_around(self, connection: Connection, payloads: list[None]) -> list[None]:
@@ -225,7 +229,7 @@ class WriterState:
         return [None] * len(payloads)
 
     def _register(self, connection: Connection) -> None:
-        cursor = connection.execute(queries.REGISTER_WORKER, (os.getpid(), socket.gethostname(), self._expiry()))
+        cursor = connection.execute(queries.REGISTER_WORKER, (os.getpid(), this_machine(), self._expiry()))
         self.owner = cursor.lastrowid
         self._newest_message = connection.execute(queries.LAST_MESSAGE).fetchone()[0]
         self._next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
@@ -233,10 +237,11 @@ class WriterState:
     def _expiry(self) -> int:
         return ticks_add(ticks_from_datetime(self._clock.now()), self._lock_timeout)
 
-    def _take_over_expired(self, connection: Connection) -> None:
+    def _take_over_dead(self, connection: Connection) -> None:
         """Free what dead workers had locked. The token grows: a worker that was only stopped can commit nothing of it."""
-        for (worker_id,) in connection.execute(queries.EXPIRED_WORKERS, (self.now,)).fetchall():
-            if worker_id == self.owner:
+        rows = connection.execute(queries.OTHER_WORKERS, (self.owner,)).fetchall()
+        for worker_id, process_id, machine, expires_at in rows:
+            if expires_at >= self.now and not has_ended(process_id, machine):
                 continue
             connection.execute(queries.FREE_INSTANCES_OF, {"owner": worker_id, "now": self.now, "recovered": 1})
             connection.execute(queries.FREE_ACTIVITIES_OF, (worker_id,))
