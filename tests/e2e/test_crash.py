@@ -48,7 +48,7 @@ async def take_step(step: str) -> str:
     log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(log, line)
     os.close(log)
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.08)
     return token
 """
 

@@ -42,6 +42,8 @@ async def hear() -> str:
 async def acknowledge(backend: SqliteBackend) -> None:
     """Start instances and write five checkpoints each for ever, saying what has returned."""
     scene = Scene(backend, PATIENCE)
+    while await backend.orchestrations.lock_next_orchestration(timedelta(milliseconds=200)):
+        pass  # what the process before had locked when it was killed; it stays locked
     while True:
         session, start = await scene.started_session()
         execution_id = start.instance.execution_id
