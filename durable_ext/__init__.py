@@ -24,6 +24,7 @@ from durable_ext.sdk.app import Blueprint, DFApp
 from durable_ext.sdk.class_entities import EntityBase
 from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
 from durable_ext.sdk.out_of_proc import Entity, Orchestrator
+from durable_ext.sdk.retry_policy import RetryPolicy
 from durable_ext.sdk.status_values import (
     DurableOrchestrationStatus,
     EntityStateResponse,
@@ -59,6 +60,7 @@ __all__ = [
     "Orchestrator",
     "PurgeHistoryResult",
     "RetryOptions",
+    "RetryPolicy",
     "Task",
     "TaskFailedError",
     "TokenSource",

@@ -21,15 +21,19 @@ class Order:
     amount: int
 
 
+@app.entity_trigger(context_name="context")
 class Counter(df.EntityBase):
     value: int = 0
 
     def add(self, amount: int) -> int:
         self.value += amount
+        if self.value > 100:
+            self.context.signal_entity(df.EntityId("Counter", "overflow"), "add", self.value)
+            self.destruct_on_exit()
         return self.value
 
 
-app.entity_trigger(context_name="context", entity_name="Counter")(Counter)
+assert_type(Counter().add(1), int)
 
 
 @app.activity_trigger(input_name="city")
