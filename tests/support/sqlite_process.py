@@ -45,7 +45,12 @@ async def acknowledge(backend: SqliteBackend) -> None:
     while await backend.orchestrations.lock_next_orchestration(timedelta(milliseconds=200)):
         pass  # what the process before had locked when it was killed; it stays locked
     while True:
-        session, start = await scene.started_session()
+        wanted = await scene.start()
+        session = await scene.session()
+        while session.instance.instance_id != wanted.instance.instance_id:  # left by a process that was killed
+            await session.release()
+            session = await scene.session()
+        start, _ = await scene.begin(session)
         execution_id = start.instance.execution_id
         assert execution_id is not None
         say(start.instance.instance_id, 3)
@@ -107,7 +112,10 @@ async def run(role: str, path: Path, task_hub: str) -> None:
             await hold(backend)
             return
         task = asyncio.ensure_future(work(backend) if role == "work" else acknowledge(backend))
-        await hear()
+        told = asyncio.ensure_future(hear())
+        await asyncio.wait((task, told), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
