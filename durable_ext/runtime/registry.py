@@ -58,6 +58,9 @@ class FunctionRegistry:
         self._orchestrators: dict[str, OrchestratorDefinition] = {}
         self._activities: dict[str, ActivityDefinition] = {}
         self._entities: dict[str, EntityDefinition] = {}
+        self._orchestrator_names: tuple[str, ...] = ()  # asked for at each call of an activity
+        self._activity_names: tuple[str, ...] = ()
+        self._entity_names: tuple[str, ...] = ()
 
     def add_orchestrator(self, definition: OrchestratorDefinition) -> None:
         """Register an orchestrator.
@@ -65,15 +68,15 @@ class FunctionRegistry:
         Raises:
             RegistrationError: The name is empty or taken by another orchestrator.
         """
-        _add(self._orchestrators, definition, "orchestrator")
+        self._orchestrator_names += (_add(self._orchestrators, definition, "orchestrator"),)
 
     def add_activity(self, definition: ActivityDefinition) -> None:
         """Register an activity; errors as `add_orchestrator`."""
-        _add(self._activities, definition, "activity")
+        self._activity_names += (_add(self._activities, definition, "activity"),)
 
     def add_entity(self, definition: EntityDefinition) -> None:
         """Register an entity; errors as `add_orchestrator`."""
-        _add(self._entities, definition, "entity")
+        self._entity_names += (_add(self._entities, definition, "entity"),)
 
     def orchestrator(self, name: str) -> OrchestratorDefinition | None:
         """Return the orchestrator of that name, `None` if there is none."""
@@ -90,20 +93,20 @@ class FunctionRegistry:
     @property
     def orchestrator_names(self) -> Sequence[str]:
         """Names as registered, in order."""
-        return [definition.name for definition in self._orchestrators.values()]
+        return self._orchestrator_names
 
     @property
     def activity_names(self) -> Sequence[str]:
         """Names as registered, in order."""
-        return [definition.name for definition in self._activities.values()]
+        return self._activity_names
 
     @property
     def entity_names(self) -> Sequence[str]:
         """Names as registered, in order."""
-        return [definition.name for definition in self._entities.values()]
+        return self._entity_names
 
 
-def _add(known: dict[str, _T], definition: _T, kind: str) -> None:
+def _add(known: dict[str, _T], definition: _T, kind: str) -> str:
     key = definition.name.lower()
     if not definition.name.strip():
         raise RegistrationError(f"An {kind} has an empty name. Give it one.")
@@ -113,3 +116,4 @@ def _add(known: dict[str, _T], definition: _T, kind: str) -> None:
             f"count). Rename one of them."
         )
     known[key] = definition
+    return definition.name

@@ -91,10 +91,13 @@ class SessionWriter:
         consumed: tuple[str, ...] = ()
         if not self._keeps_trigger:
             consumed, self._consumed = self._consumed, ()
-        self._row = _merged(self._row, episode.instance)
-        row = None
+        update, row = episode.instance, None
+        if self._row is None or (update is not None and _says_something(update)):
+            self._row = _merged(self._row, update)
         if self._now() - self._row_written >= _ROW_INTERVAL:
             row, self._row = self._row, None
+            if row is not None and update is not None:
+                row = replace(row, last_updated_at=update.last_updated_at, custom_status=update.custom_status)
         return await self._commit(episode.execution_id, consumed, (), activities, row)
 
     async def store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
@@ -133,6 +136,11 @@ class SessionWriter:
                 instance=row,
             )
         )
+
+
+def _says_something(update: InstanceUpdate) -> bool:
+    """Whether an update changes more than what is always written; those of waves in the middle do not."""
+    return update.status is not None or update.output is not None or update.name is not None
 
 
 def _merged(earlier: InstanceUpdate | None, later: InstanceUpdate | None) -> InstanceUpdate | None:

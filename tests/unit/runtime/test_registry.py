@@ -38,7 +38,7 @@ def test_an_activity_and_an_orchestrator_may_have_the_same_name() -> None:
     registry.add_activity(activity("hello"))
     registry.add_orchestrator(OrchestratorDefinition(name="hello", function=lambda context: None))
 
-    assert registry.activity_names == registry.orchestrator_names == ["hello"]
+    assert registry.activity_names == registry.orchestrator_names == ("hello",)
 
 
 def test_an_empty_name_is_refused() -> None:
