@@ -1,1 +1,7 @@
+"""What tests of apps and of backends are written with; the backend contract is in `durable_ext.testing.contract`."""
 
+from durable_ext.testing.clock import ManualClock
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
+
+__all__ = ["ManualClock", "RunningTaskHub", "eventually", "run_task_hub"]
