@@ -6,6 +6,7 @@ Knows nothing of messages, checkpoints or instance rows. Touched on the orchestr
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from durable_ext.core.actions import SendEvent
@@ -414,7 +415,7 @@ class Replay:
 
     def _fail(self, error: BaseException) -> None:
         if not self.ended:
-            self.error = error
+            self.error = _no_event_loop(error) if isinstance(self._routine, CoroutineType) else error
             self._end()
 
     def _end(self) -> None:
@@ -449,6 +450,19 @@ def _not_a_task(value: object) -> TypeError:
         f"return: call_activity, call_sub_orchestrator, create_timer, wait_for_external_event, call_entity, call_http, "
         f"task_all, task_any. Everything else belongs into an activity."
     )
+
+
+def _no_event_loop(error: BaseException) -> BaseException:
+    """Say what to do instead if an `async def` orchestrator used asyncio; return any other error as it is."""
+    if not isinstance(error, RuntimeError) or str(error) != "no running event loop":
+        return error
+    advice = RuntimeError(
+        "no running event loop. An orchestrator has none: it may await only durable tasks, which the context's methods "
+        "return. Use context.create_timer() instead of asyncio.sleep(), context.task_all() instead of asyncio.gather(), and "
+        "an activity for everything else."
+    )
+    advice.__cause__ = error
+    return advice
 
 
 _STEPS: Final[dict[type[HistoryEvent], Callable[[Any, Any], None]]] = {

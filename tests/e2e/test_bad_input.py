@@ -278,7 +278,7 @@ def test_awaiting_something_that_is_not_durable_fails_with_advice(host: HostProc
     status = _run(host, "awaits_a_sleep")
 
     assert status["runtimeStatus"] == "Failed"
-    assert "durable" in status["output"]
+    assert "context.create_timer()" in status["output"]
 
 
 def test_a_custom_status_of_more_than_16_kb_fails_the_orchestration(host: HostProcess) -> None:
