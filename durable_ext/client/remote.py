@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,10 @@ _TOTAL_SECONDS: Final = 240
 _CONNECT_SECONDS: Final = 10
 _MOST_CONNECTIONS: Final = 30
 
-_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
+_Lifetime = AsyncGenerator[aiohttp.ClientSession, None]
+_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[aiohttp.ClientSession, _Lifetime]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +63,31 @@ async def call(method: str, url: str, *, data: str | None = None, headers: Mappi
 
 async def close_session() -> None:
     """Close the session of the running loop; the next call opens another one."""
-    session = _sessions.pop(asyncio.get_running_loop(), None)
-    if session is not None:
-        await session.close()
+    entry = _sessions.pop(asyncio.get_running_loop(), None)
+    if entry is not None:
+        await entry[1].aclose()
 
 
 async def _session() -> aiohttp.ClientSession:
     loop = asyncio.get_running_loop()
-    session = _sessions.get(loop)
-    if session is None or session.closed:
-        session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=_TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=None),
-            connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, limit_per_host=_MOST_CONNECTIONS),
-        )
-        _sessions[loop] = session
-    return session
+    entry = _sessions.get(loop)
+    if entry is None or entry[0].closed:
+        lifetime = _open_session()
+        entry = (await lifetime.__anext__(), lifetime)
+        _sessions[loop] = entry
+    return entry[0]
+
+
+async def _open_session() -> _Lifetime:
+    """Yield one session and close it when this generator is closed.
+
+    `asyncio.run` closes the generators of its loop: that is how sync functions leave no session behind.
+    """
+    session = aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=_TOTAL_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=None),
+        connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, limit_per_host=_MOST_CONNECTIONS),
+    )
+    try:
+        yield session
+    finally:
+        await session.close()

@@ -249,6 +249,8 @@ class DurableOrchestrationClient:
             raise instance_not_found(instance_id)
         if status == 410:
             raise not_rewindable(instance_id)
+        if status == 412 and isinstance(body, str):
+            raise InvalidInstanceStateError(instance_id, "", "rewind", body)
         text = body if isinstance(body, str) else f"Received unexpected payload from the durable-extension: {[status, body]}"
         raise UnexpectedResponseError(status, body, text)
 
