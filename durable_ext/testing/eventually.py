@@ -7,18 +7,34 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar, Union
+from typing import Any, TypeVar, Union, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    condition: Callable[[], Union[T, Awaitable[Union[T, None]], None]],
+    condition: Callable[[], Awaitable[Union[T, None]]],
+    message: str = ...,
+    *,
+    within: timedelta = ...,
+    every: timedelta = ...,
+) -> T: ...
+
+
+@overload
+async def eventually(
+    condition: Callable[[], Union[T, None]], message: str = ..., *, within: timedelta = ..., every: timedelta = ...
+) -> T: ...
+
+
+async def eventually(
+    condition: Callable[[], Any],
     message: str = "the condition did not become true",
     *,
     within: timedelta = timedelta(seconds=10),
     every: timedelta = timedelta(milliseconds=5),
-) -> T:
+) -> Any:
     """Ask `condition` (sync or async) every so often until it returns something true, and return that.
 
     Raises:
@@ -27,7 +43,7 @@ async def eventually(
     deadline = time.monotonic() + within.total_seconds()
     while True:
         answer = condition()
-        value: T | None = await answer if inspect.isawaitable(answer) else answer
+        value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
         if time.monotonic() >= deadline:
