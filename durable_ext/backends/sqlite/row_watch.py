@@ -10,9 +10,11 @@ from typing import Final
 
 from durable_ext.backends.sqlite.instance_rows import updated_row
 from durable_ext.core.instances import InstanceRow, InstanceUpdate
+from durable_ext.errors import BackendError
 
 _MOST_ROWS: Final = 4096
-_LARGEST_ROW: Final = 16_384
+_LARGEST_ROW: Final = 4096
+_CALM_SECONDS: Final = 0.01
 
 ReadRows = Callable[[list[str]], Awaitable[list["InstanceRow | None"]]]
 
@@ -28,29 +30,28 @@ class RowWatch:
         self._spawn = spawn
         self._known: OrderedDict[str, InstanceRow] = OrderedDict()
         self._waiters: dict[str, list[asyncio.Future[InstanceRow | None]]] = {}
+        self._look_planned = False
 
     async def wait(self, instance_id: str, seen: InstanceRow | None, wait: timedelta) -> InstanceRow | None:
         """Return the row as soon as it differs from `seen`, or as it is after `wait`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait.total_seconds()
-        row = self._known.get(instance_id)
-        if row is not None and row != seen:
-            return row
-        future = self._register(instance_id, loop)
-        try:
-            if row is None:
-                (row,) = await self._read_rows([instance_id])
-            while row == seen and loop.time() < deadline:
-                timer = loop.call_at(deadline, _resolve, future, row)
-                try:
-                    row = await future
-                finally:
-                    timer.cancel()
-                    self._unregister(instance_id, future)
-                future = self._register(instance_id, loop)
-            return row
-        finally:
-            self._unregister(instance_id, future)
+        while True:
+            # Register, then look: what changes after the look resolves the future, what changed before it is seen. A row
+            # that was told may be the one already seen, and the next change may come before this task runs again, so each
+            # round looks anew.
+            future = self._register(instance_id, loop)
+            timer = loop.call_at(deadline, _resolve, future, seen)
+            try:
+                row = self._known.get(instance_id)
+                if row is None:
+                    (row,) = await self._read_rows([instance_id])
+                if row != seen or loop.time() >= deadline:
+                    return row
+                await future
+            finally:
+                timer.cancel()
+                self._unregister(instance_id, future)
 
     def created(self, row: InstanceRow) -> None:
         """A row was written by this process."""
@@ -84,12 +85,26 @@ class RowWatch:
             self._spawn(self._read_again(waited_for))
 
     def changed_elsewhere(self) -> None:
-        """Another process has written something."""
+        """Another process has written something; rows are read again at most every 10 ms."""
         self._known.clear()
+        if self._waiters and not self._look_planned:
+            self._look_planned = True
+            asyncio.get_running_loop().call_later(_CALM_SECONDS, self._look_at_all)
+
+    def _look_at_all(self) -> None:
+        self._look_planned = False
         self.changed(list(self._waiters))
 
     async def _read_again(self, instance_ids: list[str]) -> None:
-        for instance_id, row in zip(instance_ids, await self._read_rows(instance_ids), strict=True):
+        try:
+            rows = await self._read_rows(instance_ids)
+        except BackendError as error:
+            for instance_id in instance_ids:
+                for future in self._waiters.pop(instance_id, ()):
+                    if not future.done():
+                        future.set_exception(error)
+            return
+        for instance_id, row in zip(instance_ids, rows, strict=True):
             self._tell(instance_id, row)
 
     def _tell(self, instance_id: str, row: InstanceRow | None) -> None:
