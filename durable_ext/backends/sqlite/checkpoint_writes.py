@@ -122,8 +122,6 @@ class CheckpointWriter:
         answers: list[Answer] = []
         for write in writes:
             if write.n not in heads or heads[write.n][0] != write.token:
-                self._state.let_go(write.n)
-                self._state.effects.lost.append(write.n)
                 answers.append(CheckpointConflictError(write.instance_id))
                 continue
             given = [next(items) for _ in write.activities]

@@ -31,6 +31,8 @@ POLL_SECONDS: Final = 0.02
 _MAX_GROUP: Final = 512
 _LOG_PAGES: Final = 1000
 _CACHE_SIZE: Final = -16_000
+_LARGEST_LOG_BYTES: Final = 32 * 1024 * 1024
+"""A log that one large transaction made longer is cut down to this."""
 _OLDEST_SQLITE: Final = (3, 35, 0)  # RETURNING
 
 
@@ -65,7 +67,7 @@ def connect(path: Path, synchronous: str) -> Connection:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'FULL' else 'NORMAL'}")
-        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_LOG_BYTES}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         connection.execute(f"PRAGMA cache_size = {_CACHE_SIZE}")
     except sqlite3.Error as error:
@@ -317,6 +319,7 @@ class WriterThread(GroupThread):
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             log.warning("rollback failed: %s", error, extra={"event": "rollback_failed"})
+        self._data_version = 0  # what other processes did was seen by this transaction only
         self._scope.rolled_back()
 
     def _end(self) -> None:

@@ -29,7 +29,9 @@ log = logging.getLogger("durable_ext.sqlite")
 
 _MOST_READY: Final = 256
 """So many instances may be locked here and wait to be fetched; more are left for other processes, or for later."""
-_LOCK_AT_ONCE: Final = 64
+_MOST_READY_ALONE: Final = 2048
+"""... while no other worker is on the file."""
+_LOCK_AT_ONCE: Final = 32
 _MOST_READY_ACTIVITIES: Final = 32
 _RETRY_SECONDS: Final = 1.0
 
@@ -51,7 +53,7 @@ class Dispatch:
         self._writer, self._state, self._checkpoints = writer, state, checkpoints
         self._reads, self._rows, self._clock, self._supervisor = reads, rows, clock, supervisor
         self._sessions: dict[int, SqliteSession] = {}
-        self._alarm = Alarm(clock, self._deliver, self._look_everywhere)
+        self._alarm = Alarm(clock, self._look_everywhere)
         self.orchestrations: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(False))
         self.entities: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(True))
         self.activities: Lane[ActivityWorkItem] = Lane(self._look_for_activities)
@@ -127,14 +129,12 @@ class Dispatch:
             self._alarm.look_at(due)
 
     def _route(self, delivery: Delivery) -> None:
-        if delivery.due:
-            self._alarm.keep(delivery)
-        else:
-            self._deliver(delivery)
-
-    def _deliver(self, delivery: Delivery) -> None:
         session = self._sessions.get(delivery.n)
-        if session is not None:  # else it was released meanwhile: the message waits in the file
+        if session is None:
+            return  # it was released meanwhile: the message waits in the file
+        if delivery.due:
+            self._alarm.keep(session, delivery)
+        else:
             session.deliver(delivery.message)
 
     def _admit(self, locked: LockedInstance) -> None:
@@ -183,7 +183,8 @@ class Dispatch:
     def _set_room(self) -> None:
         open_here = self.working and not self.draining
         ready = len(self.orchestrations) + len(self.entities)
-        self._state.room = max(0, _MOST_READY - ready) if open_here else 0
+        most = _MOST_READY_ALONE if self._state.alone else _MOST_READY
+        self._state.room = max(0, most - ready) if open_here else 0
         wanted = self.activities.waiting + _MOST_READY_ACTIVITIES - len(self.activities)
         self._state.activity_room = max(0, wanted) if open_here and self.activities.waiting else 0
 

@@ -58,7 +58,7 @@ def row_from_columns(row: tuple[Any, ...]) -> InstanceRow:
     }
     return InstanceRow(
         status=OrchestrationStatus(status),
-        created_at=created_at,
+        created_at=last_updated_at if created_at is None else created_at,
         last_updated_at=last_updated_at,
         completed_at=completed_at,
         scheduled_start_at=scheduled_start_at,

@@ -182,7 +182,7 @@ class Mailbox:
             post = first[instance_id]
             event = post.message.event
             due = post.due if post.due > state.now else 0
-            claim = self._has_room() and not due
+            claim = not due and self._has_room(len(post.body))
             claims.append(claim)
             wake_at = None if claim else max(due, state.now)
             rows.append(
@@ -217,10 +217,11 @@ class Mailbox:
         connection.execute(queries.WAKE_INSTANCE, {"n": n, "at": at})
         self._state.effects.wakes.append(at)
 
-    def _has_room(self) -> bool:
+    def _has_room(self, body_length: int) -> bool:
+        """Whether one more instance may be locked here; large messages take the room of several."""
         if self._state.owner is None or self._state.room <= 0:
             return False
-        self._state.room -= 1
+        self._state.room -= 1 + body_length // SMALL_TEXT
         return True
 
     def _find(self, connection: Connection, ids: Iterable[str]) -> dict[str, _Found]:
@@ -236,7 +237,7 @@ class Mailbox:
         claims, rows = [], []
         for start in starts:
             due = start.scheduled_start_time or 0
-            claim = due <= state.now and self._has_room()
+            claim = due <= state.now and self._has_room(len(start.input or ""))
             claims.append(claim)
             rows.append(_started_row(start, state.owner if claim else None, None if claim else max(due, state.now)))
         numbers = _insert(connection, queries.insert_instances, rows)

@@ -187,10 +187,8 @@ UPDATE instances SET lock_owner = NULL, lock_token = lock_token + 1, recovered =
                  ELSE (SELECT min(due) FROM messages WHERE messages.n = instances.n) END
 WHERE lock_owner = :owner"""
 FREE_ACTIVITIES_OF: Final = "UPDATE activities SET lock_owner = NULL WHERE lock_owner = ?"
-HELD_INSTANCES: Final = "SELECT n, lock_token FROM instances WHERE lock_owner = ?"
-FOREIGN_MESSAGES: Final = """
-SELECT message_id FROM messages
-WHERE message_id > ? AND n IN (SELECT n FROM instances WHERE lock_owner = ?) ORDER BY message_id"""
+WORKER_EXISTS: Final = "SELECT 1 FROM workers WHERE worker_id = ?"
+MESSAGES_SINCE: Final = "SELECT message_id, n FROM messages WHERE message_id > ? ORDER BY message_id"
 
 
 @cache

@@ -43,6 +43,8 @@ class WriterState:
         self._deliver = deliver
         self._notify = notify
         self.owner: int | None = None
+        self.alone = True
+        """No other worker was on the file at the last sign of life."""
         self.room = 0
         self.activity_room = 0
         self.held: dict[str, int] = {}
@@ -50,6 +52,8 @@ class WriterState:
         self.effects = Effects()
         self._ids: dict[int, str] = {}
         self._undo: list[tuple[str, int | None]] = []
+        self._owner_before: int | None = None
+        self._expires_at = 0
         self._last_message = 0
         self._newest_message = 0
         self._next_heartbeat = 0.0
@@ -67,12 +71,14 @@ class WriterState:
 
     def began(self, connection: Connection, foreign_commits: bool) -> None:
         self._undo.clear()
+        self._owner_before = self.owner
         self.effects = Effects()
         self.now = ticks_from_datetime(self._clock.now())
         if foreign_commits:
             self.effects.foreign = True
             if self.owner is not None:
-                self._take_foreign_messages(connection, self.owner)
+                self._start_over_if_replaced(connection, self.owner)
+                self._take_foreign_messages(connection)
 
     def committed(self) -> Callable[[], None]:
         effects = self.effects
@@ -88,6 +94,7 @@ class WriterState:
                 self.held[instance_id] = n
                 self._ids[n] = instance_id
         self._undo.clear()
+        self.owner = self._owner_before
         self._newest_message = self._last_message
 
     def inserted_messages(self, newest: int) -> None:
@@ -175,9 +182,9 @@ class WriterState:
             values = {"n": n, "token": token, "owner": self.owner, "now": self.now, "wake_at": wake_at}
             statement = queries.RELEASE if wake_at is None else queries.ABANDON
             found = connection.execute(statement, values).fetchall()
-            self.let_go(n)
             if not found:
-                continue
+                continue  # it is no longer ours, or ours under another token
+            self.let_go(n)
             wakes, status = found[0]
             if wakes is not None:
                 self.effects.wakes.append(wakes)
@@ -214,14 +221,13 @@ class WriterState:
         return [None] * len(payloads)
 
     def beat(self, connection: Connection, payloads: list[None]) -> list[None]:
-        """Job: a sign of life; if others have declared this worker dead, all its sessions are lost and it starts anew."""
+        """Job: a sign of life. Who gives it too late leaves the others time for theirs before it takes anything over."""
+        late = self.now > self._expires_at
         self._next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
-        if connection.execute(queries.HEARTBEAT, (self._expiry(), self.owner)).rowcount == 0:
-            self.effects.lost.extend(self._ids)
-            for n in list(self._ids):
-                self.let_go(n)
-            self._register(connection)
-        self._take_over_dead(connection)
+        self._expires_at = self._expiry()
+        connection.execute(queries.HEARTBEAT, (self._expires_at, self.owner))
+        if not late:
+            self._take_over_dead(connection)
         return [None] * len(payloads)
 
     def look_around(self, connection: Connection, payloads: list[None]) -> list[None]:
@@ -229,10 +235,23 @@ class WriterState:
         return [None] * len(payloads)
 
     def _register(self, connection: Connection) -> None:
-        cursor = connection.execute(queries.REGISTER_WORKER, (os.getpid(), this_machine(), self._expiry()))
+        self._expires_at = self._expiry()
+        cursor = connection.execute(queries.REGISTER_WORKER, (os.getpid(), this_machine(), self._expires_at))
         self.owner = cursor.lastrowid
         self._newest_message = connection.execute(queries.LAST_MESSAGE).fetchone()[0]
         self._next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
+
+    def _start_over_if_replaced(self, connection: Connection, owner: int) -> None:
+        """If others have declared this worker dead (it was stopped for too long), all its locks are lost.
+
+        To be seen before anything else is written: under the old worker id nobody would ever take over what it locks.
+        """
+        if connection.execute(queries.WORKER_EXISTS, (owner,)).fetchone() is not None:
+            return
+        self.effects.lost.extend(self._ids)
+        for n in list(self._ids):
+            self.let_go(n)
+        self._register(connection)
 
     def _expiry(self) -> int:
         return ticks_add(ticks_from_datetime(self._clock.now()), self._lock_timeout)
@@ -240,6 +259,7 @@ class WriterState:
     def _take_over_dead(self, connection: Connection) -> None:
         """Free what dead workers had locked. The token grows: a worker that was only stopped can commit nothing of it."""
         rows = connection.execute(queries.OTHER_WORKERS, (self.owner,)).fetchall()
+        self.alone = not rows
         for worker_id, process_id, machine, expires_at in rows:
             if expires_at >= self.now and not has_ended(process_id, machine):
                 continue
@@ -248,14 +268,10 @@ class WriterState:
             connection.execute(queries.UNREGISTER_WORKER, (worker_id,))
             self.effects.wakes.append(0)
 
-    def _take_foreign_messages(self, connection: Connection, owner: int) -> None:
-        """Find messages of other processes to our instances, and instances that were taken from us (purged, taken over)."""
-        still_ours = {n for n, _ in connection.execute(queries.HELD_INSTANCES, (owner,))}
-        for n in [n for n in self._ids if n not in still_ours]:
-            self.effects.lost.append(n)
-            self.let_go(n)
-        rows = connection.execute(queries.FOREIGN_MESSAGES, (self._last_message, owner)).fetchall()
-        for block in queries.in_blocks([message_id for (message_id,) in rows]):
+    def _take_foreign_messages(self, connection: Connection) -> None:
+        """Find what other processes have sent to the instances that are locked here."""
+        found = connection.execute(queries.MESSAGES_SINCE, (self._last_message,)).fetchall()
+        for block in queries.in_blocks([message_id for message_id, n in found if n in self._ids]):
             taken = connection.execute(queries.take_messages(len(block)), tuple(block)).fetchall()
             for n, message_id, count, due, body in sorted(taken, key=_message_id):
                 self.effects.deliveries.append(self._delivery(n, message_id, count, due, body))
