@@ -35,10 +35,9 @@ from durable_ext.core.events import (
     TaskScheduled,
 )
 from durable_ext.core.inbox import AdmissionKind
-from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.runtime.live_player import LivePlayer
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
 from durable_ext.runtime.services import OrchestrationServices
@@ -66,7 +65,7 @@ class InstanceRun:
         self._services = services
         self._instance_id = session.instance.instance_id
         self._writer = SessionWriter(session, services.traits, services.settings, services.now)
-        self._live: LiveOrchestration | None = None
+        self._player = LivePlayer(session, services)
         self._owner: asyncio.Task[Any] | None = None
         self._claims = False  # rule R7: may run its activities in this process
         self._local = False  # rules R6 and R7: may run them before they are in history
@@ -101,7 +100,7 @@ class InstanceRun:
                 log.warning("session dropped: %s", error, extra={"event": "checkpoint_conflict", **where})
                 await session.release()
             except EpisodeTimeoutError as error:
-                self._live = None  # its thread still uses it
+                self._player.forget()
                 log.error("session abandoned: %s", error, extra={"event": "episode_timeout", **where})
                 await session.abandon()
             except BackendUnavailableError as error:
@@ -125,9 +124,7 @@ class InstanceRun:
             self._wave.cancel()
         if self._alone_item is not None and not self._alone_item.done():
             self._alone_item.set_result(None)
-        live, self._live = self._live, None
-        if live is not None:  # user code may have a `finally`: it runs where the rest of it ran
-            services.thread.play(live.close, self._instance_id).add_done_callback(_log_close)
+        self._player.close()
 
     # Conversation.
 
@@ -138,7 +135,9 @@ class InstanceRun:
             await self._carry_out(await self._play(first.messages))
         elif first is not SessionEnd.LOST and _is_unfinished(self._session.history):
             # A worker died after it had stored the results of a wave: nothing is queued, the rest is still to be decided.
-            await self._carry_out(await self._resume())
+            episode = await self._player.resume()
+            self._writer.begin(episode)
+            await self._carry_out(episode)
         else:
             await self._session.release()
 
@@ -152,7 +151,7 @@ class InstanceRun:
                 episode = await self._run_locally(episode)
                 continue
             await self._store(episode)
-            episode = None if self._is_over(episode) else await self._next_episode()
+            episode = None if self._player.is_over(episode) else await self._next_episode()
         await self._session.release()
 
     def _receive(self, batch: MessageBatch) -> None:
@@ -188,46 +187,14 @@ class InstanceRun:
         return await self._play(batch.messages)
 
     async def _play(self, messages: Sequence[ReceivedMessage]) -> Episode:
-        services = self._services
-
-        def play() -> Episode:
-            live = self._live
-            if live is None:
-                live = self._live = services.open_live(self._session)
-            return live.play(messages, services.now)
-
-        episode = await services.thread.play(play, self._instance_id)
+        episode = await self._player.play(messages)
         self._writer.begin(episode)
         return episode
-
-    async def _resume(self) -> Episode:
-        """Play on without anything new."""
-        services = self._services
-
-        def play() -> Episode:
-            self._live = services.open_live(self._session)
-            return self._live.play_results((), services.now)
-
-        episode = await services.thread.play(play, self._instance_id)
-        self._writer.begin(episode)
-        return episode
-
-    def _play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Episode]:
-        live = self._live
-        assert live is not None
-        return self._services.thread.play(
-            lambda: live.play_results(results, lambda: now), self._instance_id
-        )
 
     async def _store(self, episode: Episode) -> None:
         """Store an episode the plain way; its activities run here as claimed work items if they may."""
         receipt = await self._writer.store(episode, self._outgoing(episode.activities))
         self._services.activities.run_claimed(receipt.activities)
-
-    def _is_over(self, episode: Episode) -> bool:
-        """Whether the instance needs no session any more."""
-        live = self._live
-        return episode.is_terminal or live is None or live.state.is_terminal or live.state.started is None
 
     def _outgoing(self, activities: Sequence[TaskMessage]) -> tuple[OutgoingActivity, ...]:
         claims, knows = self._claims and not self._services.is_draining(), self._services.runner.knows
@@ -268,7 +235,7 @@ class InstanceRun:
         """Store the results of a whole wave and play them; return the episode that they caused."""
         services, writer = self._services, self._writer
         now = services.now()
-        played = self._play_results(results, now)
+        played = self._player.play_results(results, now)
         self._waves += 1
         overlaps = self._waves > _LONG and services.slots.taken < _CALM
         if writer.holds_back(len(results)) or (writer.in_one_transaction and not overlaps):
@@ -276,6 +243,8 @@ class InstanceRun:
             writer.begin(following)
             if following.can_run_locally and not writer.holds_back(0):
                 await writer.write(episode)  # otherwise the checkpoint of `following` takes the results along
+            else:
+                writer.keep_row(episode)
             return following
         # The write and the next episode go on at the same time; what it decides waits for the write.
         writer.add((OrchestratorStarted(timestamp=now), *results))
@@ -311,7 +280,7 @@ class InstanceRun:
             decided = (*decided, *episode.activities)
         receipt = await self._writer.store(episode, self._outgoing(decided))
         self._services.activities.run_claimed(receipt.activities)
-        return None if self._is_over(episode) else await self._next_episode()
+        return None if self._player.is_over(episode) else await self._next_episode()
 
     async def _run_alone(self, message: TaskMessage, episode: Episode) -> ActivityResult:
         """Await one activity inside this task: no task of its own, no switch for one that never waits."""
@@ -370,7 +339,7 @@ class InstanceRun:
                 )
                 wave.adopt(receipt.activities)
                 if results:
-                    episode = await self._play_results(results, now)
+                    episode = await self._player.play_results(results, now)
                     if not _is_simple(episode) or not (wave.unfinished or episode.activities):
                         if episode.starts_generation:
                             writer.begin(episode)
@@ -410,7 +379,7 @@ class InstanceRun:
             )
             self._services.activities.run_claimed(wave.adopt(receipt.activities))
         self._wave = None
-        return None if self._is_over(episode) else await self._next_episode()
+        return None if self._player.is_over(episode) else await self._next_episode()
 
 
 def _is_unfinished(history: Sequence[HistoryEvent]) -> bool:
@@ -440,9 +409,3 @@ def _take(scheduled: dict[int, HistoryEvent], task_ids: list[int]) -> list[Histo
 def _ignore(played: asyncio.Future[Any]) -> None:
     if not played.cancelled():
         played.exception()
-
-
-def _log_close(closed: asyncio.Future[Any]) -> None:
-    error = None if closed.cancelled() else closed.exception() or closed.result()
-    if error is not None:
-        log.debug("orchestrator code raised while it was dropped", extra={"event": "close_failed", "error": repr(error)})

@@ -91,14 +91,19 @@ class SessionWriter:
         consumed: tuple[str, ...] = ()
         if not self._keeps_trigger:
             consumed, self._consumed = self._consumed, ()
+        self.keep_row(episode)
         update, row = episode.instance, None
-        if self._row is None or (update is not None and _says_something(update)):
-            self._row = _merged(self._row, update)
         if self._now() - self._row_written >= _ROW_INTERVAL:
             row, self._row = self._row, None
             if row is not None and update is not None:
                 row = replace(row, last_updated_at=update.last_updated_at, custom_status=update.custom_status)
         return await self._commit(episode.execution_id, consumed, (), activities, row)
+
+    def keep_row(self, episode: Episode) -> None:
+        """Let the next write that has a row carry what this episode changes of it."""
+        update = episode.instance
+        if self._row is None or (update is not None and _says_something(update)):
+            self._row = _merged(self._row, update)
 
     async def store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
         """Store what is pending and all that an episode decided: the plain way, rule R4."""

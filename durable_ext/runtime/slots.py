@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 
 class Slots:
@@ -48,7 +49,8 @@ class Slots:
             if ticket.done() and not ticket.cancelled():
                 self.give_back()
             else:
-                self._waiting.remove(ticket)
+                with suppress(ValueError):  # a slot that came free since the cancellation has passed it over
+                    self._waiting.remove(ticket)
             raise
 
     def give_back(self) -> None:

@@ -1,0 +1,70 @@
+"""The live orchestration of one session, played on the orchestrator thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from durable_ext.backends.protocol import OrchestrationSession
+from durable_ext.core.episode import Episode
+from durable_ext.core.live import LiveOrchestration
+from durable_ext.core.messages import ReceivedMessage
+from durable_ext.core.timestamps import Ticks
+from durable_ext.runtime.local_activities import ActivityResult
+from durable_ext.runtime.services import OrchestrationServices
+
+log = logging.getLogger("durable_ext.runtime.orchestrations")
+
+
+class LivePlayer:
+    """Owned by one `InstanceRun`. Called from the event loop; the thread has the live orchestration while a call runs."""
+
+    def __init__(self, session: OrchestrationSession, services: OrchestrationServices) -> None:
+        self._session = session
+        self._services = services
+        self._instance_id = session.instance.instance_id
+        self._live: LiveOrchestration | None = None
+
+    async def play(self, messages: Sequence[ReceivedMessage]) -> Episode:
+        """Play messages; the first time, the history is replayed before."""
+        now = self._services.now
+        return await self._services.thread.play(lambda: self._opened().play(messages, now), self._instance_id)
+
+    async def resume(self) -> Episode:
+        """Play on without anything new."""
+        now = self._services.now
+        return await self._services.thread.play(lambda: self._opened().play_results((), now), self._instance_id)
+
+    def play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Episode]:
+        """Play results of local activities, all at this time."""
+        return self._services.thread.play(
+            lambda: self._opened().play_results(results, lambda: now), self._instance_id
+        )
+
+    def is_over(self, episode: Episode) -> bool:
+        """Whether the instance needs no session any more after an episode."""
+        live = self._live
+        return episode.is_terminal or live is None or live.state.is_terminal or live.state.started is None
+
+    def forget(self) -> None:
+        """Never touch it again: its thread is stuck in it."""
+        self._live = None
+
+    def close(self) -> None:
+        """Let go of the user's code on the thread where it ran, because it may have a `finally`."""
+        live, self._live = self._live, None
+        if live is not None:
+            self._services.thread.play(live.close, self._instance_id).add_done_callback(_log_close)
+
+    def _opened(self) -> LiveOrchestration:
+        if self._live is None:
+            self._live = self._services.open_live(self._session)
+        return self._live
+
+
+def _log_close(closed: asyncio.Future[Any]) -> None:
+    error = None if closed.cancelled() else closed.exception() or closed.result()
+    if error is not None:
+        log.debug("orchestrator code raised while it was dropped", extra={"event": "close_failed", "error": repr(error)})
