@@ -65,6 +65,20 @@ async def test_a_waiter_that_is_cancelled_with_a_slot_in_hand_gives_it_back() ->
     assert slots.free == 1
 
 
+async def test_a_slot_that_comes_free_just_after_a_cancellation_goes_to_the_next() -> None:
+    slots = Slots(1)
+    await slots.take()
+    cancelled, next_one = asyncio.ensure_future(slots.take()), asyncio.ensure_future(slots.take())
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    slots.give_back()
+    outcomes = await asyncio.gather(cancelled, next_one, return_exceptions=True)
+
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    assert outcomes[1] is None
+    assert slots.taken == 1
+
+
 @pytest.mark.parametrize("limit", [1, 3, 100])
 async def test_a_queue_runs_everything_with_at_most_so_many_at_once(limit: int) -> None:
     running = most = 0
