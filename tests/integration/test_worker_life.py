@@ -1,0 +1,152 @@
+"""A worker starts, drains and stops; its loops have a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.events import OrchestrationStatus, TaskScheduled
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.task_hub import run_task_hub
+from tests.support.functions import registry_of
+
+SOON = timedelta(milliseconds=200)
+
+
+async def test_a_drain_lets_a_running_activity_end_and_leaves_the_rest_to_the_next_worker(tmp_path: Path) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+    ran: list[int] = []
+
+    async def step(value: int) -> int:
+        ran.append(value)
+        if value == 0:
+            began.set()
+            await go_on.wait()
+        return value
+
+    def two(context: Any) -> Any:
+        first = yield context.call_activity("step", 0)
+        second = yield context.call_activity("step", 1)
+        return [first, second]
+
+    registry = registry_of(orchestrators=[two], activities=[step])
+    async with run_task_hub(tmp_path / "h.db", registry) as hub:
+        instance_id = await hub.client.start("two")
+        await began.wait()
+        draining = asyncio.ensure_future(hub.worker.drain(timedelta(seconds=10)))
+        await asyncio.sleep(0)
+        go_on.set()
+        everything_ended = await draining
+        history = await hub.client.get_history(instance_id)
+    async with run_task_hub(tmp_path / "h.db", registry) as hub:
+        status = await hub.client.wait_for_completion(instance_id)
+
+    assert everything_ended
+    assert sum(isinstance(event, TaskScheduled) for event in history) == 2
+    assert status.output == [0, 1]
+    assert ran == [0, 1]
+
+
+async def test_a_drain_does_not_wait_for_a_blocked_orchestrator(tmp_path: Path) -> None:
+    began, release = threading.Event(), threading.Event()
+
+    def block(context: Any) -> None:
+        began.set()
+        release.wait(30)
+
+    async with run_task_hub(tmp_path / "h.db", registry_of(orchestrators=[block]), drain=SOON) as hub:
+        await hub.client.start("block")
+        await eventually(began.is_set)
+        everything_ended = await hub.worker.drain(SOON)
+        release.set()
+
+    assert not everything_ended
+
+
+async def test_a_drained_worker_takes_nothing_new(tmp_path: Path) -> None:
+    def quick(context: Any) -> str:
+        return "done"
+
+    registry = registry_of(orchestrators=[quick])
+    async with run_task_hub(tmp_path / "h.db", registry) as hub:
+        await hub.worker.drain(SOON)
+        instance_id = await hub.client.start("quick")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        drained = await hub.client.get_status(instance_id)
+    async with run_task_hub(tmp_path / "h.db", registry) as hub:
+        status = await hub.client.wait_for_completion(instance_id)
+
+    assert drained is not None
+    assert drained.runtime_status is OrchestrationStatus.PENDING
+    assert status.output == "done"
+
+
+async def test_a_stop_gives_a_hanging_activity_back(tmp_path: Path) -> None:
+    began = asyncio.Event()
+    hangs = True
+
+    async def step(value: Any) -> str:
+        began.set()
+        if hangs:
+            await asyncio.Event().wait()
+        return "done"
+
+    def one(context: Any) -> Any:
+        return (yield context.call_activity("step"))
+
+    registry = registry_of(orchestrators=[one], activities=[step])
+    async with run_task_hub(tmp_path / "h.db", registry, drain=timedelta(0)) as hub:
+        instance_id = await hub.client.start("one")
+        await began.wait()
+    hangs = False
+    async with run_task_hub(tmp_path / "h.db", registry) as hub:
+        status = await hub.client.wait_for_completion(instance_id)
+
+    assert status.output == "done"
+
+
+async def test_a_stopped_worker_says_so(tmp_path: Path) -> None:
+    async with run_task_hub(tmp_path / "h.db", registry_of()) as hub:
+        worker = hub.worker
+        healthy = worker.is_healthy
+        assert worker.failure is not None
+        assert not worker.failure.done()
+
+    assert healthy
+    assert not worker.is_healthy
+    assert worker.failure.result() is None
+
+
+async def test_activities_of_one_kind_do_not_starve_entities_and_orchestrations(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def hold(value: Any) -> None:
+        await go_on.wait()
+
+    def holder(context: Any) -> Any:
+        yield context.call_activity("hold")
+
+    def quick(context: Any) -> Any:
+        return (yield context.call_entity(EntityId("counter", "c"), "add", 1))
+
+    def counter(context: Any) -> None:
+        context.set_state(context.get_state(lambda: 0) + context.get_input())
+        context.set_result(context.get_state())
+
+    settings = WorkerSettings(
+        max_concurrent_activities=1, local_activity_spill=timedelta(milliseconds=10), max_concurrent_orchestrations=1
+    )
+    registry = registry_of(orchestrators=[holder, quick], activities=[hold], entities=[counter])
+    async with run_task_hub(tmp_path / "h.db", registry, settings=settings) as hub:
+        held = await hub.client.start("holder")
+        status = await hub.client.wait_for_completion(await hub.client.start("quick"))
+        go_on.set()
+        await hub.client.wait_for_completion(held)
+
+    assert status.output == 1
