@@ -26,18 +26,21 @@ from durable_ext.backends.protocol import (
 )
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import (
-    ContinueAsNew,
-    ExecutionCompleted,
     ExecutionStarted,
     HistoryEvent,
-    OrchestratorCompleted,
     OrchestratorStarted,
-    TaskScheduled,
 )
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
-from durable_ext.runtime.live_player import LivePlayer
+from durable_ext.runtime.episodes import (
+    decides_activities_only,
+    ends_generation,
+    is_unfinished,
+    scheduled_events,
+    take_events,
+)
+from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
 from durable_ext.runtime.services import OrchestrationServices
@@ -117,9 +120,8 @@ class InstanceRun:
 
     def _close(self) -> None:
         services = self._services
-        if self._awake:
-            self._awake = False
-            services.slots.give_back()
+        self._sleep()
+        services.rest.forget(self)
         if self._wave is not None:
             self._wave.cancel()
         if self._alone_item is not None and not self._alone_item.done():
@@ -133,7 +135,7 @@ class InstanceRun:
         if isinstance(first, MessageBatch):
             self._receive(first)
             await self._carry_out(await self._play(first.messages))
-        elif first is not SessionEnd.LOST and _is_unfinished(self._session.history):
+        elif first is not SessionEnd.LOST and is_unfinished(self._session.history):
             # A worker died after it had stored the results of a wave: nothing is queued, the rest is still to be decided.
             episode = await self._player.resume()
             self._writer.begin(episode)
@@ -166,8 +168,7 @@ class InstanceRun:
     async def _next_episode(self) -> Episode | None:
         """Wait for messages, with the generator in memory but without a slot; `None` = the session should end."""
         services = self._services
-        services.slots.give_back()
-        self._awake = False
+        self._sleep()
         idle = services.settings.session_idle_timeout if services.cache.park(self) else _AT_ONCE
         try:
             batch = await self._session.next_messages(idle)
@@ -181,10 +182,25 @@ class InstanceRun:
             services.cache.unpark(self)
         if not isinstance(batch, MessageBatch):
             return None
-        await services.slots.take()
-        self._awake = True
+        await self._wake_up()
         self._receive(batch)
         return await self._play(batch.messages)
+
+    def _sleep(self) -> None:
+        """Do without the slot; does nothing if it is not held."""
+        if self._awake:
+            self._awake = False
+            self._services.slots.give_back()
+
+    async def _wake_up(self) -> None:
+        if not self._awake:
+            await self._services.slots.take()
+            self._awake = True
+
+    def rest(self) -> None:
+        """An activity takes a moment: another instance may have the slot, unless very many wait like this one."""
+        if self._services.supervisor.running < self._services.settings.max_cached_sessions:
+            self._sleep()
 
     async def _play(self, messages: Sequence[ReceivedMessage]) -> Episode:
         episode = await self._player.play(messages)
@@ -217,6 +233,7 @@ class InstanceRun:
             isinstance(event, ExecutionStarted) for event in writer.pending
         ):
             await writer.write_start(episode)
+        services.rest.watch(self)
         if len(episode.activities) == 1:
             results: Sequence[ActivityResult] = (await self._run_alone(episode.activities[0], episode),)
         else:
@@ -227,6 +244,8 @@ class InstanceRun:
             if wave.unfinished:
                 return await self._run_in_parts(episode, wave, results)
             self._wave = None
+        services.rest.forget(self)
+        await self._wake_up()
         writer.add(episode.decisions)
         following = await self._settle(episode, results)
         return await self._look_for_messages(following)
@@ -251,7 +270,7 @@ class InstanceRun:
         try:
             await writer.write(episode)
         except BaseException:
-            played.add_done_callback(_ignore)
+            ignore_outcome(played)
             raise
         following = await played
         if following.starts_generation:
@@ -276,7 +295,7 @@ class InstanceRun:
         """Play messages that came while local activities were decided but not started."""
         self._receive(batch)
         episode = await self._play(batch.messages)
-        if not _ends_generation(episode):
+        if not ends_generation(episode):
             decided = (*decided, *episode.activities)
         receipt = await self._writer.store(episode, self._outgoing(decided))
         self._services.activities.run_claimed(receipt.activities)
@@ -322,12 +341,13 @@ class InstanceRun:
     ) -> Episode | None:
         """Store a wave in several writes, because it is too wide for one or takes long (rules R3 and R5)."""
         services, writer = self._services, self._writer
-        scheduled = _scheduled(episode)
+        scheduled = scheduled_events(episode)
         closing = episode.decisions[-1]
         while True:
             overdue = wave.overdue()
             if results or overdue:
-                writer.add(_take(scheduled, [*(r.task_scheduled_id for r in results), *(m.event.event_id for m in overdue)]))
+                ended = [result.task_scheduled_id for result in results]
+                writer.add(take_events(scheduled, ended + [message.event.event_id for message in overdue]))
                 wave.spill(overdue)
                 if results or not wave.unfinished:
                     writer.add((closing,))
@@ -340,18 +360,18 @@ class InstanceRun:
                 wave.adopt(receipt.activities)
                 if results:
                     episode = await self._player.play_results(results, now)
-                    if not _is_simple(episode) or not (wave.unfinished or episode.activities):
+                    if not decides_activities_only(episode) or not (wave.unfinished or episode.activities):
                         if episode.starts_generation:
                             writer.begin(episode)
                         return await self._hand_over(episode, wave, scheduled)
                     wave.add(episode.activities)
-                    scheduled.update(_scheduled(episode))
+                    scheduled.update(scheduled_events(episode))
                     closing = episode.decisions[-1]
                 elif not wave.unfinished:
                     return await self._next_episode()
             found = await self._session.next_messages(_AT_ONCE)
             if isinstance(found, MessageBatch):
-                writer.add((*_take(scheduled, list(scheduled)), closing))
+                writer.add((*take_events(scheduled, list(scheduled)), closing))
                 self._receive(found)
                 return await self._hand_over(await self._play(found.messages), wave, scheduled)
             if found is SessionEnd.LOST:
@@ -364,11 +384,11 @@ class InstanceRun:
         self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]
     ) -> Episode | None:
         """End a wave before it is done: the rest of it becomes claimed work items beside an episode's own."""
-        if _ends_generation(episode):
+        if ends_generation(episode):
             wave.discard()
             await self._store(episode)
         else:
-            self._writer.add(_take(scheduled, list(scheduled)))
+            self._writer.add(take_events(scheduled, list(scheduled)))
             waiting, running = wave.hand_over()
             receipt = await self._writer.store(
                 episode,
@@ -380,32 +400,3 @@ class InstanceRun:
             self._services.activities.run_claimed(wave.adopt(receipt.activities))
         self._wave = None
         return None if self._player.is_over(episode) else await self._next_episode()
-
-
-def _is_unfinished(history: Sequence[HistoryEvent]) -> bool:
-    return bool(history) and not isinstance(history[-1], (OrchestratorCompleted, ExecutionCompleted, ContinueAsNew))
-
-
-def _ends_generation(episode: Episode) -> bool:
-    """Whether the generation that the wave belongs to has ended."""
-    return episode.is_terminal or episode.starts_generation
-
-
-def _is_simple(episode: Episode) -> bool:
-    """Whether an episode that was caused by a part of a wave decided nothing but activities."""
-    return not (
-        episode.messages or episode.custom_status_changed or episode.is_terminal or episode.starts_generation
-    )
-
-
-def _scheduled(episode: Episode) -> dict[int, HistoryEvent]:
-    return {event.event_id: event for event in episode.decisions if isinstance(event, TaskScheduled)}
-
-
-def _take(scheduled: dict[int, HistoryEvent], task_ids: list[int]) -> list[HistoryEvent]:
-    return [scheduled.pop(task_id) for task_id in sorted(task_ids)]
-
-
-def _ignore(played: asyncio.Future[Any]) -> None:
-    if not played.cancelled():
-        played.exception()

@@ -64,6 +64,16 @@ class LivePlayer:
         return self._live
 
 
+def ignore_outcome(played: asyncio.Future[Any]) -> None:
+    """Whatever comes of it, nobody waits for it any more."""
+    played.add_done_callback(_retrieve)
+
+
+def _retrieve(ended: asyncio.Future[Any]) -> None:
+    if not ended.cancelled():
+        ended.exception()
+
+
 def _log_close(closed: asyncio.Future[Any]) -> None:
     error = None if closed.cancelled() else closed.exception() or closed.result()
     if error is not None:

@@ -28,6 +28,7 @@ class OrchestrationServices:
     Attributes:
         slots: For instances that are awake.
         activity_slots: For activities, wherever they came from.
+        rest: Watches runs whose local activities take a moment, so that they do not keep a slot.
         spill: Watches runs that await one activity inside their own task (rule R5).
         open_live: Makes the live orchestration of a session; called on the orchestrator thread.
         is_draining: Whether the worker takes no new work.
@@ -42,6 +43,7 @@ class OrchestrationServices:
     cache: SessionCache
     thread: OrchestratorThread
     supervisor: Supervisor
+    rest: Sweeper[InstanceRun]
     spill: Sweeper[InstanceRun]
     now: Callable[[], Ticks]
     open_live: Callable[[OrchestrationSession], LiveOrchestration]

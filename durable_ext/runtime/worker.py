@@ -45,6 +45,7 @@ from durable_ext.runtime.ticks import tick_source
 log = logging.getLogger("durable_ext.runtime.worker")
 
 _DRAIN: Final = timedelta(seconds=30)
+_REST_SECONDS: Final = 0.02
 
 
 def new_execution_id() -> ExecutionId:
@@ -76,6 +77,7 @@ class _Machinery:
         self.activities = ActivityDispatcher(backend.activities, self.runner, self.activity_slots, self.work)
         self.cache = SessionCache(settings.max_cached_sessions)
         self.spill: Sweeper[InstanceRun] = Sweeper(settings.local_activity_spill.total_seconds(), InstanceRun.spill)
+        self.rest: Sweeper[InstanceRun] = Sweeper(_REST_SECONDS, InstanceRun.rest)
         self.thread = OrchestratorThread(
             warning=settings.episode_warning, limit=settings.function_timeout, max_stuck=settings.max_stuck_threads
         )
@@ -90,6 +92,7 @@ class _Machinery:
             cache=self.cache,
             thread=self.thread,
             supervisor=self.work,
+            rest=self.rest,
             spill=self.spill,
             now=now,
             open_live=open_orchestration,
@@ -140,6 +143,7 @@ class _Machinery:
         await self.loops.stop()
         await self.work.stop()
         await self.activities.give_back()
+        self.rest.close()
         self.spill.close()
         self.thread.close()
         self.executors.close()

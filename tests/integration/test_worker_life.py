@@ -150,3 +150,29 @@ async def test_activities_of_one_kind_do_not_starve_entities_and_orchestrations(
         await hub.client.wait_for_completion(held)
 
     assert status.output == 1
+
+
+async def test_instances_that_wait_for_an_activity_leave_their_slot_to_others(tmp_path: Path) -> None:
+    met = asyncio.Event()
+    arrived: list[int] = []
+
+    async def meet(value: int) -> int:
+        arrived.append(value)
+        if len(arrived) == 3:
+            met.set()
+        await met.wait()
+        return value
+
+    def one(context: Any) -> Any:
+        return (yield context.call_activity("meet", context.get_input()))
+
+    settings = WorkerSettings(
+        max_concurrent_orchestrations=1, max_concurrent_activities=3, local_activity_spill=timedelta(minutes=5)
+    )
+    async with run_task_hub(
+        tmp_path / "h.db", registry_of(orchestrators=[one], activities=[meet]), settings=settings
+    ) as hub:
+        ids = [await hub.client.start("one", number) for number in range(3)]
+        outputs = [(await hub.client.wait_for_completion(instance_id)).output for instance_id in ids]
+
+    assert outputs == [0, 1, 2]
