@@ -34,7 +34,12 @@ class Invoker:
 
     def __init__(self, pool: ThreadPoolExecutor, make_client: ClientFactory, directory: Path) -> None:
         self._pool, self._make_client, self._directory = pool, make_client, str(directory)
-        self.running = 0
+        self._running, self._idle = 0, asyncio.Event()
+        self._idle.set()
+
+    async def wait_until_idle(self) -> None:
+        """Return when no call runs."""
+        await self._idle.wait()
 
     async def call(
         self,
@@ -50,7 +55,8 @@ class Invoker:
         arguments: dict[str, Any] = {plan.trigger_name: trigger_value, **(outs or {})}
         if plan.takes_context:
             arguments["context"] = context
-        self.running += 1
+        self._running += 1
+        self._idle.clear()
         try:
             with CallLog(plan.name, reason, context.invocation_id):
                 if plan.client is not None:
@@ -61,7 +67,9 @@ class Invoker:
                 result = await asyncio.get_running_loop().run_in_executor(self._pool, call)
                 return await result if inspect.isawaitable(result) else result
         finally:
-            self.running -= 1
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
 
     @staticmethod
     def report(name: str, problem: str) -> None:

@@ -25,6 +25,7 @@ from durable_ext.hosting.local.admin import AdminRoutes
 from durable_ext.hosting.local.app_plan import AppPlan
 from durable_ext.hosting.local.cors import Cors
 from durable_ext.hosting.local.engine import LocalEngine
+from durable_ext.hosting.local.host_lock import HostLock
 from durable_ext.hosting.local.http_triggers import HttpTriggers
 from durable_ext.hosting.local.invocations import Invoker
 from durable_ext.hosting.local.timer_triggers import TimerTrigger
@@ -38,6 +39,7 @@ log = logging.getLogger("durable_ext.hosting")
 
 RPC_PATH: Final = "/durabletask"
 _STOP_GRACE: Final = 15.0  # seconds beyond the two drains, of requests and of the engine
+_TIMER_LOCK_SECONDS: Final = 5.0
 _STOPPING: Final = "Stopping: what runs may finish. Press Ctrl-C again to stop at once."
 _AZURE_HINT: Final = "Start Azurite (npx azurite) or use --hub embedded. Trying again until it answers."
 
@@ -84,6 +86,7 @@ class LocalHost:
         self._supervisor = Supervisor("host", self._loop_failed)
         self._failure: BaseException | None = None
         self._requests, self._idle = 0, asyncio.Event()
+        self._idle.set()
 
     def stop(self) -> None:
         """End `run()` after a drain."""
@@ -111,7 +114,7 @@ class LocalHost:
             await self._stop.wait()
             self._limit_stop()
             site.close()
-            await self._finish_requests()
+            await self._finish_calls()
             await server.shutdown(1.0)
         finally:
             await self._supervisor.stop()
@@ -164,13 +167,25 @@ class LocalHost:
         return await self._management.handle(request, route)
 
     async def _start_functions(self) -> None:
-        clock = SystemClock()
-        folder = self._plan.script_root / ".durable" / "timers"
         for plan in self._plan.warmups:
             with suppress(Exception):  # the app's own; `Invoker.call` has logged it
                 await self._invoker.call(plan, warmup_trigger_value(), reason="Warmup")
-        for timer in self._plan.timers:
-            self._supervisor.start(f"timer-{timer.plan.name}", TimerTrigger(timer, self._invoker, clock, folder).run())
+        if self._plan.timers:
+            self._supervisor.start("timers", self._start_timers())
+
+    async def _start_timers(self) -> None:
+        """Start the timers as soon as no other host of this folder runs them."""
+        clock, folder = SystemClock(), self._plan.script_root / ".durable" / "timers"
+        lock = HostLock(folder / f"{self._plan.settings.task_hub}.lock")
+        try:
+            while not lock.try_take():
+                await clock.sleep(_TIMER_LOCK_SECONDS)
+            for timer in self._plan.timers:
+                trigger = TimerTrigger(timer, self._invoker, clock, folder)
+                self._supervisor.start(f"timer-{timer.plan.name}", trigger.run())
+            await self._stop.wait()
+        finally:
+            lock.release()
 
     async def _run_by_name(self, function: IndexedFunction, text: str) -> None:
         """`POST /admin/functions/{name}`: run a timer or warm-up function now, in the background."""
@@ -185,10 +200,10 @@ class LocalHost:
         with suppress(Exception):  # the app's own; `Invoker.call` has logged it
             await self._invoker.call(plan, value)  # type: ignore[arg-type]
 
-    async def _finish_requests(self) -> None:
-        if self._requests:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), self._options.drain)
+    async def _finish_calls(self) -> None:
+        """Let requests and timers that run come to their end, for so long as the drain allows."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.gather(self._idle.wait(), self._invoker.wait_until_idle()), self._options.drain)
 
     def _loop_failed(self, failure: LoopFailedError) -> None:
         self._failure = failure
