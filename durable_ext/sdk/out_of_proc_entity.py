@@ -28,9 +28,7 @@ class OutOfProcEntityContext:
     """An entity and the operation of a batch that runs.
 
     As in 1.x one context serves the whole batch, and what an operation did before it failed stays.
-
-    Raises:
-        ValueError: Name or key is empty.
+    Name and key are taken as they are: tests of apps leave them empty.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class OutOfProcEntityContext:
         converter: PayloadConverter = _DEFAULT_CONVERTER,
         **others: Any,
     ) -> None:
-        self._entity_id = EntityId(name, key)
+        self._name, self._key = name, key
         self._converter = converter
         self._state = EntityState(exists=exists, text=state, converter=converter)
         self._operation: str | None = None
@@ -64,18 +62,22 @@ class OutOfProcEntityContext:
 
     @property
     def entity_id(self) -> EntityId:
-        """Name (in lower case) and key of this entity."""
-        return self._entity_id
+        """Name (in lower case) and key of this entity.
+
+        Raises:
+            ValueError: One of them is empty.
+        """
+        return EntityId(self._name, self._key)
 
     @property
     def entity_name(self) -> str:
         """Name of this entity, in lower case."""
-        return self._entity_id.name
+        return self._name
 
     @property
     def entity_key(self) -> str:
         """Key of this entity."""
-        return self._entity_id.key
+        return self._key
 
     @property
     def operation_name(self) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..utils.df_serialization import df_dumps
+
 
 class OperationResult:
-    """Result (JSON text) or error of one operation; times in milliseconds."""
+    """Result of one operation, or the text of its error; times in milliseconds."""
 
-    def __init__(self, is_error: bool, duration: int, execution_start_time_ms: int, result: str | None = None) -> None:
+    def __init__(self, is_error: bool, duration: int, execution_start_time_ms: int, result: Any = None) -> None:
         self._is_error, self._duration, self._result = is_error, duration, result
         self._execution_start_time_ms = execution_start_time_ms
 
     @property
-    def result(self) -> str | None:
-        """JSON text of the result, or of the error's message."""
+    def result(self) -> Any:
+        """The value that the operation set, or the error's message."""
         return self._result
 
     @property
@@ -33,12 +35,12 @@ class OperationResult:
         return self._execution_start_time_ms
 
     def to_json(self) -> dict[str, Any]:
-        """Return the dictionary of the result."""
+        """Return the dictionary of the result; the value is JSON text in it."""
         return {
             "isError": self._is_error,
             "duration": self._duration,
             "startTime": self._execution_start_time_ms,
-            "result": self._result,
+            "result": df_dumps(self._result),
         }
 
 
