@@ -29,7 +29,7 @@ _NO_EXECUTION: Final = ExecutionId("")
 class AdmissionKind(Enum):
     """What to do with a batch of messages.
 
-    PLAY: run an episode with the events. DISCARD: consume everything, there is nothing to run. ABANDON: give the
+    PLAY: run an episode with the events; none if the start message came again, which wakes the instance. DISCARD: consume everything, there is nothing to run. ABANDON: give the
     messages back with back-off, the start may still come. TERMINATED_BEFORE_START: consume everything and write `update`.
     """
 
@@ -90,7 +90,7 @@ def admit(
             dropped.append(received)
         else:
             events.append(message.event)
-    if not events and not lead:
+    if not events and not lead and not _repeats_start(dropped, execution_id):
         return Admission(kind=AdmissionKind.DISCARD, dropped=tuple(dropped))
     return Admission(kind=AdmissionKind.PLAY, events=(*lead, *events), dropped=tuple(dropped), restarts=restarts)
 
@@ -100,6 +100,15 @@ def _has_new_start(state: RuntimeState, messages: Sequence[ReceivedMessage]) -> 
         isinstance(received.message.event, ExecutionStarted)
         and received.message.event.instance.execution_id != state.execution_id
         for received in messages
+    )
+
+
+def _repeats_start(dropped: Sequence[ReceivedMessage], execution_id: ExecutionId | None) -> bool:
+    """Whether the start message of this generation came again: a worker died that had kept it as the wake-up (rule R6)."""
+    return any(
+        isinstance(received.message.event, ExecutionStarted)
+        and received.message.event.instance.execution_id == execution_id
+        for received in dropped
     )
 
 

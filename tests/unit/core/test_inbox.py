@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -52,6 +53,22 @@ def test_a_second_start_is_dropped() -> None:
     admission = judge([STARTED], second, message(EVENT))
 
     assert (admission.events, admission.dropped) == ((EVENT,), (second,))
+
+
+def test_the_own_start_message_wakes_an_instance_once_more() -> None:
+    again = message(dataclasses.replace(STARTED))
+
+    admission = judge([STARTED], again)
+
+    assert (admission.kind, admission.events, admission.dropped) == (AdmissionKind.PLAY, (), (again,))
+
+
+def test_a_start_message_of_another_generation_wakes_nothing() -> None:
+    other = OrchestrationInstance(instance_id=ME.instance_id, execution_id=ExecutionId("older"))
+
+    admission = judge([STARTED], message(ExecutionStarted(timestamp=START, instance=other, name="orchestrator")))
+
+    assert admission.kind is AdmissionKind.DISCARD
 
 
 def test_a_message_for_another_generation_is_dropped() -> None:
