@@ -5,6 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+_MAX_CAUSES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +25,34 @@ class FailureDetails:
     properties: str | None = None
 
 
+def exception_text(exc: BaseException) -> str:
+    """Return `str(exc)`, or what kind of exception it is if its class cannot make a text."""
+    try:
+        return str(exc)
+    except Exception:  # user code runs here
+        return str(type(exc))
+
+
 def failure_from_exception(exc: BaseException) -> FailureDetails:
-    """Return the details of a caught exception, its `__cause__` chain included."""
-    cause = exc.__cause__
-    stack = "".join(traceback.format_tb(exc.__traceback__)) or None
-    return FailureDetails(
-        error_type=type(exc).__name__,
-        error_message=str(exc),
-        stack_trace=stack,
-        inner_failure=failure_from_exception(cause) if cause is not None else None,
-    )
+    """Return the details of a caught exception, its `__cause__` chain included; never raises.
+
+    A chain that leads back to itself ends there, one of more than 32 causes after those.
+    """
+    chain: list[BaseException] = []
+    link: BaseException | None = exc
+    while link is not None and len(chain) <= _MAX_CAUSES and not any(link is known for known in chain):
+        chain.append(link)
+        link = link.__cause__
+    details: FailureDetails | None = None
+    for link in reversed(chain):
+        details = FailureDetails(
+            error_type=type(link).__name__,
+            error_message=exception_text(link),
+            stack_trace="".join(traceback.format_tb(link.__traceback__)) or None,
+            inner_failure=details,
+        )
+    assert details is not None
+    return details
 
 
 StringMap = Mapping[str, str]

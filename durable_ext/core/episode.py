@@ -18,7 +18,7 @@ from durable_ext.core.orchestrators import BUILT_IN_PREFIX, OrchestratorDefiniti
 from durable_ext.core.replay import Replay
 from durable_ext.core.tasks import ActivityTask, SubOrchestrationTask
 from durable_ext.errors import OrchestrationError
-from durable_ext.failure import FailureDetails, failure_from_exception
+from durable_ext.failure import FailureDetails, exception_text, failure_from_exception
 
 if TYPE_CHECKING:
     from durable_ext.core.context import OrchestrationContext
@@ -164,12 +164,8 @@ def _ending(replay: Replay, name: str) -> Action:
 
 
 def _raised(replay: Replay, name: str, error: BaseException) -> CompleteOrchestration:
-    try:
-        text, failure = str(error) or str(type(error)), failure_from_exception(error)
-    except Exception:  # an exception class of the user whose text cannot be made
-        text = str(type(error))
-        failure = FailureDetails(error_type=type(error).__name__, error_message=text)
-    return _failed(replay, f"Orchestrator function '{name}' failed: {text}", failure)
+    text = exception_text(error) or str(type(error))
+    return _failed(replay, f"Orchestrator function '{name}' failed: {text}", failure_from_exception(error))
 
 
 def _failed(replay: Replay, text: str, failure: FailureDetails) -> CompleteOrchestration:
@@ -204,7 +200,7 @@ class StatusReporter:
         try:
             text = replay.converter.output_text(value)
         except Exception as error:  # whatever user objects raise while they are serialized
-            return str(error) or str(type(error))
+            return exception_text(error) or str(type(error))
         if len(text) > _SURELY_SHORT:
             size = len(text.encode("utf-16-le", "surrogatepass")) // 1024
             if size > _STATUS_LIMIT_KB:

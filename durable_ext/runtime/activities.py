@@ -18,7 +18,7 @@ from durable_ext.errors import BackendUnavailableError, LeaseLostError, PayloadT
 from durable_ext.runtime.activity_failures import activity_failed, activity_missing
 from durable_ext.runtime.backoff import Backoff
 from durable_ext.runtime.call_queue import CallQueue
-from durable_ext.runtime.executors import Executors
+from durable_ext.runtime.executors import USER_ERRORS, Executors
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.slots import Slots
 
@@ -76,7 +76,7 @@ class ActivityRunner:
             if self.stopping or asyncio.current_task() in self._revoked:
                 raise
             return activity_failed(event.name, event.event_id, error, self._now())
-        except (Exception, SystemExit) as error:  # SystemExit would end the host, not the activity
+        except USER_ERRORS as error:
             log.info(
                 "activity failed",
                 extra={

@@ -11,7 +11,7 @@ from durable_ext.core.events import TaskFailed
 from durable_ext.core.orchestrators import BUILT_IN_PREFIX
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import DurableError
-from durable_ext.failure import FailureDetails, failure_from_exception
+from durable_ext.failure import FailureDetails, exception_text, failure_from_exception
 
 _RUNTIME_FOLDER: Final = os.path.dirname(os.path.abspath(__file__))
 _CORE_EXCEPTION: Final = -2146233088  # HResult of System.Exception
@@ -27,7 +27,7 @@ def activity_failed(name: str, task_id: int, error: BaseException, now: Ticks) -
     failure = failure_from_exception(error.with_traceback(user_trace))
     text = str(error) if isinstance(error, DurableError) else f" {failure.error_type}: {failure.error_message}"
     # compat: failures of the built-in HTTP activity carry the transport's text alone (8.4)
-    reason = str(error) if name.startswith(BUILT_IN_PREFIX) else f"Activity function '{name}' failed: {text}"
+    reason = exception_text(error) if name.startswith(BUILT_IN_PREFIX) else f"Activity function '{name}' failed: {text}"
     return TaskFailed(
         timestamp=now,
         task_scheduled_id=task_id,

@@ -20,7 +20,8 @@ from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
-from durable_ext.runtime.executors import Executors, FunctionTimeoutError
+from durable_ext.failure import exception_text
+from durable_ext.runtime.executors import USER_ERRORS, Executors, FunctionTimeoutError
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.slots import Slots
@@ -36,6 +37,7 @@ class EntityServices:
 
     Attributes:
         open_live: Makes the live entity of a session from a history.
+        is_stopping: Whether a cancelled operation is the worker's doing and no failure of the operation.
     """
 
     registry: FunctionRegistry
@@ -45,6 +47,7 @@ class EntityServices:
     idle: timedelta
     now: Callable[[], Ticks]
     open_live: Callable[[OrchestrationSession, tuple[HistoryEvent, ...], EntityDefinition], LiveEntity]
+    is_stopping: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +173,9 @@ class EntityRun:
         live = self._live
         assert live is not None
         for failure in step.batch.failures:
-            self._report("entity operation failed", failure.request.operation, repr(failure.error))
+            raised = failure.error
+            reason = f"{type(raised).__name__}: {exception_text(raised)}" if raised is not None else ""
+            self._report("entity operation failed", failure.request.operation, reason)
         for reason in step.batch.unreadable:
             self._report("message dropped: it is no entity message", None, reason)
         return step.episode or live.commit(step.batch, self._services.now)
@@ -185,7 +190,11 @@ class EntityRun:
             return await self._services.executors.await_entity(self._definition.name, awaitable)
         except FunctionTimeoutError:
             raise
-        except (Exception, SystemExit) as error:  # user code; the operation fails with it
+        except asyncio.CancelledError as error:
+            if self._evicted or self._services.is_stopping():
+                raise
+            return error  # user code was cancelled by itself
+        except USER_ERRORS as error:
             return error
 
     def _begin(self, messages: MessageBatch) -> EntityBatch:
@@ -201,7 +210,7 @@ class EntityRun:
         for index in range(done, len(batch.operations)):
             try:
                 outcome = function(batch.open(batch.operations[index]))
-            except (Exception, SystemExit) as error:  # user code; the operation fails with it
+            except (*USER_ERRORS, asyncio.CancelledError) as error:
                 outcome = error
             if inspect.isawaitable(outcome):
                 return _Step(batch=batch, done=index, awaitable=outcome)

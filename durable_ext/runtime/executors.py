@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from durable_ext.core.timestamps import timespan_to_text
 from durable_ext.errors import DurableError
@@ -24,6 +24,10 @@ from durable_ext.runtime.thread_crew import ThreadCrew
 log = logging.getLogger("durable_ext.runtime.executors")
 
 T = TypeVar("T")
+
+
+USER_ERRORS: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+"""What user code may raise: each fails the call it came from. Out of a task, the last three would end the loop or worker."""
 
 
 class FunctionTimeoutError(DurableError, TimeoutError):

@@ -115,6 +115,7 @@ class _Machinery:
             idle=settings.session_idle_timeout,
             now=now,
             open_live=open_entity,
+            is_stopping=lambda: self.runner.stopping,
         )
         self.entities = SessionDispatcher(
             name="entity",

@@ -46,6 +46,29 @@ async def cancel_itself(value: Any) -> None:
     raise asyncio.CancelledError
 
 
+async def interrupt(value: Any) -> None:
+    raise KeyboardInterrupt
+
+
+async def exit_generator(value: Any) -> None:
+    raise GeneratorExit
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+async def raise_mute(value: Any) -> None:
+    raise MuteError
+
+
+async def raise_circle(value: Any) -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
 async def echo(value: Any) -> Any:
     return value
 
@@ -118,12 +141,15 @@ async def test_the_details_of_a_failure_are_a_serialized_exception_with_the_user
         ("return_a_set", "TypeError"),
         ("leave", "SystemExit: 3"),
         ("cancel_itself", "CancelledError"),
+        ("interrupt", "KeyboardInterrupt"),
+        ("exit_generator", "GeneratorExit"),
+        ("raise_mute", "MuteError"),
+        ("raise_circle", "ValueError: first"),
     ],
 )
 async def test_whatever_an_activity_does_fails_only_itself(tmp_path: Path, name: str, expected: str) -> None:
-    registry = registry_of(
-        orchestrators=[call_named, echo_input], activities=[return_a_set, leave, cancel_itself, echo]
-    )
+    activities = [return_a_set, leave, cancel_itself, interrupt, exit_generator, raise_mute, raise_circle, echo]
+    registry = registry_of(orchestrators=[call_named, echo_input], activities=activities)
     async with run_task_hub(tmp_path / "h.db", registry) as hub:
         failed = await end_of(hub, "call_named", name)
         after = await end_of(hub, "echo_input", "still here")
@@ -181,7 +207,7 @@ async def test_not_a_number_has_an_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["echo_input", "echo_thread_input"])
 @pytest.mark.parametrize(
     "value",
-    ["Grüße 東京 🚀", "\x00\u2028\"\\", {"a": [1, None, True, 2.5]}, [[[[["deep"]]]]], "x" * 1_000_000],
+    ["Grüße 東京 🚀", '\x00\u2028"\\', {"a": [1, None, True, 2.5]}, [[[[["deep"]]]]], "x" * 1_000_000],
     ids=["unicode", "control", "object", "nested", "one megabyte"],
 )
 async def test_values_come_back_as_they_went(tmp_path: Path, name: str, value: Any) -> None:
@@ -344,9 +370,7 @@ async def test_a_blocked_episode_is_given_up_at_the_time_limit(tmp_path: Path, r
     settings = WorkerSettings(
         episode_warning=timedelta(milliseconds=50), function_timeout=timedelta(milliseconds=100), max_stuck_threads=8
     )
-    async with run_task_hub(
-        tmp_path / "h.db", registry, settings=settings, drain=timedelta(seconds=1)
-    ) as hub:
+    async with run_task_hub(tmp_path / "h.db", registry, settings=settings, drain=timedelta(seconds=1)) as hub:
         blocked = await hub.client.start("block")
         status = await end_of(hub, "echo_input", "through")
         row = await hub.client.get_status(blocked)
@@ -426,3 +450,31 @@ async def test_operations_of_an_entity_that_hangs_are_answered_with_the_timeout(
 
     assert "Timeout value of" in str(hung.output)
     assert after.output == "quick"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), MuteError(), SystemExit(2), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()]
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_whatever_an_entity_raises_fails_only_that_operation(
+    tmp_path: Path, error: BaseException, is_async: bool
+) -> None:
+    def run(context: Any) -> None:
+        if context.operation_name == "fail":
+            raise error
+        context.set_result("still here")
+
+    async def run_async(context: Any) -> None:
+        run(context)
+
+    def ask(context: Any) -> Any:
+        entity = EntityId("run_async" if is_async else "run", "1")
+        try:
+            yield context.call_entity(entity, "fail")
+        except Exception:
+            return (yield context.call_entity(entity, "other"))
+
+    async with run_task_hub(tmp_path / "h.db", registry_of(orchestrators=[ask], entities=[run, run_async])) as hub:
+        status = await end_of(hub, "ask")
+
+    assert status.output == "still here"

@@ -14,6 +14,7 @@ from durable_ext.core.entities.messages import FAILED_OPERATION_TYPE, EntityRequ
 from durable_ext.core.entities.scheduler import Arrivals, Turn
 from durable_ext.core.entities.state import EntityState
 from durable_ext.core.payloads import PayloadConverter
+from durable_ext.failure import exception_text
 
 _SENT_NAMESPACE: Final = uuid.UUID("5f0b2a2e-6a44-5c1c-8d0c-3c1f7d2f9b11")
 
@@ -160,7 +161,7 @@ class EntityBatch:
         try:
             self._state.settle()
         except (TypeError, ValueError) as error:  # only without rollback: there close() finds out
-            self._fail_each(self._converter.to_text(str(error)), error)
+            self._fail_each(self._converter.to_text(exception_text(error)), error)
         return self._outcomes
 
     def fail_all(self, message: str) -> None:
@@ -182,7 +183,7 @@ class EntityBatch:
             self._state.restore(exists=exists, text=text)
         else:
             sent = tuple(context.take_outgoing())
-        message = str(error) or repr(error)
+        message = exception_text(error) or repr(error)
         response = EntityResponse(result=self._converter.to_text(message), exception_type=FAILED_OPERATION_TYPE)
         return self._record(request, response, sent, error)
 

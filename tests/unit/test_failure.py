@@ -1,0 +1,47 @@
+"""What is recorded of exceptions, however odd their classes are."""
+
+from __future__ import annotations
+
+from durable_ext.failure import FailureDetails, exception_text, failure_from_exception
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def _messages(failure: FailureDetails | None) -> list[str]:
+    found = []
+    while failure is not None:
+        found.append(failure.error_message)
+        failure = failure.inner_failure
+    return found
+
+
+def test_causes_are_recorded_from_the_outside_in() -> None:
+    error = ValueError("outer")
+    error.__cause__ = KeyError("inner")
+
+    assert _messages(failure_from_exception(error)) == ["outer", "'inner'"]
+
+
+def test_an_exception_that_cannot_make_its_text_is_recorded_by_its_class() -> None:
+    assert "Mute" in exception_text(Mute())
+    assert "Mute" in failure_from_exception(Mute()).error_message
+
+
+def test_a_circle_of_causes_ends_where_it_begins() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+
+    assert _messages(failure_from_exception(first)) == ["first", "second"]
+
+
+def test_a_long_chain_of_causes_is_cut() -> None:
+    error: Exception = ValueError("0")
+    for number in range(1, 5000):
+        link = ValueError(str(number))
+        link.__cause__ = error
+        error = link
+
+    assert _messages(failure_from_exception(error)) == [str(number) for number in range(4999, 4966, -1)]
