@@ -16,6 +16,7 @@ from typing import Any
 from durable_ext.backends.azure_storage.message_codec import from_message_text
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue
+from durable_ext.backends.azure_storage.transport.queue import MessageReceipt
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange
 
 INTEROP = Path(__file__).parent / "interop"
@@ -39,13 +40,18 @@ class FrozenHub:
         return str(self.content["hub"])
 
 
-def frozen_hubs() -> list[FrozenHub]:
-    """Return all recorded hubs in the order of their names."""
-    return [FrozenHub(path.stem, json.loads(path.read_text())) for path in sorted(INTEROP.glob("*.json"))]
+def frozen_hubs(folder: str = ".") -> list[FrozenHub]:
+    """Return all recorded hubs of a folder below tests/interop in the order of their names."""
+    return [FrozenHub(path.stem, json.loads(path.read_text())) for path in sorted((INTEROP / folder).glob("*.json"))]
 
 
-async def load_hub(frozen: FrozenHub, transport: StorageTransport, hub: str, *, max_delay: float = math.inf) -> None:
-    """Load a hub under another name; what a dead worker held becomes visible after `max_delay` seconds at most."""
+async def load_hub(
+    frozen: FrozenHub, transport: StorageTransport, hub: str, *, max_delay: float = math.inf, redeliver: bool = False
+) -> None:
+    """Load a hub under another name; what a dead worker held becomes visible after `max_delay` seconds at most.
+
+    `redeliver` restores dequeue counts, for hubs with one message in a queue.
+    """
     old, new = frozen.hub, hub
     for container, blobs in frozen.content["containers"].items():
         name = _renamed(container, old, new)
@@ -64,10 +70,10 @@ async def load_hub(frozen: FrozenHub, transport: StorageTransport, hub: str, *, 
             if name.endswith("Partitions"):
                 entity["RowKey"] = _renamed(str(entity["RowKey"]), old, new)
             await transport.tables.apply(name, TableChange(Change.INSERT, entity))
-    await _load_queues(frozen, transport, new, max_delay)
+    await _load_queues(frozen, transport, new, max_delay, redeliver)
 
 
-async def _load_queues(frozen: FrozenHub, transport: StorageTransport, hub: str, max_delay: float) -> None:
+async def _load_queues(frozen: FrozenHub, transport: StorageTransport, hub: str, max_delay: float, redeliver: bool) -> None:
     queues = {queue: _renamed(queue, frozen.hub, hub) for queue in frozen.content["queues"]}
     for queue in queues.values():
         await transport.queues.create(queue)
@@ -76,10 +82,13 @@ async def _load_queues(frozen: FrozenHub, transport: StorageTransport, hub: str,
     for inserted, queue, message in sorted(waiting, key=lambda one: one[0]):
         instance, second = _target(message["text"]), inserted[:19]
         before, put_at = last.get(instance, ("", 0))
-        while before and before != second and int(time.time()) == put_at:
+        while before and before != second and int(time.time()) == put_at:  # noqa: ASYNC110  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # recorded in different seconds: readers order by second
         delay = math.ceil(min(message["delaySeconds"], max_delay))
         await transport.queues.put(queue, message["text"], invisible_for=delay)
+        for _ in range(message["dequeueCount"] if redeliver else 0):
+            for taken in await transport.queues.get(queue, count=1, visibility=60):
+                await transport.queues.hide(queue, MessageReceipt(taken.message_id, taken.pop_receipt), visibility=0)
         last[instance] = (second, int(time.time()))
 
 

@@ -41,7 +41,9 @@ def azurite() -> Iterator[Azurite]:
 
 
 @pytest.fixture
-async def loaded(request: pytest.FixtureRequest, azurite: Azurite, task_hub: str) -> AsyncIterator[tuple[FrozenHub, AzureHub]]:
+async def loaded(
+    request: pytest.FixtureRequest, azurite: Azurite, task_hub: str
+) -> AsyncIterator[tuple[FrozenHub, AzureHub]]:
     frozen: FrozenHub = request.param
     transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
     try:
@@ -61,8 +63,7 @@ async def loaded(request: pytest.FixtureRequest, azurite: Azurite, task_hub: str
 
 def _cases() -> list[Any]:
     return [
-        pytest.param(frozen, id=frozen.name, marks=[pytest.mark.slow] if frozen.name in SLOW else [])
-        for frozen in FROZEN
+        pytest.param(frozen, id=frozen.name, marks=[pytest.mark.slow] if frozen.name in SLOW else []) for frozen in FROZEN
     ]
 
 

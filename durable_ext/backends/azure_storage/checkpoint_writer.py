@@ -16,7 +16,11 @@ from durable_ext.backends.azure_storage.instances_table import InstancesTable, c
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.outbox import Outbox
-from durable_ext.backends.azure_storage.transport.errors import StorageConflictError, StoragePreconditionError
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageConflictError,
+    StorageNotFoundError,
+    StoragePreconditionError,
+)
 from durable_ext.backends.protocol import Checkpoint
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import InstanceId
@@ -94,7 +98,7 @@ class CheckpointWriter:
         if checkpoint.new_events:
             try:
                 offloaded = await self._history.append(instance_id, cursor, checkpoint.new_events, self._clock.now())
-            except (StorageConflictError, StoragePreconditionError) as exc:
+            except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
                 # They count as sent, as if another worker could have taken them already.
                 await self._work_item_keeper.give_back_all(run_here)
                 await self._control_keeper.give_back_all(held for held in claimed if held.due is None)

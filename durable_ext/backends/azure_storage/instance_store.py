@@ -189,4 +189,6 @@ def _check_continuation(text: str) -> None:
     except ValueError:
         keys = None
     if not isinstance(keys, list) or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
-        raise ValueError("The continuation token is not one that this task hub gave out. Start the query again without it.")
+        raise ValueError(
+            f"The continuation token '{text}' is not one that this task hub gave out. Start the query again without it."
+        )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.held_messages import HeldMessage
@@ -15,8 +17,11 @@ from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import decode_envelope, from_message_text
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
 from durable_ext.codec.wire import WireFormatError
+from durable_ext.core.events import ExecutionStarted, TimerFired
+from durable_ext.core.messages import TaskMessage
 from durable_ext.errors import BackendError, BackendUnavailableError
 
+_RESOLUTION: Final = timedelta(seconds=1)
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
@@ -35,13 +40,13 @@ class MessageReader:
     ) -> tuple[list[HeldMessage], list[QueueMessage]]:
         """Return the readable messages in playing order, and the unreadable ones."""
         expires = self._clock.monotonic() + visibility
-        read = await asyncio.gather(*(self._read(queue, message, expires) for message in messages))
+        read = await asyncio.gather(*(self._read(queue, message, visibility, expires) for message in messages))
         good = [held for held in read if held is not None]
         # Insertion times have a resolution of one second; the sender's counter breaks ties, then arrival (4.9).
         good.sort(key=lambda held: (held.inserted, held.envelope.sequence_number))
         return good, [message for message, held in zip(messages, read, strict=True) if held is None]
 
-    async def _read(self, queue: str, message: QueueMessage, expires: float) -> HeldMessage | None:
+    async def _read(self, queue: str, message: QueueMessage, visibility: int, expires: float) -> HeldMessage | None:
         try:
             envelope = decode_envelope(from_message_text(message.text))
             blob_name = envelope.blob_name
@@ -68,9 +73,26 @@ class MessageReader:
             queue=queue,
             receipt=MessageReceipt(message.message_id, message.pop_receipt),
             envelope=envelope,
-            dequeue_count=message.dequeue_count,
+            dequeue_count=message.dequeue_count + _hidden_deliveries(message, envelope.message, visibility),
             expires=expires,
             inserted=message.inserted,
             next_visible=message.next_visible,
             blob_name=blob_name,
         )
+
+
+def _hidden_deliveries(message: QueueMessage, content: TaskMessage, visibility: int) -> int:
+    """Return 1 if a sender probably took the message at the put and died: the service has not counted that.
+
+    Its age at the first get tells: a claimed message appears after one visibility timeout, or after renewals. One that
+    waited so long for any worker is taken for it, which only costs speed (rule R7 of design.md 5).
+    """
+    event = content.event
+    delayed = isinstance(event, TimerFired) or (
+        isinstance(event, ExecutionStarted) and event.scheduled_start_time is not None
+    )
+    if message.dequeue_count > 1 or delayed:
+        return 0
+    span = timedelta(seconds=visibility)
+    age = message.next_visible - span - message.inserted
+    return 1 if span - _RESOLUTION <= age <= span * 3 else 0

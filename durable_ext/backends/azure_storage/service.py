@@ -291,12 +291,23 @@ class AzureStorageBackend:
             return
         self._closed = True
         await self.drain()
+        await self._directory.give_back_all()
         if self._leases_task is not None:
             await self._leases.stop()
         await self._work_items.stop()
         for keeper in self._keepers:
             await keeper.stop()
             await keeper.give_back_everything()
+        await self._stop_everything()
+
+    async def abort(self) -> None:
+        """Stop without giving anything up, as if the process were killed: locks and messages run out by themselves."""
+        self._closed = True
+        for keeper in self._keepers:
+            await keeper.stop()
+        await self._stop_everything()
+
+    async def _stop_everything(self) -> None:
         await self._listening.stop()
         await self._supervisor.stop()
         await self._transport.close()

@@ -75,6 +75,7 @@ class AzureSession:
         self._known.add(self._history)
         self._episodes = sum(1 for event in self._history if event.__class__ is OrchestratorStarted)
         self._taken: dict[str, HeldMessage] = {}
+        self._has_written = False
         self._ended: SessionEnd | None = None
         self._wakeup = Wakeup()
 
@@ -171,8 +172,9 @@ class AzureSession:
             return True
         wanted = message.target.execution_id
         if wanted and wanted != self._execution_id:
-            # The result of a generation that is over, or of one that was never written: dropped when it is played.
-            return wanted in self._former or held.dequeue_count > MAX_DELIVERIES_WITHOUT_HISTORY
+            # Of a generation that is over or was never written, it is dropped when it is played. One that another worker
+            # is about to write is still possible until we have written: then that write fails.
+            return self._has_written or wanted in self._former or held.dequeue_count > MAX_DELIVERIES_WITHOUT_HISTORY
         if self._known.answers(message.event, from_entity=sender_id.startswith("@")):
             return True
         return self._cursor.count == 0 and held.dequeue_count > MAX_DELIVERIES_WITHOUT_HISTORY
@@ -230,6 +232,7 @@ class AzureSession:
             self._episodes = 0
         if checkpoint.new_events:
             self._stored_blobs = frozenset()
+            self._has_written = True
         self._cursor = cursor
         self._execution_id = checkpoint.execution_id
         self._known.add(checkpoint.new_events)

@@ -300,6 +300,8 @@ class SessionDirectory:
         elif delayed:
             await self._keeper.abandon_all(taken)
         else:
+            for held in taken:
+                held.dequeue_count += 1  # as if the service had delivered it again
             inbox.pending.extendleft(reversed(taken))
         inbox.state = InboxState.IDLE
         self._advance(inbox)
@@ -332,9 +334,22 @@ class SessionDirectory:
 
     async def give_back(self, partition: int) -> None:
         """Make every message of a partition that no session holds visible at once."""
+        await self._keeper.give_back_all(
+            self._take_back([inbox for inbox in self._inboxes.values() if inbox.partition == partition])
+        )
+
+    async def give_back_all(self) -> None:
+        """End every session and make every message visible at once; for closing."""
+        inboxes = list(self._inboxes.values())
+        for inbox in inboxes:
+            if inbox.state is InboxState.ACTIVE:
+                inbox.state = InboxState.READY
+        await self._keeper.give_back_all(self._take_back(inboxes))
+
+    def _take_back(self, inboxes: Sequence[InstanceInbox]) -> list[HeldMessage]:
         returned: list[HeldMessage] = []
-        for inbox in list(self._inboxes.values()):
-            if inbox.partition != partition or inbox.state is InboxState.ACTIVE:
+        for inbox in inboxes:
+            if inbox.state is InboxState.ACTIVE:
                 continue
             returned += inbox.pending
             inbox.pending.clear()
@@ -344,7 +359,7 @@ class SessionDirectory:
             if inbox.state is InboxState.READY:
                 inbox.state = InboxState.IDLE
                 self._inboxes.pop(inbox.instance_id, None)
-        await self._keeper.give_back_all(returned)
+        return returned
 
     def lose(self, partition: int) -> None:
         """The partition belongs to somebody else: forget its messages and end its sessions without a word."""

@@ -52,7 +52,12 @@ def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | N
         signer = BearerSigner(tokens)
     http = StorageHttp(account, signer, interceptor=interceptor)
     return StorageTransport(
-        queues=LeanQueues(http), tables=LeanTables(http, ascii_only=account.is_emulator), blobs=LeanBlobs(http), account=account, http=http, tokens=tokens
+        queues=LeanQueues(http),
+        tables=LeanTables(http, ascii_only=account.is_emulator),
+        blobs=LeanBlobs(http),
+        account=account,
+        http=http,
+        tokens=tokens,
     )
 
 

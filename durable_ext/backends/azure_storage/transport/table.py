@@ -13,7 +13,14 @@ from urllib.parse import quote
 import orjson
 
 from durable_ext.backends.azure_storage.transport.account import Service
-from durable_ext.backends.azure_storage.transport.edm import Entity, Row, entity_to_json, load_json, row_from_json, rows_from_json
+from durable_ext.backends.azure_storage.transport.edm import (
+    Entity,
+    Row,
+    entity_to_json,
+    load_json,
+    row_from_json,
+    rows_from_json,
+)
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
     StorageNotFoundError,

@@ -1,0 +1,59 @@
+"""The Azure Storage task hub keeps every promise of the seam, on a real Azurite."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+
+import pytest
+
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.protocol import Backend
+from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
+from tests.azurite import Azurite, running_azurite
+
+pytestmark = pytest.mark.azurite
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+class TestAzureStorage(BackendContract):
+    patience = timedelta(seconds=15)
+
+    @pytest.fixture
+    async def open_backend(self, azurite: Azurite, task_hub: str) -> AsyncIterator[OpenBackend]:
+        opened: list[AzureStorageBackend] = []
+
+        async def open_one(*, worker: bool = True) -> Backend:
+            settings = AzureStorageSettings(
+                connection=azurite.connection_string,
+                task_hub=task_hub,
+                control_queue_visibility=timedelta(seconds=3),
+                work_item_queue_visibility=timedelta(seconds=3),
+                max_queue_polling_interval=timedelta(seconds=0.2),
+                lease_interval=timedelta(seconds=3),
+                lease_acquire_interval=timedelta(seconds=0.3),
+            )
+            backend = AzureStorageBackend(settings)
+            await backend.open()
+            opened.append(backend)
+            if worker:
+                await backend.start_worker()
+            return backend
+
+        yield open_one
+        for backend in opened:
+            await backend.close()
+
+    @pytest.fixture
+    def crash(self) -> Crash:
+        async def kill(backend: Backend) -> None:
+            assert isinstance(backend, AzureStorageBackend)
+            await backend.abort()
+
+        return kill
