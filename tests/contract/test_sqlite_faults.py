@@ -158,6 +158,21 @@ async def test_a_closed_backend_says_that_it_is_not_open(backend: SqliteBackend)
         await instances.get_instance(InstanceId("any"))
 
 
+async def test_closing_ends_the_waiting_of_clients(backend: SqliteBackend) -> None:
+    await backend.instances.create_instance(start_event("waited-for"), reject=ANY_STATUS)
+    row = await backend.instances.get_instance(InstanceId("waited-for"))
+    waiting = asyncio.gather(
+        backend.instances.wait_for_change(InstanceId("waited-for"), row, PATIENCE), return_exceptions=True
+    )
+    await asyncio.sleep(0)
+
+    await backend.close()
+    (ended,) = await waiting
+
+    assert isinstance(ended, BackendUnavailableError)
+    assert "waited-for" in str(ended)
+
+
 # ---- writes that fail ----
 
 

@@ -65,7 +65,7 @@ async def client(hub_file: Path, task_hub: str) -> AsyncIterator[SqliteBackend]:
 async def line_of(process: subprocess.Popen[str]) -> str:
     """The next line that a process prints."""
     assert process.stdout is not None
-    return (await asyncio.to_thread(process.stdout.readline)).strip()
+    return (await asyncio.wait_for(asyncio.to_thread(process.stdout.readline), PATIENCE.total_seconds())).strip()
 
 
 def tell(process: subprocess.Popen[str], word: str = "go") -> None:

@@ -121,16 +121,21 @@ class GroupThread:
         self._jobs.put(_Job(runner, payload, future))
         return future
 
-    def stop(self) -> None:
-        """Finish what was queued, then end the thread; returns when it has ended."""
-        self._closed = True
-        self._jobs.put(None)
+    def refuse(self) -> None:
+        """Take no more jobs; called where jobs are submitted, so that none can come after the end of the queue."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+
+    def join(self) -> None:
+        """Return when what was queued is done and the thread has ended; blocks."""
         self._thread.join()
 
     def kill(self) -> None:
         """End the thread after the statement it is in; what was queued is dropped (as if the process were killed)."""
         self._stopping = True
-        self.stop()
+        self.refuse()
+        self.join()
 
     def _run(self) -> None:
         open_ended = True

@@ -10,7 +10,7 @@ from typing import Final
 
 from durable_ext.backends.sqlite.instance_rows import updated_row
 from durable_ext.core.instances import InstanceRow, InstanceUpdate
-from durable_ext.errors import BackendError
+from durable_ext.errors import BackendError, BackendUnavailableError
 
 _MOST_ROWS: Final = 4096
 _LARGEST_ROW: Final = 4096
@@ -91,6 +91,13 @@ class RowWatch:
             self._look_planned = True
             asyncio.get_running_loop().call_later(_CALM_SECONDS, self._look_at_all)
 
+    def close(self) -> None:
+        """Let nobody wait for what will not come."""
+        for instance_id in list(self._waiters):
+            self._fail(
+                instance_id, BackendUnavailableError(f"Waiting for instance '{instance_id}' ended: the task hub closes.")
+            )
+
     def _look_at_all(self) -> None:
         self._look_planned = False
         self.changed(list(self._waiters))
@@ -100,9 +107,7 @@ class RowWatch:
             rows = await self._read_rows(instance_ids)
         except BackendError as error:
             for instance_id in instance_ids:
-                for future in self._waiters.pop(instance_id, ()):
-                    if not future.done():
-                        future.set_exception(error)
+                self._fail(instance_id, error)
             return
         for instance_id, row in zip(instance_ids, rows, strict=True):
             self._tell(instance_id, row)
@@ -110,6 +115,11 @@ class RowWatch:
     def _tell(self, instance_id: str, row: InstanceRow | None) -> None:
         for future in self._waiters.pop(instance_id, ()):
             _resolve(future, row)
+
+    def _fail(self, instance_id: str, error: BackendError) -> None:
+        for future in self._waiters.pop(instance_id, ()):
+            if not future.done():
+                future.set_exception(error)
 
     def _register(self, instance_id: str, loop: asyncio.AbstractEventLoop) -> asyncio.Future[InstanceRow | None]:
         future: asyncio.Future[InstanceRow | None] = loop.create_future()

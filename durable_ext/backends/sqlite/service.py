@@ -164,8 +164,10 @@ class SqliteBackend:
             log.warning("locks were not given up, they expire: %s", error, extra={"event": "close_incomplete"})
         await opened.supervisor.stop()
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, opened.reader.stop)
-        await loop.run_in_executor(None, opened.writer.stop)
+        for thread in (opened.reader, opened.writer):
+            thread.refuse()
+            await loop.run_in_executor(None, thread.join)
+        opened.rows.close()
 
     async def abort(self) -> None:
         """Disconnect at once, as if the process were killed: locks stay until they expire, nothing more is written."""
