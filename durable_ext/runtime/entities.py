@@ -19,11 +19,11 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
 from durable_ext.failure import exception_text
 from durable_ext.runtime.executors import USER_ERRORS, Executors, FunctionTimeoutError
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
+from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.slots import Slots
 
 log = logging.getLogger("durable_ext.runtime.entities")
@@ -89,21 +89,8 @@ class EntityRun:
     async def run(self) -> None:
         """Run batches until nothing comes for long, or the session is lost. Gives its slot back."""
         self._owner = asyncio.current_task()
-        session, where = self._session, {"instance_id": str(self._entity_id)}
         try:
-            try:
-                await self._converse()
-            except CheckpointConflictError as error:
-                log.warning("session dropped: %s", error, extra={"event": "checkpoint_conflict", **where})
-                await session.release()
-            except BackendUnavailableError as error:
-                log.warning("session lost: %s", error, extra={"event": "backend_unavailable", **where})
-                await session.abandon()
-            except Exception:
-                log.exception("session abandoned after an internal error", extra={"event": "session_failed", **where})
-                await session.abandon()
-        except BackendUnavailableError:
-            log.debug("session could not be given back; its lock expires", extra={"event": "session_left", **where})
+            await give_back_after(self._session, self._converse())
         finally:
             if self._awake:
                 self._awake = False

@@ -32,7 +32,7 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.errors import PayloadTooLargeError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -43,7 +43,9 @@ from durable_ext.runtime.episodes import (
 from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
+from durable_ext.runtime.refused import failing_instead
 from durable_ext.runtime.services import OrchestrationServices
+from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.session_writer import SessionWriter
 
 log = logging.getLogger("durable_ext.runtime.orchestrations")
@@ -58,10 +60,7 @@ class _TakenOverError(Exception):
 
 
 class InstanceRun:
-    """Owns one session from lock to release, and one orchestration slot while it is awake.
-
-    Used from the event loop only; the orchestrator thread touches the live orchestration while the run waits for it.
-    """
+    """Owns one session from lock to release, and one orchestration slot while it is awake. Used from the event loop."""
 
     def __init__(self, session: OrchestrationSession, services: OrchestrationServices) -> None:
         self._session = session
@@ -93,30 +92,28 @@ class InstanceRun:
             self._owner.cancel()
 
     async def _own(self, conversation: Coroutine[Any, Any, None]) -> None:
-        session, where = self._session, {"instance_id": self._instance_id}
         try:
-            try:
-                await conversation
-            except _TakenOverError:
-                pass
-            except CheckpointConflictError as error:  # rule R8: drop everything; the messages come again
-                log.warning("session dropped: %s", error, extra={"event": "checkpoint_conflict", **where})
-                await session.release()
-            except EpisodeTimeoutError as error:
-                self._player.forget()
-                log.error("session abandoned: %s", error, extra={"event": "episode_timeout", **where})
-                await session.abandon()
-            except BackendUnavailableError as error:
-                log.warning("session lost: %s", error, extra={"event": "backend_unavailable", **where})
-                await session.abandon()
-            except Exception:
-                log.exception("session abandoned after an internal error", extra={"event": "session_failed", **where})
-                await session.abandon()
-        except BackendUnavailableError:
-            log.debug("session could not be given back; its lock expires", extra={"event": "session_left", **where})
+            await give_back_after(self._session, self._until_over(conversation))
         finally:
             if asyncio.current_task() is self._owner:
                 self._close()
+
+    async def _until_over(self, conversation: Coroutine[Any, Any, None]) -> None:
+        try:
+            await conversation
+        except _TakenOverError:
+            pass
+        except EpisodeTimeoutError:
+            self._player.forget()
+            raise
+        except PayloadTooLargeError as error:  # it would come back for ever: the instance fails instead
+            refused, state = self._writer.refused, self._player.state
+            if refused is None or state is None or state.started is None:
+                raise
+            log.error("instance fails: %s", error, extra={"event": "too_large", "instance_id": self._instance_id})
+            now = self._services.now()
+            await self._session.checkpoint(failing_instead(refused, state.started, state.events, error, now=now))
+            await self._session.release()
 
     def _close(self) -> None:
         services = self._services

@@ -11,6 +11,7 @@ from durable_ext.backends.protocol import OrchestrationSession
 from durable_ext.core.episode import Episode
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ReceivedMessage
+from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.local_activities import ActivityResult
 from durable_ext.runtime.services import OrchestrationServices
@@ -42,6 +43,11 @@ class LivePlayer:
         return self._services.thread.play(
             lambda: self._opened().play_results(results, lambda: now), self._instance_id
         )
+
+    @property
+    def state(self) -> RuntimeState | None:
+        """What is known of the instance, `None` before the first episode."""
+        return self._live.state if self._live is not None else None
 
     def is_over(self, episode: Episode) -> bool:
         """Whether the instance needs no session any more after an episode."""

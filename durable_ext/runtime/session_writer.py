@@ -19,6 +19,7 @@ from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OutgoingMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
+from durable_ext.errors import PayloadTooLargeError
 from durable_ext.runtime.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class SessionWriter:
 
     Attributes:
         pending: Events in order that are received or decided, but not stored.
+        refused: The checkpoint that the store refused for its size, with every message of the session to consume.
         in_one_transaction: Whether any number of events and everything beside them becomes durable at once.
     """
 
@@ -54,6 +56,7 @@ class SessionWriter:
         self._row_written = now()
         self._row: InstanceUpdate | None = None
         self.pending: tuple[HistoryEvent, ...] = ()
+        self.refused: Checkpoint | None = None
 
     def receive(self, batch: MessageBatch) -> None:
         """The messages of this batch are consumed by the next write that may do so."""
@@ -130,17 +133,20 @@ class SessionWriter:
         starts_generation, self._starts_generation = self._starts_generation, False
         if row is not None:
             self._row_written = self._now()
-        return await self._session.checkpoint(
-            Checkpoint(
-                execution_id=execution_id,
-                new_events=events,
-                starts_generation=starts_generation,
-                consumed=consumed,
-                messages=messages,
-                activities=activities,
-                instance=row,
-            )
+        checkpoint = Checkpoint(
+            execution_id=execution_id,
+            new_events=events,
+            starts_generation=starts_generation,
+            consumed=consumed,
+            messages=messages,
+            activities=activities,
+            instance=row,
         )
+        try:
+            return await self._session.checkpoint(checkpoint)
+        except PayloadTooLargeError:
+            self.refused = replace(checkpoint, consumed=consumed + self._consumed)
+            raise
 
 
 def _says_something(update: InstanceUpdate) -> bool:

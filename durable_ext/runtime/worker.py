@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
@@ -17,7 +16,6 @@ from durable_ext.core.entities.definitions import EntityDefinition, EntityOption
 from durable_ext.core.entities.live import LiveEntity
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.live import LiveOrchestration
-from durable_ext.core.messages import ExecutionId
 from durable_ext.core.orchestrators import (
     NameResolver,
     ReplayOptions,
@@ -32,6 +30,7 @@ from durable_ext.runtime.entities import EntityRun, EntityServices
 from durable_ext.runtime.executors import Executors
 from durable_ext.runtime.http_activity import HttpActivity
 from durable_ext.runtime.instance_run import InstanceRun
+from durable_ext.runtime.new_ids import new_execution_id
 from durable_ext.runtime.orchestrations import SessionDispatcher
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
 from durable_ext.runtime.registry import FunctionRegistry
@@ -46,11 +45,6 @@ log = logging.getLogger("durable_ext.runtime.worker")
 
 _DRAIN: Final = timedelta(seconds=30)
 _REST_SECONDS: Final = 0.02
-
-
-def new_execution_id() -> ExecutionId:
-    """Return 32 random hexadecimal digits."""
-    return ExecutionId(uuid.uuid4().hex)
 
 
 class _Machinery:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import durable_ext
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.task_hub import run_task_hub
 from tests.bench.compare import compare
@@ -25,7 +25,7 @@ from tests.bench.workloads import WORKLOADS, BenchRun, warm_up
 async def measure(arguments: argparse.Namespace) -> None:
     """Run the wanted workloads, each on a fresh file."""
     for synchronous in arguments.synchronous.split(","):
-        peer = f"durable_ext {getattr(durable_ext, '__version__', '0')} SQLite {synchronous}"
+        peer = f"durable_ext {version('durable-ext')} SQLite {synchronous}"
         for which in arguments.which.split(","):
             gc.collect()
             with TemporaryDirectory(prefix="durable-bench-", dir=arguments.dir) as folder:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _SCRIPTS = {
-    "durabletask": ("bench_durabletask.py",),
+    "durabletask": ("bench_durabletask.py", "bench_replay_dt.py"),
     "dbos": ("bench_dbos.py",),
     "restate": ("bench_restate.py",),
     "temporal": ("bench_temporal.py",),
@@ -43,8 +43,16 @@ def compare(arguments: argparse.Namespace) -> None:
         if peer not in _SCRIPTS or arguments.peers is None:
             sys.exit(f"'{assignment}': known peers are {', '.join(_SCRIPTS)}; give --peers, the folder with their scripts.")
         for script in _SCRIPTS[peer]:
-            theirs.extend(_lines([interpreter, script, "--reps", str(arguments.reps)], arguments.peers))
+            if "replay" in script and "W6" not in arguments.which:
+                continue
+            # the replay scripts have no options
+            options = [] if "replay" in script else ["--reps", str(arguments.reps), "--which", _without_w6(arguments.which)]
+            theirs.extend(_lines([interpreter, script, *options], arguments.peers))
     _print_table(ours, theirs)
+
+
+def _without_w6(which: str) -> str:
+    return ",".join(name for name in which.split(",") if name != "W6")
 
 
 def _lines(command: list[str], folder: Path) -> Iterator[dict[str, object]]:

@@ -22,13 +22,20 @@ from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
-from durable_ext.core.events import EventRaised, ExecutionStarted, TaskCompleted, TaskFailed, TaskScheduled
+from durable_ext.core.events import (
+    EventRaised,
+    ExecutionStarted,
+    OrchestrationStatus,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+)
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.eventually import eventually
 from tests.support.functions import registry_of
-from tests.support.recording_backend import RecordingBackend
+from tests.support.recording_backend import NarrowBackend, RecordingBackend
 
 
 @dataclass
@@ -44,11 +51,11 @@ class Recorded:
 
 @asynccontextmanager
 async def recorded(
-    path: Path, registry: FunctionRegistry, settings: WorkerSettings | None = None
+    path: Path, registry: FunctionRegistry, settings: WorkerSettings | None = None, *, narrow: bool = False
 ) -> AsyncIterator[Recorded]:
     converter, codec = DataConverter(), JsonEntityCodec()
     async with SqliteBackend(SqliteSettings(path=path / "hub.db", task_hub="TestHub", synchronous="NORMAL")) as inner:
-        backend = RecordingBackend(inner)
+        backend = NarrowBackend(inner) if narrow else RecordingBackend(inner)
         worker = TaskHubWorker(
             backend,  # type: ignore[arg-type]
             registry,
@@ -275,3 +282,27 @@ async def test_switched_off_every_activity_is_a_work_item_for_anybody(tmp_path: 
 
     activities = [activity for checkpoint in checkpoints for activity in checkpoint.activities]
     assert [activity.run_here for activity in activities] == [False] * 3
+
+
+@pytest.mark.parametrize("name", ["long_output", "long_result", "long_child"])
+async def test_what_the_store_refuses_for_its_size_fails_the_instance(tmp_path: Path, name: str) -> None:
+    async def long_text(value: Any) -> str:
+        return "x" * 5_000
+
+    def long_output(context: Any) -> str:
+        return "x" * 5_000
+
+    def long_result(context: Any) -> Any:
+        yield context.call_activity("echo", 1)
+        yield context.call_activity("long_text")
+
+    def long_child(context: Any) -> Any:
+        yield context.call_sub_orchestrator("long_output")
+
+    registry = registry_of(orchestrators=[long_output, long_result, long_child], activities=[long_text, echo])
+    async with recorded(tmp_path, registry, narrow=True) as hub:
+        instance_id = await hub.client.start(name)
+        status = await hub.client.wait_for_completion(instance_id)
+
+    assert status.runtime_status is OrchestrationStatus.FAILED
+    assert "more than the 1000 that can be stored" in str(status.output)

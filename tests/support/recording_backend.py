@@ -13,6 +13,7 @@ from durable_ext.backends.protocol import (
     Receipt,
 )
 from durable_ext.backends.sqlite.service import SqliteBackend
+from durable_ext.errors import PayloadTooLargeError
 
 AZURE_LIKE = BackendTraits(
     kind="azure",
@@ -64,3 +65,25 @@ class RecordingBackend:
 
     async def lock_next_entity(self, wait: timedelta) -> Any:
         return await self.inner.orchestrations.lock_next_entity(wait)
+
+
+class NarrowSession(RecordingSession):
+    """Refuses checkpoints with a text that is longer than 1,000 characters, as a store may."""
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
+        for event in checkpoint.new_events:
+            for name in ("result", "input"):
+                text = getattr(event, name, None)
+                if text is not None and len(text) > 1_000:
+                    raise PayloadTooLargeError(f"{type(event).__name__}.{name}", len(text), 1_000)
+        return await super().checkpoint(checkpoint)
+
+
+class NarrowBackend(RecordingBackend):
+    """A store that holds no text of more than 1,000 characters."""
+
+    async def lock_next_orchestration(self, wait: timedelta) -> Any:
+        session = await self.inner.orchestrations.lock_next_orchestration(wait)
+        if session is None:
+            return None
+        return NarrowSession(session, self.checkpoints.setdefault(session.instance.instance_id, []))

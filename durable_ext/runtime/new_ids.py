@@ -1,0 +1,12 @@
+"""Where random ids come from."""
+
+from __future__ import annotations
+
+import uuid
+
+from durable_ext.core.messages import ExecutionId
+
+
+def new_execution_id() -> ExecutionId:
+    """Return 32 random hexadecimal digits."""
+    return ExecutionId(uuid.uuid4().hex)

@@ -1,0 +1,58 @@
+"""What a store refuses for its size becomes the end of the instance: the checkpoint that fails it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from durable_ext.backends.protocol import Checkpoint
+from durable_ext.core.actions import CompleteOrchestration
+from durable_ext.core.checkpoint import Outbox, instance_update
+from durable_ext.core.events import (
+    ExecutionStarted,
+    HistoryEvent,
+    OrchestrationStatus,
+    OrchestratorCompleted,
+    OrchestratorStarted,
+)
+from durable_ext.core.timestamps import Ticks
+from durable_ext.errors import PayloadTooLargeError
+from durable_ext.failure import failure_from_exception
+from durable_ext.runtime.new_ids import new_execution_id
+
+
+def failing_instead(
+    refused: Checkpoint,
+    started: ExecutionStarted,
+    events: Sequence[HistoryEvent],
+    error: PayloadTooLargeError,
+    *,
+    now: Ticks,
+) -> Checkpoint:
+    """Return a checkpoint in place of the refused one: it consumes the same messages and ends the instance as failed.
+
+    Nothing else of the refused one is kept but the start of a generation. `events` are all that the instance has decided,
+    stored or not; the end gets an id beyond theirs. A parent hears of the failure.
+    """
+    failure = failure_from_exception(error)
+    outbox = Outbox(started=started, now=now, store_inputs=False, new_execution_id=new_execution_id, messages=[])
+    outbox.add(
+        CompleteOrchestration(
+            task_id=1 + max((event.event_id for event in events), default=-1),
+            status=OrchestrationStatus.FAILED,
+            result=f"Orchestrator function '{started.name}' failed: {error}",
+            failure=failure,
+        )
+    )
+    is_new = any(isinstance(event, ExecutionStarted) for event in refused.new_events)
+    opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now), *((started,) if is_new else ()))
+    decisions = (*outbox.events, OrchestratorCompleted(timestamp=now))
+    return replace(
+        refused,
+        new_events=(*opening, *decisions),
+        messages=tuple(outbox.messages),
+        activities=(),
+        instance=instance_update(
+            (*opening, *decisions), execution_id=refused.execution_id, custom_status=None, last_updated_at=now
+        ),
+    )

@@ -1,0 +1,38 @@
+"""However a conversation with a session ends, the session is given back in the way that fits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+
+from durable_ext.backends.protocol import OrchestrationSession
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
+
+log = logging.getLogger("durable_ext.runtime.orchestrations")
+
+
+async def give_back_after(session: OrchestrationSession, conversation: Awaitable[None]) -> None:
+    """Await a conversation; on an error, drop the session and say why. Raises nothing but cancellation.
+
+    A lost lock (rule R8) or an unreachable store: what was not written never happened, the messages come again. An error
+    of our own, or an episode that took too long: they come again after a back-off.
+    """
+    where = {"instance_id": session.instance.instance_id}
+    try:
+        try:
+            await conversation
+        except CheckpointConflictError as error:
+            log.warning("session dropped: %s", error, extra={"event": "checkpoint_conflict", **where})
+            await session.release()
+        except EpisodeTimeoutError as error:
+            log.error("session abandoned: %s", error, extra={"event": "episode_timeout", **where})
+            await session.abandon()
+        except BackendUnavailableError as error:
+            log.warning("session lost: %s", error, extra={"event": "backend_unavailable", **where})
+            await session.abandon()
+        except Exception:
+            log.exception("session abandoned after an internal error", extra={"event": "session_failed", **where})
+            await session.abandon()
+    except BackendUnavailableError:
+        log.debug("session could not be given back; its lock expires", extra={"event": "session_left", **where})
