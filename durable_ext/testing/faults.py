@@ -56,6 +56,7 @@ class FailingTransport:
     Calls that are on their way at that moment still arrive, as those of a killed process do.
 
     Attributes:
+        count: Calls since `arm()`.
         died: Set at the n-th call.
         killed_at: That call; `None` before.
     """
@@ -69,8 +70,9 @@ class FailingTransport:
         around: Interceptor | None = None,
     ) -> None:
         """`n` counts from 1, from the call of `arm()` on; `around` sees what gets through."""
-        self._left, self._moment, self._counted, self._around = n, moment, counted, around
+        self._n, self._moment, self._counted, self._around = n, moment, counted, around
         self._armed = False
+        self.count = 0
         self.died = asyncio.Event()
         self.killed_at: StorageCall | None = None
 
@@ -82,8 +84,8 @@ class FailingTransport:
         if self.died.is_set():
             raise _dead(call)
         if self._armed and self._counted(call):
-            self._left -= 1
-            if self._left == 0:
+            self.count += 1
+            if self.count == self._n:
                 self.killed_at = call
                 self.died.set()
                 if self._moment is Moment.AFTER:

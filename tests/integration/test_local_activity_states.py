@@ -1,0 +1,142 @@
+"""States that a worker with local activities leaves behind when it dies: our worker finishes what a .NET worker finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.messages import InstanceId
+from durable_ext.errors import InstanceAlreadyExistsError
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.frozen_hub import FrozenHub, frozen_hubs, load_hub
+from tests.interop_app import ActivityRuns, interop_registry
+
+pytestmark = pytest.mark.azurite
+
+FINISHED = [
+    frozen for frozen in frozen_hubs("local_activities") if frozen.about["observed"]["verdict"] in ("safe", "repeats")
+]
+# One end of many: which activities still ran beside the terminate message is a race.
+TERMINATED = {"s09a-terminate", "s09d-terminate-first", "s09e-terminate-without-local", "s08b-second-start-forced"}
+# Messages of a dead worker keep their own time there.
+LATE = {"s08a-second-start", "s08b-second-start-forced", "s09d-terminate-first", "s11b-event-with-first-batch"}
+# Failure texts depend on the SDK.
+STATUS_ONLY = {"s18-retry-timer-trigger"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOver:
+    """A state, the worker that took it over, and the activities that it ran."""
+
+    frozen: FrozenHub
+    hub: AzureHub
+    runs: ActivityRuns
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture(params=["on", pytest.param("off", marks=pytest.mark.slow)])
+def local_activities(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+async def taken_over(
+    request: pytest.FixtureRequest, azurite: Azurite, task_hub: str, local_activities: Any
+) -> AsyncIterator[TakenOver]:
+    frozen: FrozenHub = request.param
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    try:
+        await load_hub(frozen, transport, task_hub, max_delay=5 if frozen.name in LATE else 1, redeliver=True)
+    finally:
+        await transport.close()
+    settings = AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        use_app_lease=False,
+        max_queue_polling_interval=timedelta(milliseconds=500),
+    )
+    runs = ActivityRuns()
+    worker = WorkerSettings(local_activities=local_activities)
+    async with run_azure_hub(settings, interop_registry(runs), worker_settings=worker) as hub:
+        yield TakenOver(frozen=frozen, hub=hub, runs=runs)
+
+
+@pytest.mark.parametrize("taken_over", [pytest.param(frozen, id=frozen.name) for frozen in FINISHED], indirect=True)
+async def test_a_state_of_local_activities_is_finished(taken_over: TakenOver) -> None:
+    frozen, hub = taken_over.frozen, taken_over.hub
+
+    await _do_what_the_recording_did(hub, frozen.about)
+
+    for instance in frozen.about["instances"]:
+        await eventually(
+            lambda instance=instance: _reached(hub, frozen.name, instance),
+            f"{instance['instanceId']}: {instance['expected']}",
+            every=timedelta(milliseconds=50),
+            within=timedelta(seconds=15),
+        )
+    _check_runs(taken_over)
+
+
+async def _do_what_the_recording_did(hub: AzureHub, about: Mapping[str, Any]) -> None:
+    for step in about["then"]:
+        if step["do"] == "sleep":
+            await asyncio.sleep(1)  # long enough for the message before to be played
+        elif step["do"] == "resume":
+            await hub.client.resume(step["instanceId"], step["reason"])
+        elif step["do"] == "rewind":
+            await hub.client.rewind(step["instanceId"], step["reason"])
+        elif step.get("replaceRunning"):
+            client = DurableClient(
+                hub.backend.instances, converter=DataConverter(), entity_codec=JsonEntityCodec(), reject=frozenset()
+            )
+            await client.start(step["name"], step["input"], instance_id=step["instanceId"])
+        else:
+            with pytest.raises(InstanceAlreadyExistsError):
+                await hub.client.start(step["name"], step["input"], instance_id=step["instanceId"])
+
+
+async def _reached(hub: AzureHub, name: str, instance: Mapping[str, Any]) -> bool:
+    row = await hub.backend.instances.get_instance(InstanceId(instance["instanceId"]))
+    expected = instance["expected"]
+    if row is None or row.status.value != expected["runtimeStatus"]:
+        return False
+    if name not in STATUS_ONLY:
+        assert row.output == expected["output"]
+    history = await hub.backend.instances.get_history(InstanceId(instance["instanceId"]))
+    return row.status is not OrchestrationStatus.COMPLETED or bool(history)
+
+
+def _check_runs(taken_over: TakenOver) -> None:
+    """Nothing that history knew runs again, and everything else runs."""
+    observed = taken_over.frozen.about["observed"]
+    ran = Counter(argument for _, argument in taken_over.runs.all)
+    recorded = observed["activityRuns"]
+    if taken_over.frozen.name in TERMINATED:
+        assert ran.total() <= sum(recorded.values())
+    elif "distinct" in recorded:
+        assert (len(ran), max(ran.values())) == (recorded["distinct"], recorded["maximumEach"])
+    elif observed["verdict"] == "safe":
+        assert ran.total() == sum(recorded.values())
+    else:  # the provider repeats what it need not
+        assert ran.total() <= sum(recorded.values())

@@ -1,0 +1,209 @@
+"""Plays a scenario once for every storage call, killing the process before or after it, and lets another one go on."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.protocol import Backend
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.events import (
+    ExecutionCompleted,
+    ExecutionStarted,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+)
+from durable_ext.core.messages import InstanceId
+from durable_ext.errors import BackendUnavailableError, InstanceAlreadyExistsError
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.settings import LocalActivities, WorkerSettings
+from durable_ext.runtime.worker import TaskHubWorker
+from durable_ext.testing.faults import FailingTransport, Moment
+
+_NEVER = 1_000_000
+_PARALLEL = 8
+_PATIENCE = timedelta(seconds=40)
+
+
+class Story:
+    """One run of a scenario over several processes: what ran, and what its client was told is done.
+
+    Attributes:
+        ran: How often each activity ran, in all processes.
+        doubtful: Steps that failed in a process that died: they may have been carried out.
+    """
+
+    def __init__(self) -> None:
+        self.ran: Counter[str] = Counter()
+        self.doubtful: set[str] = set()
+        self._done: set[str] = set()
+
+    async def once(self, name: str, step: Callable[[], Awaitable[Any]]) -> None:
+        """Take a step unless it was acknowledged; a step of which nothing was heard is taken again."""
+        if name in self._done:
+            return
+        try:
+            await step()
+        except InstanceAlreadyExistsError:
+            assert name in self.doubtful
+        except BaseException:
+            self.doubtful.add(name)
+            raise
+        self._done.add(name)
+
+
+class Scenario(Protocol):
+    """What is played: functions, a client that gives up nothing, and what must be true at the end."""
+
+    def registry(self, story: Story) -> FunctionRegistry: ...
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        """Everything the client does, up to the end of the instance."""
+        ...
+
+    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
+        """Raise `AssertionError` if the end is not the right one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One simulated process: its own backend, worker and client."""
+
+    backend: AzureStorageBackend
+    worker: TaskHubWorker
+    client: DurableClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashMatrix:
+    """Where scenarios are played. Times are short so that a dead process is soon forgotten.
+
+    `first` and `second` are the local activities of the process that dies and of the one that goes on.
+    """
+
+    connection: str
+    first: LocalActivities
+    second: LocalActivities
+    partitions: int = 1
+    failures: list[str] = field(default_factory=list)
+
+    async def run(self, scenario: Callable[[], Scenario]) -> int:
+        """Play it once to the end, then once per storage call and moment; return the number of calls.
+
+        Raises:
+            AssertionError: Some runs did not end as they should; the text names the calls.
+        """
+        counter = await self._play(scenario(), FailingTransport(_NEVER, Moment.BEFORE))
+        calls = counter.count
+        slots = asyncio.Semaphore(_PARALLEL)
+
+        async def one(n: int, moment: Moment) -> None:
+            transport = FailingTransport(n, moment)
+            async with slots:
+                try:
+                    await self._play(scenario(), transport)
+                except (AssertionError, asyncio.TimeoutError, Exception) as error:
+                    killed = transport.killed_at
+                    where = f"{killed.verb} {killed.resource}" if killed is not None else "nowhere"
+                    self.failures.append(f"{moment.value} call {n} ({where}): {type(error).__name__} {error}")
+
+        await asyncio.gather(*(one(n, moment) for n in range(1, calls + 1) for moment in Moment))
+        assert not self.failures, f"{len(self.failures)} of {2 * calls} runs:\n" + "\n".join(sorted(self.failures))
+        return calls
+
+    async def _play(self, scenario: Scenario, transport: FailingTransport) -> FailingTransport:
+        hub, story = f"Hub{uuid.uuid4().hex[:12]}", Story()
+        async with self._process(hub, scenario.registry(story), self.first, transport) as process:
+            transport.arm()
+            playing = asyncio.ensure_future(scenario.play(process.client, story))
+            dying = asyncio.ensure_future(transport.died.wait())
+            try:
+                await asyncio.wait((playing, dying), return_when=asyncio.FIRST_COMPLETED, timeout=40)
+                if not transport.died.is_set():
+                    await playing
+            finally:
+                dying.cancel()
+                playing.cancel()
+                await asyncio.gather(playing, dying, return_exceptions=True)
+        async with self._process(hub, scenario.registry(story), self.second, None) as process:
+            await asyncio.wait_for(scenario.play(process.client, story), _PATIENCE.total_seconds())
+            await scenario.check(process.client, process.backend, story)
+        return transport
+
+    @asynccontextmanager
+    async def _process(
+        self, hub: str, registry: FunctionRegistry, local: LocalActivities, transport: FailingTransport | None
+    ) -> AsyncIterator[Process]:
+        converter, codec = DataConverter(), JsonEntityCodec()
+        settings = AzureStorageSettings(
+            connection=self.connection,
+            task_hub=hub,
+            partition_count=self.partitions,
+            control_queue_visibility=timedelta(seconds=2),
+            work_item_queue_visibility=timedelta(seconds=2),
+            max_queue_polling_interval=timedelta(milliseconds=300),
+            lease_interval=timedelta(seconds=2),
+            lease_acquire_interval=timedelta(milliseconds=500),
+            use_app_lease=False,
+        )
+        backend = AzureStorageBackend(settings, interceptor=transport)
+        await backend.open()
+        worker = TaskHubWorker(
+            backend,
+            registry,
+            settings=WorkerSettings(local_activities=local, session_idle_timeout=timedelta(seconds=1)),
+            converter=converter,
+            entity_codec=codec,
+        )
+        await worker.start()
+        try:
+            client = DurableClient(backend.instances, converter=converter, entity_codec=codec)
+            yield Process(backend=backend, worker=worker, client=client)
+        finally:
+            if transport is not None and transport.died.is_set():
+                await backend.abort()
+                await worker.stop()
+            else:
+                await worker.drain(timedelta(seconds=5))
+                await worker.stop()
+                await backend.close()
+
+
+async def finished(client: DurableClient, instance_id: str) -> Any:
+    """Wait for the end of an instance and return its status."""
+    return await client.wait_for_completion(instance_id, timeout=_PATIENCE)
+
+
+async def check_history(backend: Backend, instance_id: str) -> None:
+    """One start, one end, and each scheduled activity answered."""
+    events = await backend.instances.get_history(InstanceId(instance_id))
+    kinds = Counter(type(event) for event in events)
+    assert (kinds[ExecutionStarted], kinds[ExecutionCompleted]) == (1, 1), f"{instance_id}: {kinds}"
+    scheduled = {event.event_id for event in events if isinstance(event, TaskScheduled)}
+    answered = {event.task_scheduled_id for event in events if isinstance(event, (TaskCompleted, TaskFailed))}
+    assert scheduled == answered
+
+
+def check_runs(story: Story, activities: Sequence[str]) -> None:
+    """Each activity ran, and nothing else did."""
+    assert set(story.ran) == set(activities)
+
+
+async def tolerate_outage(step: Awaitable[Any]) -> None:
+    """Await a step of a client that does not mind whether it succeeds."""
+    try:
+        await step
+    except BackendUnavailableError:
+        return
