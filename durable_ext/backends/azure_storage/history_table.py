@@ -21,17 +21,8 @@ from durable_ext.backends.azure_storage.large_payloads import (
 )
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Row
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
-from durable_ext.codec.wire import (
-    EVENT_CLASS_BY_NAME,
-    EVENT_MEMBERS,
-    EVENT_NAMES,
-    NESTED_KINDS,
-    Kind,
-    build_event,
-    column_text,
-    column_value,
-    dump_json,
-)
+from durable_ext.codec.event_members import EVENT_CLASS_BY_NAME, EVENT_MEMBERS, EVENT_NAMES, NESTED_KINDS, Kind
+from durable_ext.codec.wire import build_event, column_text, column_value, dump_json
 from durable_ext.core.events import HistoryEvent, OrchestrationStatus, UnknownEvent
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_iso, ticks_to_round_trip_iso

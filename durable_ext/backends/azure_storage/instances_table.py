@@ -20,7 +20,8 @@ from durable_ext.backends.azure_storage.large_payloads import (
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, Entity, Row
 from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs
-from durable_ext.codec.wire import Kind, WireFormatError, column_text, column_value
+from durable_ext.codec.event_members import Kind
+from durable_ext.codec.wire import WireFormatError, column_text, column_value
 from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
 from durable_ext.core.instances import InstanceRow, InstanceUpdate
 from durable_ext.core.messages import ExecutionId, InstanceId

@@ -26,7 +26,7 @@ from durable_ext.backends.azure_storage.message_codec import (
 from durable_ext.backends.azure_storage.names import HubNames, message_blob
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
-from durable_ext.codec.wire import EVENT_NAMES
+from durable_ext.codec.event_members import EVENT_NAMES
 from durable_ext.core.messages import TaskMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks, ticks_from_datetime
 

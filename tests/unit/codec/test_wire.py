@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from durable_ext.backends.azure_storage.message_codec import decode_envelope, encode_envelope
-from durable_ext.codec.wire import Kind, WireFormatError, column_text, column_value, dump_json, event_from_wire, load_json
+from durable_ext.codec.event_members import Kind
+from durable_ext.codec.wire import WireFormatError, column_text, column_value, dump_json, event_from_wire, load_json
 from durable_ext.core.events import ExecutionStarted, TaskCompleted
 from durable_ext.failure import FailureDetails
 
