@@ -27,6 +27,7 @@ from durable_ext.failure import FailureDetails
 
 _UNKNOWN: Final = 99
 _PLAYED: Final = 100
+_CODES: Final = {cls: kind.value for kind, cls in ev.EVENT_CLASSES.items()} | {ev.UnknownEvent: _UNKNOWN}
 
 
 def events_to_text(events: Iterable[HistoryEvent]) -> str:
@@ -90,7 +91,8 @@ def _plain(tags: Any) -> dict[str, str] | None:
 
 
 def _code(event: HistoryEvent) -> int:
-    return event.event_type.value + _PLAYED if event.is_played else event.event_type.value
+    code = _CODES[type(event)]
+    return code + _PLAYED if event.is_played else code
 
 
 # ---- values inside events ----
@@ -233,9 +235,8 @@ def _raised_row(event: ev.EventRaised) -> list[Any]:
     return [_code(event), event.timestamp, event.event_id, event.name, event.input, _trace_row(event.trace_context)]
 
 
-def _unknown_row(event: ev.UnknownEvent) -> list[Any]:
-    code = _UNKNOWN + _PLAYED if event.is_played else _UNKNOWN
-    return [code, event.timestamp, event.event_id, event.kind, event.raw]
+def _marker_row(event: HistoryEvent) -> list[Any]:
+    return [_code(event), event.timestamp, event.event_id]
 
 
 def _fields_row(*names: str) -> Callable[[Any], list[Any]]:
@@ -263,13 +264,13 @@ _ENCODERS: Final[dict[type[HistoryEvent], Callable[[Any], list[Any]]]] = {
     ev.SubOrchestrationInstanceFailed: _task_failed_row,
     ev.TimerCreated: _fields_row("fire_at"),
     ev.TimerFired: _fields_row("timer_id", "fire_at"),
-    ev.OrchestratorStarted: _fields_row(),
-    ev.OrchestratorCompleted: _fields_row(),
+    ev.OrchestratorStarted: _marker_row,
+    ev.OrchestratorCompleted: _marker_row,
     ev.EventSent: _fields_row("instance_id", "name", "input"),
     ev.EventRaised: _raised_row,
     ev.GenericEvent: _fields_row("data"),
     ev.HistoryState: _fields_row("state"),
-    ev.UnknownEvent: _unknown_row,
+    ev.UnknownEvent: _fields_row("kind", "raw"),
 }
 
 
