@@ -56,9 +56,10 @@ class DurableClient:
     Every method may raise `BackendUnavailableError`. A method that sends (events, terminate, suspend, resume, signals)
     returns when the message is stored, not when it has had its effect.
 
-    Two forms of payload: `start`, `raise_event` and `signal_entity` take Python values and record them double-encoded
-    (a JSON string that holds JSON), as azure-functions-durable 1.x does; the `..._recorded` twins store JSON text as it
-    is, which is what the management API needs (specs/execution-semantics.md 3.1, 7).
+    Two forms of payload: `start` and `signal_entity` take Python values and record them double-encoded (a JSON string
+    that holds JSON), as azure-functions-durable 1.x does and reads; events are recorded as the JSON of the value. The
+    `..._recorded` twins store JSON text as it is, which is what the management API needs (specs/execution-semantics.md
+    3.1, 7).
 
     Args:
         known: Tells whether this app has an orchestrator or entity; `None` = every name is accepted.
@@ -225,7 +226,7 @@ class DurableClient:
         return events
 
     async def raise_event(self, instance_id: str, event_name: str, data: Any = None) -> None:
-        """Send an external event; `data` arrives as the JSON text of the value, as with the 1.x client.
+        """Send an external event; `data` arrives as the value that it is, as an event raised over HTTP does.
 
         Raises:
             InvalidArgumentError: The name is empty.
@@ -233,8 +234,7 @@ class DurableClient:
             InvalidInstanceStateError: The instance has ended.
             TypeError: The data cannot be serialized.
         """
-        recorded = self._converter.wrap_text(self._converter.to_text(data))
-        await self.raise_recorded_event(instance_id, event_name, recorded)
+        await self.raise_recorded_event(instance_id, event_name, self._converter.to_text(data))
 
     async def raise_recorded_event(self, instance_id: str, event_name: str, recorded_input: str | None) -> None:
         """Send an external event whose `Input` is exactly this JSON text; otherwise as `raise_event`."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from durable_ext.client.bodies import JsonBody
 from durable_ext.errors import UnexpectedResponseError
 
 CONTINUATION_HEADER: Final = "x-ms-continuation-token"
@@ -37,7 +38,7 @@ class RemoteAnswer:
 
 
 async def call(method: str, url: str, *, data: str | None = None, headers: Mapping[str, str] | None = None) -> RemoteAnswer:
-    """Send one request; `data` goes out as a JSON string, the double encoding of 1.x clients.
+    """Send one request; `data` goes out as a JSON string, the double encoding of 1.x clients, unless it is a `JsonBody`.
 
     Raises:
         UnexpectedResponseError: The body is not JSON.
@@ -45,7 +46,7 @@ async def call(method: str, url: str, *, data: str | None = None, headers: Mappi
     """
     session = await _session()
     try:
-        async with session.request(method, url, json=data, headers=headers) as response:
+        async with session.request(method, url, headers=_with_type(headers, data), **_body(data)) as response:
             text = await response.text()
             status, continuation = response.status, response.headers.get(CONTINUATION_HEADER)
     except (aiohttp.ClientError, asyncio.TimeoutError):
@@ -59,6 +60,14 @@ async def call(method: str, url: str, *, data: str | None = None, headers: Mappi
         raise UnexpectedResponseError(
             status, text, f"{method} {url} answered {status} with a body that is not JSON: {text[:200]!r}"
         ) from exc
+
+
+def _body(data: str | None) -> dict[str, Any]:
+    return {"data": data.encode()} if isinstance(data, JsonBody) else {"json": data}
+
+
+def _with_type(headers: Mapping[str, str] | None, data: str | None) -> Mapping[str, str]:
+    return {**(headers or {}), **({"Content-Type": "application/json"} if isinstance(data, JsonBody) else {})}
 
 
 async def close_session() -> None:

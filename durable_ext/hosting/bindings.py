@@ -19,6 +19,7 @@ from azure.functions.meta import Datum, get_binding_registry
 from durable_ext.errors import RegistrationError
 from durable_ext.hosting.app_loader import IndexedFunction
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
+from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
 
 RETURN: Final = "$return"
 _DURABLE_TRIGGERS: Final = frozenset({"orchestrationTrigger", "activityTrigger", "entityTrigger"})
@@ -43,6 +44,7 @@ class CallPlan:
         trigger_name: Parameter that takes the trigger's value.
         client: Its durable client binding, `None` if it has none.
         client_is_text: It wants the binding's JSON text and makes a client of it, as v1 functions do.
+        client_class: What the client has to be, an engine's client of it.
         out_names: Parameters that take a `func.Out` for an HTTP response.
         takes_context: Whether it has a parameter `context` for the invocation.
     """
@@ -53,6 +55,7 @@ class CallPlan:
     trigger_name: str
     client: Mapping[str, Any] | None = None
     client_is_text: bool = False
+    client_class: type[DurableOrchestrationClient] = DurableOrchestrationClient
     out_names: tuple[str, ...] = ()
     takes_context: bool = False
 
@@ -86,6 +89,7 @@ def plan_call(function: IndexedFunction) -> CallPlan:
         trigger_name=str(function.trigger["name"]),
         client=client,
         client_is_text=not hasattr(function.call, "client_function"),
+        client_class=getattr(function.call, "client_class", DurableOrchestrationClient),
         out_names=outs,
         takes_context=takes_context,
     )

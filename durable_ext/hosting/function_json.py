@@ -90,7 +90,9 @@ def _add(function: Function, path: Path, binding: Mapping[str, Any]) -> None:
     if kind == ORCHESTRATION_TRIGGER:
         function.add_trigger(OrchestrationTrigger(name, binding.get("orchestration")))
     elif kind == ACTIVITY_TRIGGER:
-        function.add_trigger(ActivityTrigger(name, binding.get("activity")))
+        trigger = ActivityTrigger(name, binding.get("activity"))
+        trigger.legacy = True  # this model exists in 1.x only, which hands activities what the JSON holds
+        function.add_trigger(trigger)
     elif kind == ENTITY_TRIGGER:
         function.add_trigger(EntityTrigger(name, binding.get("entityName")))
     elif kind in (DURABLE_CLIENT, _OLD_CLIENT):

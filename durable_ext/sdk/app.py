@@ -15,6 +15,7 @@ from azure.functions.decorators.function_app import FunctionBuilder
 from durable_ext.sdk.class_entities import entity_function
 from durable_ext.sdk.client_input import with_client
 from durable_ext.sdk.handles import entity_handle, orchestrator_handle
+from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
 from durable_ext.sdk.out_of_proc import Entity, Orchestrator
 from durable_ext.sdk.triggers import (
     ActivityExecutor,
@@ -36,6 +37,7 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
     _legacy: ClassVar[bool] = False
     _orchestrator_class: ClassVar[type[Orchestrator]] = Orchestrator
     _entity_class: ClassVar[type[Entity]] = Entity
+    _client_class: ClassVar[type[DurableOrchestrationClient]] = DurableOrchestrationClient
 
     def __init__(self, http_auth_level: AuthLevel | str = AuthLevel.FUNCTION) -> None:
         """Args: http_auth_level: Ignored by a plain blueprint; a text is the name of an `AuthLevel`."""
@@ -120,7 +122,7 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
 
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)
-            return self._closed(builder, with_client(user_function, client_name)).add_binding(
+            return self._closed(builder, with_client(user_function, client_name, self._client_class)).add_binding(
                 DurableClientInput(name=client_name, task_hub=task_hub, connection_name=connection_name)
             )
 

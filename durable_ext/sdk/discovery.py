@@ -9,7 +9,7 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +19,15 @@ from durable_ext.core.entities.definitions import EntityDefinition
 from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.errors import RegistrationError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
+from durable_ext.sdk.activity_calls import ActivityWithClient, ClientClass, ClientMaker, activity_call
 from durable_ext.sdk.function_names import registered_name
-from durable_ext.sdk.triggers import ACTIVITY_TRIGGER, ENTITY_TRIGGER, ORCHESTRATION_TRIGGER, ActivityExecutor
+from durable_ext.sdk.triggers import (
+    ACTIVITY_TRIGGER,
+    DURABLE_CLIENT,
+    ENTITY_TRIGGER,
+    ORCHESTRATION_TRIGGER,
+    ActivityExecutor,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,14 @@ class DurableFunctions:
     orchestrators: tuple[OrchestratorDefinition, ...] = ()
     activities: tuple[ActivityDefinition, ...] = ()
     entities: tuple[EntityDefinition, ...] = ()
+
+    def with_clients(self, make_client: ClientMaker) -> DurableFunctions:
+        """Return the same with a client for each call of an activity that has a durable client binding."""
+        activities = tuple(
+            replace(each, call=each.call.bound(make_client)) if isinstance(each.call, ActivityWithClient) else each
+            for each in self.activities
+        )
+        return replace(self, activities=activities)
 
     def to_registry(self) -> FunctionRegistry:
         """Return a registry of all of them.
@@ -90,21 +105,35 @@ def keeps_1x_semantics(handle: object) -> bool:
 
 def activity_definition(function: Function) -> ActivityDefinition:
     """Return the engine's view of an indexed activity."""
-    user_function = function.get_user_function()
+    registered = function.get_user_function()
+    user_function = getattr(registered, "client_function", registered)
     trigger: Any = function.get_trigger()
     name = registered_name(function, getattr(trigger, "activity", None))
+    client = _client_of(function, registered)
     hints = type_hints(user_function)
     executor: ActivityExecutor = getattr(trigger, "executor", "auto")
+    if client is not None and executor == "process":
+        raise RegistrationError(
+            f"Activity '{name}' has a durable client, which cannot be handed to another process. Use another executor."
+        )
     call = ImportedFunction(user_function) if executor == "process" else user_function
     return ActivityDefinition(
         name=name,
-        call=_with_invocation(user_function, call, trigger.name, name),
+        call=activity_call(user_function, call, trigger.name, name, client),
         is_async=inspect.iscoroutinefunction(user_function),
         # compat: 1.x hands activities what the JSON holds, whatever they are annotated with
         input_type=None if getattr(trigger, "legacy", False) else hints.get(trigger.name),
         output_type=hints.get("return"),
         executor=executor,
     )
+
+
+def _client_of(function: Function, registered: Callable[..., Any]) -> tuple[str, ClientClass | None] | None:
+    """Return parameter and class of a function's durable client; no class if it takes the binding's text."""
+    for binding in function.get_bindings():
+        if binding.get_binding_name() == DURABLE_CLIENT:
+            return str(binding.name), getattr(registered, "client_class", None)
+    return None
 
 
 def entity_definition(function: Function) -> EntityDefinition:
@@ -184,34 +213,3 @@ def _import_function(module: str, qualified_name: str) -> Callable[..., Any]:
     for part in qualified_name.split("."):
         found = getattr(found, part)
     return found._function.get_user_function() if isinstance(found, FunctionBuilder) else found
-
-
-def _with_invocation(
-    user_function: Callable[..., Any], call: Callable[..., Any], input_name: str, name: str
-) -> Callable[..., Any]:
-    """Return a callable of the input alone: activities of the v2 model may also ask for `context: func.Context`."""
-    try:
-        parameters = inspect.signature(user_function).parameters
-    except (TypeError, ValueError):
-        return call
-    if input_name not in parameters:
-        raise RegistrationError(
-            f"Activity '{name}' has no parameter '{input_name}', which its activity_trigger names as input. Its parameters "
-            f"are: {', '.join(parameters) or 'none'}. Make the two agree."
-        )
-    if len(parameters) == 1 and parameters[input_name].kind is not inspect.Parameter.KEYWORD_ONLY:
-        return call
-    return _NamedInput(call, input_name, "context" in parameters and input_name != "context")
-
-
-class _NamedInput:
-    """Calls an activity with its input by name; can be pickled if the function can."""
-
-    def __init__(self, function: Callable[..., Any], input_name: str, with_context: bool) -> None:
-        self.function, self.input_name, self.with_context = function, input_name, with_context
-
-    def __call__(self, value: Any) -> Any:
-        arguments = {self.input_name: value}
-        if self.with_context:
-            arguments["context"] = None
-        return self.function(**arguments)

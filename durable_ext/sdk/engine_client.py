@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from azure.functions import HttpRequest
 
@@ -20,15 +20,16 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import HistoryEvent, OrchestrationStatus
 from durable_ext.core.messages import TraceContext
 from durable_ext.core.timestamps import ticks_to_iso
-from durable_ext.errors import InstanceNotFoundError, InstanceWaitTimeoutError, InvalidInstanceStateError
-from durable_ext.sdk.bindings import DurableOrchestrationBindings, origin_of
-from durable_ext.sdk.function_names import resolve_function_name
-from durable_ext.sdk.orchestration_client import (
-    DurableOrchestrationClient,
-    instance_gone,
-    instance_not_found,
-    not_rewindable,
+from durable_ext.errors import (
+    InstanceNotFoundError,
+    InstanceWaitTimeoutError,
+    InvalidArgumentError,
+    InvalidInstanceStateError,
 )
+from durable_ext.sdk.bindings import DurableOrchestrationBindings, origin_of
+from durable_ext.sdk.client_errors import instance_gone, instance_not_found, not_rewindable
+from durable_ext.sdk.function_names import resolve_function_name
+from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
 from durable_ext.sdk.status_values import (
     DurableOrchestrationStatus,
     EntityStateResponse,
@@ -37,6 +38,7 @@ from durable_ext.sdk.status_values import (
 )
 
 T = TypeVar("T")
+_DEFAULT_CONNECTIONS: Final = ("storage", "azurewebjobsstorage")
 
 HistoryJson = Callable[[Sequence[HistoryEvent], bool, bool], str]
 """`(events, show_input, show_output)` → JSON text of the array of specs/http-api.md 9."""
@@ -47,6 +49,8 @@ class ManagementLinks(Protocol):
 
     @property
     def task_hub(self) -> str: ...
+    @property
+    def connection(self) -> str: ...
     def at_origin(self, origin: str) -> ManagementLinks: ...
     def links(self, instance_id: str) -> dict[str, str]: ...
 
@@ -154,8 +158,12 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         task_hub_name: str | None = None,
         connection_name: str | None = None,
     ) -> None:
+        self._require_own_hub(task_hub_name, connection_name)
+        text = self._engine.converter.to_text(event_data)
+        if self._keeps_1x_events:
+            text = self._engine.converter.wrap_text(text)
         try:
-            await self._on_engine(self._engine.raise_event(instance_id, event_name, event_data))
+            await self._on_engine(self._engine.raise_recorded_event(instance_id, event_name, text))
         except InstanceNotFoundError as exc:
             raise instance_not_found(instance_id) from exc
         except InvalidInstanceStateError as exc:
@@ -176,6 +184,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         task_hub_name: str | None = None,
         connection_name: str | None = None,
     ) -> None:
+        self._require_own_hub(task_hub_name, connection_name)
         try:
             await self._on_engine(self._engine.rewind(instance_id, reason))
         except InstanceNotFoundError as exc:
@@ -191,11 +200,13 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         task_hub_name: str | None = None,
         connection_name: str | None = None,
     ) -> None:
+        self._require_own_hub(task_hub_name, connection_name)
         await self._on_engine(self._engine.signal_entity(entityId, operation_name, operation_input))
 
     async def read_entity_state(
         self, entityId: EntityId, task_hub_name: str | None = None, connection_name: str | None = None
     ) -> EntityStateResponse:
+        self._require_own_hub(task_hub_name, connection_name)
         entity = await self._on_engine(self._engine.read_entity(entityId))
         return EntityStateResponse(True, entity.state) if entity.exists else EntityStateResponse(False)
 
@@ -203,6 +214,26 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         origin = origin_of(request.url) if request is not None else None
         urls = self._urls if origin is None else self._urls.at_origin(origin)
         return urls.links(instance_id)
+
+    def _require_own_hub(self, task_hub_name: str | None, connection_name: str | None) -> None:
+        """Refuse a call for another hub than the one that this process has open.
+
+        Raises:
+            InvalidArgumentError: It is another one.
+        """
+        hub, connection = self._urls.task_hub, self._urls.connection
+        if task_hub_name and task_hub_name.lower() != hub.lower():
+            raise InvalidArgumentError(
+                "task_hub_name",
+                f"task_hub_name is '{task_hub_name}', but this host has the task hub '{hub}' open. Leave it out, or call "
+                f"the host of that hub: DurableOrchestrationClient(binding), with the JSON of its durable client binding.",
+            )
+        if connection_name and connection_name.lower() not in (connection.lower(), *_DEFAULT_CONNECTIONS):
+            raise InvalidArgumentError(
+                "connection_name",
+                f"connection_name is '{connection_name}', but this host works on the connection '{connection}'. Leave it "
+                f"out, or set storageProvider.connectionName in host.json.",
+            )
 
     async def _steer(self, instance_id: str, operation: str, reason: str) -> None:
         call = {

@@ -11,24 +11,25 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from azure.functions import HttpRequest, HttpResponse
 
+from durable_ext.client.bodies import JsonBody
 from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.errors import (
-    ClientError,
     ConfigurationError,
     FunctionNotFoundError,
-    InstanceNotFoundError,
     InvalidArgumentError,
     InvalidInstanceStateError,
     UnexpectedResponseError,
 )
 from durable_ext.sdk.bindings import DurableOrchestrationBindings, escaped, origin_of, path_of_entity
+from durable_ext.sdk.client_errors import instance_gone, instance_not_found, not_rewindable, unexpected
 from durable_ext.sdk.function_names import resolve_function_name
+from durable_ext.sdk.management_calls import call_endpoint
 from durable_ext.sdk.status_values import (
     DurableOrchestrationStatus,
     EntityStateResponse,
@@ -36,6 +37,9 @@ from durable_ext.sdk.status_values import (
     PurgeHistoryResult,
 )
 from durable_ext.telemetry.propagation import current_trace_context
+
+if TYPE_CHECKING:
+    from durable_ext.sdk.engine_client import EngineOrchestrationClient
 
 _CONVERTER = DataConverter()
 _POLL_AGAIN_SECONDS = "10"
@@ -56,9 +60,18 @@ class DurableOrchestrationClient:
         json.JSONDecodeError: The text is not JSON.
     """
 
+    _keeps_1x_events: ClassVar[bool] = False
+
     def __init__(self, context: str, function_invocation_id: str | None = None) -> None:
         self._orchestration_bindings = DurableOrchestrationBindings.from_json(context)
         self._function_invocation_id = function_invocation_id
+
+    @classmethod
+    def engine_class(cls) -> type[EngineOrchestrationClient]:
+        """Return the class of the client that stands in for this one where the engine is in the process."""
+        from durable_ext.sdk.engine_client import EngineOrchestrationClient
+
+        return EngineOrchestrationClient
 
     # Calls that take names also take decorated functions.
 
@@ -116,7 +129,7 @@ class DurableOrchestrationClient:
         status, body = await self._get_async_request(url)
         if status in _STATUS_ANSWERS:
             return DurableOrchestrationStatus.from_json("" if body is None else body)
-        raise _unexpected(status, body)
+        raise unexpected(status, body)
 
     async def get_status_all(self) -> list[DurableOrchestrationStatus]:
         """Return the status of every instance in the hub, entities included; all pages are read."""
@@ -172,7 +185,9 @@ class DurableOrchestrationClient:
         task_hub_name: str | None = None,
         connection_name: str | None = None,
     ) -> None:
-        """Send an external event; the orchestrator receives the JSON text of the data, as with 1.x.
+        """Send an external event; the orchestrator receives the data, as if it had been raised over HTTP.
+
+        Under the 1.x import names it receives the JSON text of the data (specs/sdk.md 7, row 11).
 
         Raises:
             ValueError: The event name is empty.
@@ -181,7 +196,8 @@ class DurableOrchestrationClient:
         """
         _require_event_name(event_name)
         url = self._get_raise_event_url(instance_id, event_name, task_hub_name, connection_name)
-        status, body = await self._post(url, _CONVERTER.to_text(event_data))
+        text = _CONVERTER.to_text(event_data)
+        status, body = await self._post(url, text if self._keeps_1x_events else JsonBody(text))
         if status == 404:
             raise instance_not_found(instance_id)
         if status == 410:
@@ -220,7 +236,7 @@ class DurableOrchestrationClient:
             return str(body["id"] if isinstance(body, dict) and "id" in body else body or instance_id)
         if status == 404 or (status == 400 and "was not found" in str(body)):
             raise instance_not_found(instance_id, quoted=True)
-        raise _unexpected(status, body)
+        raise unexpected(status, body)
 
     async def rewind(
         self,
@@ -269,7 +285,7 @@ class DurableOrchestrationClient:
             url, self._get_json_input(operation_input), trace_parent, trace_state, self._function_invocation_id
         )
         if status != 202:
-            raise _unexpected(status, body)
+            raise unexpected(status, body)
 
     async def read_entity_state(
         self, entityId: EntityId, task_hub_name: str | None = None, connection_name: str | None = None
@@ -281,7 +297,7 @@ class DurableOrchestrationClient:
             return EntityStateResponse(True, body)
         if status == 404:
             return EntityStateResponse(False)
-        raise _unexpected(status, body)
+        raise unexpected(status, body)
 
     def get_client_response_links(self, request: HttpRequest | None, instance_id: str) -> dict[str, str]:
         """Return the management links of an instance, under the origin of `request` if there is one."""
@@ -356,7 +372,7 @@ class DurableOrchestrationClient:
         if status == 404:
             raise instance_not_found(instance_id, quoted=True)
         if status not in (202, 410):
-            raise _unexpected(status, body)
+            raise unexpected(status, body)
 
     async def _all_pages(self, url: str) -> list[DurableOrchestrationStatus]:
         found: list[DurableOrchestrationStatus] = []
@@ -365,7 +381,7 @@ class DurableOrchestrationClient:
             answer = await self._get_async_request(url, **({"continuation": continuation} if continuation else {}))
             status, body = answer
             if status != 200:
-                raise _unexpected(status, body)
+                raise unexpected(status, body)
             found.extend(map(DurableOrchestrationStatus.from_json, body or ()))
             continuation = getattr(answer, "continuation", None)
             if not continuation:
@@ -389,14 +405,14 @@ class DurableOrchestrationClient:
     ) -> list[Any]:
         headers = {"X-Azure-Functions-InvocationId": function_invocation_id or ""}
         headers.update({"traceparent": trace_parent or "", "tracestate": trace_state or ""})
-        return await _request("POST", url, data, {name: value for name, value in headers.items() if value})
+        return await call_endpoint("POST", url, data, {name: value for name, value in headers.items() if value})
 
     async def _get_async_request(self, url: str, continuation: str | None = None) -> list[Any]:
-        answer = await _request("GET", url, None, {"x-ms-continuation-token": continuation} if continuation else {})
+        answer = await call_endpoint("GET", url, None, {"x-ms-continuation-token": continuation} if continuation else {})
         return answer
 
     async def _delete_async_request(self, url: str) -> list[Any]:
-        return await _request("DELETE", url, None, {})
+        return await call_endpoint("DELETE", url, None, {})
 
     def _get_start_new_url(self, instance_id: str | None, function_name: str, version: str | None = None) -> str:
         path = f"orchestrators/{escaped(function_name)}" + ("" if instance_id is None else f"/{escaped(instance_id)}")
@@ -430,39 +446,6 @@ class DurableOrchestrationClient:
         )
 
 
-class _Answer(list[Any]):
-    """`[status, body]`, with the token of the next page."""
-
-    continuation: str | None = None
-
-
-async def _request(method: str, url: str, data: str | None, headers: dict[str, str]) -> list[Any]:
-    from durable_ext.client.remote import call  # aiohttp is loaded only by apps that call another process
-
-    answer = await call(method, url, data=data, headers=headers)
-    pair = _Answer([answer.status, answer.body])
-    pair.continuation = answer.continuation
-    return pair
-
-
-def instance_not_found(instance_id: str, *, quoted: bool = False) -> InstanceNotFoundError:
-    """Return the error of a missing instance; some calls of 1.x quote the id in its text, others do not."""
-    shown = f"'{instance_id}'" if quoted else instance_id
-    return InstanceNotFoundError(instance_id, f"No instance with ID {shown} found.")
-
-
-def instance_gone(instance_id: str) -> InvalidInstanceStateError:
-    """Return the error of an event for an instance that has ended."""
-    text = f"Instance with ID {instance_id} is gone: either completed or failed"
-    return InvalidInstanceStateError(instance_id, "", "raise event for", text)
-
-
-def not_rewindable(instance_id: str) -> InvalidInstanceStateError:
-    """Return the error of a rewind of an instance that has not failed."""
-    text = "The rewind operation is only supported on failed orchestration instances."
-    return InvalidInstanceStateError(instance_id, "", "rewind", text)
-
-
 def _require_event_name(event_name: str) -> None:
     if event_name == "":
         raise InvalidArgumentError("event_name", "event_name must be a non-empty string.")
@@ -473,8 +456,4 @@ def _purged(status: int, body: Any) -> PurgeHistoryResult:
         return PurgeHistoryResult.from_json(body)
     if status == 404:
         return PurgeHistoryResult(instancesDeleted=0)
-    raise _unexpected(status, body)
-
-
-def _unexpected(status: int, body: Any) -> ClientError:
-    return UnexpectedResponseError(status, body, f"The operation failed with an unexpected status code {status}")
+    raise unexpected(status, body)

@@ -15,9 +15,13 @@ from durable_ext.sdk.out_of_proc_entity import OutOfProcEntityContext, run_batch
 
 
 class Orchestrator:
-    """One orchestrator function, run from the host's request; contexts are of `context_class`."""
+    """One orchestrator function, run from the host's request; contexts are of `context_class`.
+
+    `legacy`: on the engine no fix changes the replay of its histories.
+    """
 
     context_class: ClassVar[type[OutOfProcContext]] = OutOfProcContext
+    legacy: ClassVar[bool] = False
 
     def __init__(self, activity_func: Callable[[Any], Any]) -> None:
         self.fn = activity_func
@@ -45,13 +49,18 @@ class Orchestrator:
             return cls(fn).handle(request)
 
         handle.orchestrator_function = fn  # type: ignore[attr-defined]
+        handle.legacy = cls.legacy  # type: ignore[attr-defined]
         return handle
 
 
 class Entity:
-    """One entity function, run for a batch of operations from the host's request; contexts are of `context_class`."""
+    """One entity function, run for a batch of operations from the host's request; contexts are of `context_class`.
+
+    `legacy`: on the engine nothing is rolled back and return values do not count.
+    """
 
     context_class: ClassVar[type[OutOfProcEntityContext]] = OutOfProcEntityContext
+    legacy: ClassVar[bool] = False
 
     def __init__(self, entity_func: Callable[[Any], Any]) -> None:
         self.fn = entity_func
@@ -77,6 +86,7 @@ class Entity:
             return cls(fn).handle(request, batch)
 
         handle.entity_function = fn  # type: ignore[attr-defined]
+        handle.legacy = cls.legacy  # type: ignore[attr-defined]
         return handle
 
 

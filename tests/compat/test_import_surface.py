@@ -243,8 +243,9 @@ def test_the_namespace_is_shared() -> None:
     assert func.__name__ == "azure.functions"
 
 
-def test_the_client_is_the_same_class_under_both_names() -> None:
-    assert df.DurableOrchestrationClient is durable_ext.DurableOrchestrationClient
+def test_the_client_is_a_client_under_both_names() -> None:
+    assert issubclass(df.DurableOrchestrationClient, durable_ext.DurableOrchestrationClient)
+    assert issubclass(df.DurableOrchestrationClient.engine_class(), df.DurableOrchestrationClient)
 
 
 def _run(code: str, path: Path) -> subprocess.CompletedProcess[str]:

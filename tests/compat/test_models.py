@@ -201,11 +201,11 @@ def test_an_entity_state_has_the_hosts_form() -> None:
     state = EntityState(results=[], signals=[])
     state.state = 5
     state.entity_exists = True
-    state._results.append(OperationResult(False, 1, 2, "3"))
+    state._results.append(OperationResult(False, 1, 2, {"a": 3}))
 
     assert state.to_json_string() == (
         '{"entityExists": true, "entityState": "5", "results": [{"isError": false, "duration": 1, "startTime": 2, '
-        '"result": "3"}], "signals": []}'
+        '"result": "{\\"a\\": 3}"}], "signals": []}'
     )
 
 

@@ -20,6 +20,7 @@ from support import process_app
 
 import durable_ext as df
 from durable_ext.client.remote import close_session
+from durable_ext.errors import InvalidArgumentError
 from durable_ext.http.aiohttp_app import make_server
 from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
@@ -163,15 +164,38 @@ async def test_a_status_has_the_input_without_asking_as_with_the_extension(app: 
     assert (await app.client.get_status("i1")).input_ == '"x"'
 
 
-async def test_an_event_arrives_as_the_text_that_1x_sends(app: App) -> None:
+@pytest.mark.parametrize("data", [{"ok": True}, False, "text", None, 0])
+async def test_an_event_arrives_as_the_value_that_was_sent(app: App, data: object) -> None:
     await app.client.start_new("approval", "i1")
     await app.status("i1", STATUS.Running)
 
-    await app.client.raise_event("i1", "Approval", {"ok": True})
+    await app.client.raise_event("i1", "Approval", data)
 
     status = await app.status("i1", STATUS.Completed)
-    assert status.output == '{"ok": true}'
+    assert status.output == data
     assert status.custom_status == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argument"),
+    [({"task_hub_name": "Elsewhere"}, "task_hub_name"), ({"connection_name": "Other"}, "connection_name")],
+)
+async def test_the_engine_refuses_calls_for_another_hub(app: App, arguments: dict[str, str], argument: str) -> None:
+    client = EngineOrchestrationClient(app.hub.client, URLS)
+
+    with pytest.raises(InvalidArgumentError, match=argument) as refused:
+        await client.raise_event("i1", "Approval", 1, **arguments)
+
+    assert refused.value.argument == argument
+
+
+async def test_calls_that_name_the_own_hub_are_taken(app: App) -> None:
+    await app.client.start_new("approval", "i1")
+    await app.status("i1", STATUS.Running)
+
+    await app.client.raise_event("i1", "Approval", 1, task_hub_name=URLS.task_hub.upper(), connection_name="Storage")
+
+    assert (await app.status("i1", STATUS.Completed)).output == 1
 
 
 async def test_an_instance_is_suspended_resumed_and_terminated(app: App) -> None:

@@ -12,11 +12,13 @@ import azure.functions as func
 import pytest
 
 from durable_ext.core.events import OrchestrationStatus
+from durable_ext.http.urls import ManagementUrls
 from durable_ext.sdk.discovery import collect_durable_functions, result_type
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 
+URLS = ManagementUrls(base_url="http://localhost:7071/runtime/webhooks/durabletask", task_hub="TestHub")
 app = func.FunctionApp()
 COUNTER = df.EntityId("Counter", "k")
 
@@ -95,7 +97,7 @@ async def test_an_app_of_1x_runs_unchanged(hub: RunningTaskHub) -> None:
         return status is not None and status.runtime_status is OrchestrationStatus.RUNNING
 
     await eventually(waits, message="the orchestration never ran")
-    await hub.client.raise_event("i1", "Go", {"a": 1})
+    await df.DurableOrchestrationClient.engine_class()(hub.client, URLS).raise_event("i1", "Go", {"a": 1})
     status = await hub.client.wait_for_completion("i1")
 
     assert status.output == {

@@ -14,12 +14,12 @@ from azure.durable_functions._distribution import refuse_upstream
 
 refuse_upstream()
 
-from durable_ext import DurableOrchestrationClient, EntityId, ManagedIdentityTokenSource, RetryOptions
+from durable_ext import EntityId, ManagedIdentityTokenSource, RetryOptions
 
 from . import constants, decorators, entity, models, orchestrator
 from .decorators.durable_app import Blueprint, DFApp
 from .entity import Entity
-from .models import DurableEntityContext, DurableOrchestrationContext, OrchestrationRuntimeStatus
+from .models import DurableEntityContext, DurableOrchestrationClient, DurableOrchestrationContext, OrchestrationRuntimeStatus
 from .orchestrator import Orchestrator
 
 _logger = logging.getLogger(__name__)

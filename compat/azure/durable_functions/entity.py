@@ -12,6 +12,7 @@ class Entity(durable_ext.Entity):
     """See `durable_ext.Entity`; contexts are of this package's class."""
 
     context_class = DurableEntityContext
+    legacy = True
 
 
 __all__ = ["Entity", "InternalEntityException"]

@@ -15,6 +15,7 @@ class Orchestrator(durable_ext.Orchestrator):
     """See `durable_ext.Orchestrator`; contexts are of this package's class."""
 
     context_class = DurableOrchestrationContext
+    legacy = True
 
     def __init__(self, activity_func: Callable[[Any], Any]) -> None:
         super().__init__(activity_func)

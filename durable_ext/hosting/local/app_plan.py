@@ -55,7 +55,7 @@ def plan_app(
     """Decide how each function is served; a function with a problem does not keep the others from being served.
 
     Args:
-        resolve: Replaces `%SETTING%` in schedules.
+        resolve: Replaces `%SETTING%` in schedules and names.
         disabled: Whether a setting switches a function off.
     """
     off = [each.name for each in functions if each.disabled or disabled(each)]
@@ -65,6 +65,7 @@ def plan_app(
     warmups: list[CallPlan] = []
     for function in served:
         try:
+            _check_clients(function, settings, resolve)
             if function.trigger_type == "timerTrigger":
                 timers.append(plan_timer(function, resolve))
             elif function.trigger_type == "warmupTrigger":
@@ -84,6 +85,27 @@ def plan_app(
         errors=errors,
         disabled=tuple(off),
     )
+
+
+def _check_clients(function: IndexedFunction, settings: HostSettings, resolve: Callable[[str], str]) -> None:
+    """Refuse a durable client of another hub or connection than this host has open."""
+    own = {"storage", "azurewebjobsstorage", settings.connection_name.lower()}
+    for binding in function.bindings:
+        if binding["type"] not in ("durableClient", "orchestrationClient"):
+            continue
+        hub, connection = (resolve(str(binding.get(key) or "")) for key in ("taskHub", "connectionName"))
+        if hub and hub.lower() != settings.task_hub.lower():
+            raise BindingError(
+                function.name,
+                f"its durable client '{binding['name']}' is for the task hub '{hub}', but this host has "
+                f"'{settings.task_hub}' open. Start that hub's host, and call it by its URL.",
+            )
+        if connection and connection.lower() not in own:
+            raise BindingError(
+                function.name,
+                f"its durable client '{binding['name']}' is for the connection '{connection}', but this host works "
+                f"on '{settings.connection_name}'. Set storageProvider.connectionName in host.json, or remove it.",
+            )
 
 
 def _refuse_other_bindings(function: IndexedFunction) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,6 +29,7 @@ from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.sdk.discovery import DurableFunctions, result_type
 from durable_ext.sdk.engine_client import EngineOrchestrationClient
 from durable_ext.sdk.function_names import resolve_function_name
+from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
 
 if TYPE_CHECKING:
     from durable_ext.backends import BackendSettings
@@ -50,12 +52,13 @@ class LocalEngine:
             activity
             if activity.executor == "process"  # what a process runs has to be picklable
             else replace(activity, call=with_call_log(activity.name, activity.call, activity.is_async))
-            for activity in functions.activities
+            for activity in functions.with_clients(self._activity_client).activities
         )
         self._registry = replace(functions, activities=activities).to_registry()
         self._settings, self._urls = settings, urls
         self._backend = open_backend(store)
         self._parts: _Parts | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opened, self._tried = asyncio.Event(), asyncio.Event()
 
     @property
@@ -81,6 +84,7 @@ class LocalEngine:
             BackendUnavailableError: The store does not answer; may be called again.
             DurableError: The hub cannot be used at all.
         """
+        self._loop = asyncio.get_running_loop()
         await self._backend.open()
         parts = _make_parts(self._backend, self._registry, self._settings)
         await parts.worker.start()
@@ -132,8 +136,18 @@ class LocalEngine:
         """
         if plan.client_is_text:
             return self._urls.client_binding()
-        return EngineOrchestrationClient(
-            self.client, self._urls, function_invocation_id=invocation_id, history_json=_history_text
+        return self._client_of(plan.client_class, invocation_id)
+
+    def _activity_client(self, client_class: type[DurableOrchestrationClient] | None) -> EngineOrchestrationClient | str:
+        return self._urls.client_binding() if client_class is None else self._client_of(client_class, str(uuid.uuid4()))
+
+    def _client_of(self, client_class: type[DurableOrchestrationClient], invocation_id: str) -> EngineOrchestrationClient:
+        return client_class.engine_class()(
+            self.client,
+            self._urls,
+            function_invocation_id=invocation_id,
+            loop=self._loop,
+            history_json=_history_text,
         )
 
     async def close(self, drain_seconds: float) -> None:

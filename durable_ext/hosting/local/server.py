@@ -11,11 +11,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
@@ -34,6 +35,7 @@ from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
 from durable_ext.http.payloads import empty_response, error_response
 from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
+from durable_ext.sdk.management_calls import CONTINUATION_HEADER, EndpointAnswer, announced
 
 log = logging.getLogger("durable_ext.hosting")
 
@@ -105,17 +107,9 @@ class LocalHost:
             self._supervisor.start("open-hub", self._engine.open_when_reachable(_AZURE_HINT))
         else:
             await self._engine.open()
-        server = make_server(self.answer)
         try:
-            site = await loop.create_server(server, sock=listener)
-            on_ready()
-            await self._start_functions()
-            self._supervisor.start("engine-health", self._engine.wait_for_failure())
-            await self._stop.wait()
-            self._limit_stop()
-            site.close()
-            await self._finish_calls()
-            await server.shutdown(1.0)
+            with announced(self._urls.rpc_base_url, self._answer_client):
+                await self._serve(listener, on_ready)
         finally:
             await self._supervisor.stop()
             await self._engine.close(self._options.drain)
@@ -124,6 +118,28 @@ class LocalHost:
             log.error("The host stops because a part of it failed: %s", self._failure, exc_info=self._failure)
             return 1
         return 0
+
+    async def _serve(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+        server = make_server(self.answer)
+        site = await asyncio.get_running_loop().create_server(server, sock=listener)
+        on_ready()
+        await self._start_functions()
+        self._supervisor.start("engine-health", self._engine.wait_for_failure())
+        await self._stop.wait()
+        self._limit_stop()
+        site.close()
+        await self._finish_calls()
+        await server.shutdown(1.0)
+
+    async def _answer_client(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> EndpointAnswer:
+        """Answer a durable client of this process, without a socket between."""
+        parts = urlsplit(url)
+        request = HttpRequestValue(
+            method=method, url=url, path=parts.path, query=parts.query, headers={"host": parts.netloc, **headers}, body=body
+        )
+        response = await self._manage(request, parts.path[len(RPC_PATH) :])
+        token = next((value for name, value in response.headers if name == CONTINUATION_HEADER), None)
+        return EndpointAnswer(status=response.status, body=response.body, continuation=token)
 
     async def answer(self, request: HttpRequestValue) -> HttpResponseValue:
         """Answer any request: management API, admin, then the app's routes; 404 if nothing matches."""

@@ -9,6 +9,7 @@ from azure.functions import AuthLevel, FunctionRegister
 import durable_ext
 
 from ..entity import Entity
+from ..models.DurableOrchestrationClient import DurableOrchestrationClient
 from ..orchestrator import Orchestrator
 
 
@@ -18,6 +19,7 @@ class Blueprint(durable_ext.Blueprint):
     _legacy: ClassVar[bool] = True
     _orchestrator_class = Orchestrator
     _entity_class = Entity
+    _client_class = DurableOrchestrationClient
 
 
 class DFApp(Blueprint, FunctionRegister):

@@ -1,0 +1,30 @@
+"""Errors of the durable client, with the texts of azure-functions-durable 1.7.0 (specs/sdk.md 2.11, 5.8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from durable_ext.errors import ClientError, InstanceNotFoundError, InvalidInstanceStateError, UnexpectedResponseError
+
+
+def instance_not_found(instance_id: str, *, quoted: bool = False) -> InstanceNotFoundError:
+    """Return the error of a missing instance; some calls of 1.x quote the id in its text, others do not."""
+    shown = f"'{instance_id}'" if quoted else instance_id
+    return InstanceNotFoundError(instance_id, f"No instance with ID {shown} found.")
+
+
+def instance_gone(instance_id: str) -> InvalidInstanceStateError:
+    """Return the error of an event for an instance that has ended."""
+    text = f"Instance with ID {instance_id} is gone: either completed or failed"
+    return InvalidInstanceStateError(instance_id, "", "raise event for", text)
+
+
+def not_rewindable(instance_id: str) -> InvalidInstanceStateError:
+    """Return the error of a rewind of an instance that has not failed."""
+    text = "The rewind operation is only supported on failed orchestration instances."
+    return InvalidInstanceStateError(instance_id, "", "rewind", text)
+
+
+def unexpected(status: int, body: Any) -> ClientError:
+    """Return the error of an answer that the call has no meaning for."""
+    return UnexpectedResponseError(status, body, f"The operation failed with an unexpected status code {status}")
