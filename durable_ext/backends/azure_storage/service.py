@@ -24,6 +24,7 @@ from durable_ext.backends.azure_storage.lease_keeper import TableLeaseKeeper
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.message_reader import MessageReader
+from durable_ext.backends.azure_storage.names import HubNames
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.purge import Purge
 from durable_ext.backends.azure_storage.rewind import Rewind
@@ -31,6 +32,7 @@ from durable_ext.backends.azure_storage.sessions import SessionDirectory
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
 from durable_ext.backends.azure_storage.transport.http import Interceptor
+from durable_ext.backends.azure_storage.transport.table import TableVerbs
 from durable_ext.backends.azure_storage.work_item_queue import WorkItemQueue
 from durable_ext.backends.protocol import (
     ActivityStore,
@@ -157,6 +159,18 @@ class AzureStorageBackend:
             hand_over=self._hand_over,
         )
         self._wire_partitions(settings, main, tracking, reader, control_keeper)
+        self._orchestrations = _Orchestrations(self._directory)
+        self._instances = self._wire_instances(tables, names, history, instances, payloads, control_keeper)
+
+    def _wire_instances(
+        self,
+        tables: TableVerbs,
+        names: HubNames,
+        history: HistoryTable,
+        instances: InstancesTable,
+        payloads: LargePayloads,
+        keeper: MessageKeeper,
+    ) -> AzureInstanceStore:
         purge = Purge(
             tables=tables,
             history_table=names.history_table,
@@ -164,10 +178,12 @@ class AzureStorageBackend:
             history=history,
             instances=instances,
             payloads=payloads,
-            clock=clock,
+            clock=self._clock,
         )
-        rewind = Rewind(tables=tables, history_table=names.history_table, history=history, instances=instances, clock=clock)
-        self._instances = AzureInstanceStore(
+        rewind = Rewind(
+            tables=tables, history_table=names.history_table, history=history, instances=instances, clock=self._clock
+        )
+        return AzureInstanceStore(
             ensure_hub=self._resources.create,
             outbox=self._outbox,
             history=history,
@@ -177,11 +193,10 @@ class AzureStorageBackend:
             purge=purge,
             rewind=rewind,
             watch=self._watch,
-            clock=clock,
+            clock=self._clock,
             hand_over=self._hand_over,
-            discard=control_keeper.delete,
+            discard=keeper.delete,
         )
-        self._orchestrations = _Orchestrations(self._directory)
 
     def _wire_partitions(
         self,
@@ -213,6 +228,7 @@ class AzureStorageBackend:
             clock=clock,
             task_hub=settings.task_hub,
             failed=self._task_failed,
+            drained=self._release_drained,
         )
         self._leases = TableLeaseKeeper(
             table=LeaseTable(tracking.tables, names.partitions_table),
@@ -329,6 +345,9 @@ class AzureStorageBackend:
     async def _stop_leases(self) -> None:
         await self._leases.stop()
         self._leases_task = None
+
+    def _release_drained(self) -> None:
+        self._leases.wake()
 
     def _claims(self, partition: int) -> bool:
         return self._settings.claim_at_enqueue and not self._draining and self._leases.owns(partition)
