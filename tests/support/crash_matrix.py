@@ -32,7 +32,7 @@ from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.faults import FailingTransport, Moment
 
 _NEVER = 1_000_000
-_PARALLEL = 8
+_PARALLEL = 16
 _PATIENCE = timedelta(seconds=40)
 
 

@@ -32,9 +32,10 @@ class ListeningPartitions:
         clock: Clock,
         task_hub: str,
         failed: Callable[[BaseException], None],
+        drained: Callable[[], None],
     ) -> None:
         self._directory, self._make_listener, self._clock = directory, make_listener, clock
-        self._task_hub, self._failed = task_hub, failed
+        self._task_hub, self._failed, self._drained = task_hub, failed, drained
         self._listeners: dict[int, tuple[ControlQueueListener, asyncio.Task[None]]] = {}
         self._drains: dict[int, asyncio.Task[None]] = {}
         self._states: dict[int, DrainState] = {}
@@ -122,6 +123,7 @@ class ListeningPartitions:
         self._directory.lose(partition)  # what is still busy after a minute has no lease any more
         self._states[partition] = DrainState.DRAINED
         self._say("partition drained", "partition_drained", partition)
+        self._drained()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

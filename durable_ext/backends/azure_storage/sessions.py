@@ -317,6 +317,13 @@ class SessionDirectory:
         self._draining = True
         self._wake_all()
 
+    async def end_all(self) -> None:
+        """End the sessions that are still in use, because whoever used them has stopped."""
+        for inbox in list(self._inboxes.values()):
+            session = inbox.session
+            if session is not None and inbox.state is InboxState.ACTIVE:
+                await self.end_and_wait(inbox, session, session.surrender(), delayed=False)
+
     def leave(self, partition: int) -> None:
         """Ask the sessions of one partition to end."""
         self._leaving.add(partition)

@@ -65,6 +65,7 @@ class StorageHttp:
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._server_date: tuple[str, datetime] | None = None
 
     def url(self, service: Service, path: str) -> str:
@@ -120,6 +121,8 @@ class StorageHttp:
     ) -> HttpAnswer:
         attempt = 0
         while True:
+            if self._closed:  # or a retry would open connections that nobody closes
+                raise StorageUnavailableError(call=f"{verb} {path}", why="the connection was closed by this process")
             attempt += 1
             retry_after: float | None = None
             try:
@@ -178,7 +181,8 @@ class StorageHttp:
         return self._session
 
     async def close(self) -> None:
-        """Close all connections. Idempotent."""
+        """Close all connections; nothing can be sent any more. Idempotent."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
