@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, TransportKind
 from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
 from tests.azurite import Azurite, running_azurite
@@ -24,6 +25,7 @@ def azurite() -> Iterator[Azurite]:
 
 class TestAzureStorage(BackendContract):
     patience = timedelta(seconds=15)
+    transport: ClassVar[TransportKind] = TransportKind.LEAN
 
     @pytest.fixture
     async def open_backend(self, azurite: Azurite, task_hub: str) -> AsyncIterator[OpenBackend]:
@@ -38,6 +40,7 @@ class TestAzureStorage(BackendContract):
                 max_queue_polling_interval=timedelta(seconds=0.2),
                 lease_interval=timedelta(seconds=3),
                 lease_acquire_interval=timedelta(seconds=0.3),
+                transport=self.transport,
             )
             backend = AzureStorageBackend(settings)
             await backend.open()
@@ -57,3 +60,8 @@ class TestAzureStorage(BackendContract):
             await backend.abort()
 
         return kill
+
+
+@pytest.mark.slow
+class TestAzureStorageOnTheSdkPackages(TestAzureStorage):
+    transport = TransportKind.SDK

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
-from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount, TokenSource
+from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import BearerSigner, SasSigner, SharedKeySigner, Signer
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeanBlobs
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues, QueueVerbs
 from durable_ext.backends.azure_storage.transport.table import LeanTables, TableVerbs
+
+
+class Closeable(Protocol):
+    """Something that holds connections."""
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +28,8 @@ class StorageTransport:
     tables: TableVerbs
     blobs: BlobVerbs
     account: StorageAccount
+    closeable: tuple[Closeable, ...]
     http: StorageHttp | None = None
-    tokens: TokenSource | None = None
 
     def server_offset(self) -> timedelta:
         """How far the service's clock is ahead of ours; zero if unknown."""
@@ -30,16 +37,14 @@ class StorageTransport:
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
-        if self.http is not None:
-            await self.http.close()
-        if self.tokens is not None:
-            await self.tokens.close()
+        for one in self.closeable:
+            await one.close()
 
 
 def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | None = None) -> StorageTransport:
     """Return the transport on aiohttp. No request is made yet."""
     credential = account.credential
-    tokens: TokenSource | None = None
+    closeable: list[Closeable] = []
     signer: Signer
     if isinstance(credential, SharedKey):
         signer = SharedKeySigner(credential)
@@ -49,6 +54,7 @@ def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | N
         from durable_ext.backends.azure_storage.transport.identity import IdentityTokens
 
         tokens = IdentityTokens(credential)
+        closeable.append(tokens)
         signer = BearerSigner(tokens)
     http = StorageHttp(account, signer, interceptor=interceptor)
     return StorageTransport(
@@ -56,8 +62,8 @@ def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | N
         tables=LeanTables(http, ascii_only=account.is_emulator),
         blobs=LeanBlobs(http),
         account=account,
+        closeable=(http, *closeable),
         http=http,
-        tokens=tokens,
     )
 
 
