@@ -78,8 +78,3 @@ def rewound(history: Sequence[HistoryEvent], plan: RewindPlan) -> tuple[HistoryE
         event = events[index]
         events[index] = GenericEvent(timestamp=event.timestamp, event_id=event.event_id, is_played=event.is_played)
     return tuple(events)
-
-
-def rewound_reason(event: HistoryEvent) -> str:
-    """Return the text that stores with a reason column note at a rewound event."""
-    return f"Rewound: {type(event).__name__}"

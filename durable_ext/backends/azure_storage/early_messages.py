@@ -29,7 +29,6 @@ from durable_ext.core.messages import ExecutionId, TaskMessage
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
 
 MAX_START_DELIVERIES: Final = 10
-MAX_EARLY_DELIVERIES: Final = 5
 _TASK_RESULTS: Final = (
     TaskCompleted,
     TaskFailed,

@@ -83,12 +83,12 @@ class AzureStorageSettings:
         message_encoding: How message texts are written; both forms are read.
         fetch_large_messages: Status reads resolve blob addresses.
         partition_manager: Kind of partition leases.
-        lease_interval, lease_acquire_interval, lease_renew_interval: Partition leases.
+        lease_interval, lease_acquire_interval: How long a partition lease holds, and the pause between two rounds that
+            renew and acquire leases.
         use_app_lease, app_name: The primary-app lease; `app_name` "" as the provider without WEBSITE_SITE_NAME.
         app_lease_interval, app_lease_renew_interval, app_lease_acquire_interval: Its times.
         worker_id: Unique per process.
         claim_at_enqueue: Messages to own partitions are put invisible and handed over in memory.
-        max_storage_concurrency: Requests in flight.
         transport: HTTP client.
     """
 
@@ -107,7 +107,6 @@ class AzureStorageSettings:
     partition_manager: PartitionManagement = PartitionManagement.TABLE
     lease_interval: timedelta = timedelta(seconds=30)
     lease_acquire_interval: timedelta = timedelta(seconds=10)
-    lease_renew_interval: timedelta = timedelta(seconds=10)
     use_app_lease: bool = True
     app_name: str = ""
     app_lease_interval: timedelta = timedelta(seconds=60)
@@ -115,7 +114,6 @@ class AzureStorageSettings:
     app_lease_acquire_interval: timedelta = timedelta(seconds=300)
     worker_id: str = field(default_factory=_worker_id)
     claim_at_enqueue: bool = True
-    max_storage_concurrency: int = 100
     transport: TransportKind = TransportKind.LEAN
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from durable_ext.core.events import (
     TaskFailed,
     TaskScheduled,
 )
-from durable_ext.core.rewind import plan_rewind, rewound, rewound_reason
+from durable_ext.core.rewind import plan_rewind, rewound
 
 STARTED = ExecutionStarted(timestamp=START, instance=ME, name="o")
 FAILED = ExecutionCompleted(timestamp=START, event_id=2, status=OrchestrationStatus.FAILED)
@@ -68,7 +68,3 @@ def test_failures_without_a_start_are_taken_out_alone() -> None:
     ]
 
     assert plan_rewind(history).neutralized == (0, 1)
-
-
-def test_the_reason_names_what_the_event_was() -> None:
-    assert rewound_reason(FAILED) == "Rewound: ExecutionCompleted"
