@@ -209,9 +209,7 @@ class Replay:
         self.is_replaying = self._past or event.is_played
         try:
             result = self._definition.function(self._context)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also SystemExit and asyncio's CancelledError: they end this instance only
+        except BaseException as error:  # also SystemExit, KeyboardInterrupt, CancelledError: they end this instance only
             self._fail(error)
             return
         if isinstance(result, (Generator, Coroutine)):
@@ -387,8 +385,6 @@ class Replay:
             except StopIteration as stop:
                 self._return(stop.value)
                 return
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:  # as in _execution_started
                 self._fail(error)
                 return
@@ -432,8 +428,6 @@ class Replay:
         if routine is not None:
             try:
                 routine.close()
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:  # user code in `finally`; the runtime logs it
                 return error
         return None
