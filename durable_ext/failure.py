@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from dataclasses import dataclass
 from typing import Final
 
 _MAX_CAUSES: Final = 32
-_PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ def failure_from_exception(exc: BaseException) -> FailureDetails:
         details = FailureDetails(
             error_type=type(link).__name__,
             error_message=exception_text(link),
-            stack_trace="".join(traceback.format_tb(_without_engine_frames(link.__traceback__))) or None,
+            stack_trace="".join(traceback.format_tb(link.__traceback__)) or None,
             inner_failure=details,
         )
     assert details is not None
