@@ -1,6 +1,6 @@
-"""Storage calls of a process that are counted, recorded, or cut off for ever at the n-th one.
+"""Counts storage calls, and lets a task hub die at the n-th one: what a killed process leaves behind, in a test.
 
-For backends that talk to a service through a transport: an instance is an interceptor around every call.
+An interceptor stands around every call of the lean transport (`AzureStorageBackend(interceptor=...)`).
 """
 
 from __future__ import annotations
@@ -9,93 +9,84 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Final
 
-from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
-from durable_ext.backends.azure_storage.transport.http import HttpAnswer, Interceptor, StorageCall
+from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageCall
 
-_POLLS: Final = frozenset({"queue.get", "queue.length"})
+Send = Callable[[], Awaitable[HttpAnswer]]
 
 
-def is_work(call: StorageCall) -> bool:
-    """Whether a call belongs to what instances and clients do, and not to polling or keeping leases.
-
-    Work comes in the same number and almost the same order in every run of a scenario, the rest depends on time.
-    """
-    return call.verb not in _POLLS and "Partitions" not in call.resource and "lease" not in call.verb + call.resource
-
-
-class Moment(Enum):
-    """Where a process dies: with the n-th call not made, or made and its answer lost."""
+class When(Enum):
+    """Which side of the n-th call the process dies on."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 class CallCounter:
-    """Lets every call through and counts those that `counted` wants, by verb."""
+    """Counts calls by verb, e.g. `queue.put`, `table.batch`."""
 
-    def __init__(self, counted: Callable[[StorageCall], bool] = is_work) -> None:
-        self._counted = counted
+    def __init__(self) -> None:
         self.by_verb: Counter[str] = Counter()
+        self.trace: list[StorageCall] = []
 
     @property
     def total(self) -> int:
-        """How many calls were counted."""
-        return self.by_verb.total()
+        """All calls so far."""
+        return sum(self.by_verb.values())
 
-    async def __call__(self, call: StorageCall, send: Callable[[], Awaitable[HttpAnswer]]) -> HttpAnswer:
-        if self._counted(call):
-            self.by_verb[call.verb] += 1
+    def reset(self) -> None:
+        """Start again at zero."""
+        self.by_verb.clear()
+        self.trace.clear()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        self.by_verb[call.verb] += 1
+        self.trace.append(call)
         return await send()
 
 
 class FailingTransport:
-    """A process that dies at its n-th storage call: that call and all later ones raise `StorageUnavailableError`.
+    """Lets `n - 1` counted calls through, dies at the n-th: from then on no call of this hub ever returns.
 
-    Calls that are on their way at that moment still arrive, as those of a killed process do.
-
-    Attributes:
-        count: Calls since `arm()`.
-        died: Set at the n-th call.
-        killed_at: That call; `None` before.
+    That is what the store sees of a killed process; `died` tells the test, which then drops the hub with `abort()`.
+    Empty polls and lease rounds are not counted, because their number depends on time: `counts` says which verbs are.
     """
 
-    def __init__(
-        self,
-        n: int,
-        moment: Moment,
-        *,
-        counted: Callable[[StorageCall], bool] = is_work,
-        around: Interceptor | None = None,
-    ) -> None:
-        """`n` counts from 1, from the call of `arm()` on; `around` sees what gets through."""
-        self._n, self._moment, self._counted, self._around = n, moment, counted, around
-        self._armed = False
-        self.count = 0
+    def __init__(self, n: int, when: When, counts: Callable[[StorageCall], bool]) -> None:
+        self._left, self._when, self._counts = n, when, counts
         self.died = asyncio.Event()
-        self.killed_at: StorageCall | None = None
+        self.armed = False
 
-    def arm(self) -> None:
-        """Begin to count."""
-        self._armed = True
-
-    async def __call__(self, call: StorageCall, send: Callable[[], Awaitable[HttpAnswer]]) -> HttpAnswer:
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
         if self.died.is_set():
-            raise _dead(call)
-        if self._armed and self._counted(call):
-            self.count += 1
-            if self.count == self._n:
-                self.killed_at = call
-                self.died.set()
-                if self._moment is Moment.AFTER:
-                    await self._send(call, send)
-                raise _dead(call)
-        return await self._send(call, send)
+            return await self._hang()
+        if not self.armed or not self._counts(call):
+            return await send()
+        self._left -= 1
+        if self._left > 0:
+            return await send()
+        if self._when is When.AFTER:
+            self.died.set()  # nothing that starts meanwhile may overtake
+            await send()
+        self.died.set()
+        return await self._hang()
 
-    async def _send(self, call: StorageCall, send: Callable[[], Awaitable[HttpAnswer]]) -> HttpAnswer:
-        return await send() if self._around is None else await self._around(call, send)
+    @staticmethod
+    async def _hang() -> HttpAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError("a dead process got an answer")
 
 
-def _dead(call: StorageCall) -> StorageUnavailableError:
-    return StorageUnavailableError(call=f"{call.verb} {call.resource}", why="the process is dead")
+def is_write(call: StorageCall) -> bool:
+    """Whether a call changes what is stored, other than taking a message or renewing something."""
+    service, _, verb = call.verb.partition(".")
+    if service == "queue":
+        return verb in ("put", "delete")
+    if service == "table":
+        return verb not in ("get", "query", "exists", "create") and not call.resource.endswith("Partitions")
+    return verb in ("put", "delete")
+
+
+def is_work(call: StorageCall) -> bool:
+    """Whether a call belongs to an orchestration: writes, and the reads that load it; no polls, no leases."""
+    return is_write(call) or (call.verb in ("table.get", "table.query") and "Partitions" not in call.resource)

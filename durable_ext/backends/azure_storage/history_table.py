@@ -25,7 +25,7 @@ from durable_ext.codec.event_members import EVENT_CLASS_BY_NAME, EVENT_MEMBERS, 
 from durable_ext.codec.wire import build_event, column_text, column_value, dump_json
 from durable_ext.core.events import HistoryEvent, OrchestrationStatus, UnknownEvent
 from durable_ext.core.messages import ExecutionId, InstanceId
-from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_iso, ticks_to_round_trip_iso
+from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_round_trip_iso
 
 SENTINEL: Final = "sentinel"
 MAX_ROWS_PER_BATCH: Final = 99
@@ -104,8 +104,8 @@ def event_to_columns(event: HistoryEvent, execution_id: str) -> dict[str, EdmVal
 
 
 def table_date(ticks: Ticks) -> str:
-    """Return an instant as a table column has it (always `Z`)."""
-    return ticks_to_iso(ticks) if ticks else ticks_to_round_trip_iso(ticks)
+    """Return an instant as the provider writes it into a column: always seven digits and `Z`."""
+    return ticks_to_round_trip_iso(ticks)
 
 
 def _date_column(value: Any) -> Ticks:

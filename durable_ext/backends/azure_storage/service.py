@@ -45,6 +45,7 @@ from durable_ext.backends.protocol import (
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _HISTORY_ROWS_PER_WRITE = 99
+_LISTENING_POLL_SECONDS = 0.02
 
 TRAITS = BackendTraits(
     kind="azure",
@@ -296,6 +297,15 @@ class AzureStorageBackend:
             self._supervisor.start("app-lease", self._app_lease.run())
         else:
             await self._start_leases()
+
+    async def listening(self, wait: timedelta) -> bool:
+        """Wait until this worker listens to at least one partition; false if it does not in time."""
+        deadline = self._clock.monotonic() + wait.total_seconds()
+        while not self._listening.states:
+            if self._clock.monotonic() >= deadline:
+                return False
+            await self._clock.sleep(_LISTENING_POLL_SECONDS)
+        return True
 
     async def drain(self) -> None:
         self._draining = True

@@ -1,0 +1,167 @@
+"""Which messages may be played, and which start message is the right one: specs/azure-storage.md 8.3 and 8.4."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from durable_ext.backends.azure_storage.early_messages import (
+    KnownTasks,
+    StartVerdict,
+    is_foreign_start,
+    is_result,
+    judge_start,
+    repeats_child_start,
+)
+from durable_ext.core.events import (
+    EventRaised,
+    EventSent,
+    ExecutionStarted,
+    HistoryEvent,
+    OrchestrationStatus,
+    SubOrchestrationInstanceCompleted,
+    TaskCompleted,
+    TaskScheduled,
+    TimerCreated,
+    TimerFired,
+)
+from durable_ext.core.instances import InstanceRow
+from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ParentInstance, TaskMessage
+from durable_ext.core.timestamps import Ticks
+
+REQUEST = "0f0e0d0c-0b0a-0908-0706-050403020100"
+VISIBILITY = timedelta(seconds=60)
+
+
+def at(ticks: int) -> Ticks:
+    return Ticks(ticks)
+
+
+def start(execution_id: str = "e1", *, generation: int = 0, at_ticks: int = 1000, **fields: object) -> ExecutionStarted:
+    instance = OrchestrationInstance(instance_id=InstanceId("i"), execution_id=ExecutionId(execution_id))
+    values: dict[str, object] = {"timestamp": at(at_ticks), "generation": generation, "name": "N", **fields}
+    return ExecutionStarted(instance=instance, **values)  # type: ignore[arg-type]
+
+
+def row(
+    execution_id: str | None = "e1",
+    status: OrchestrationStatus = OrchestrationStatus.PENDING,
+    *,
+    generation: int = 0,
+    created: int = 1000,
+) -> InstanceRow:
+    return InstanceRow(
+        instance_id=InstanceId("i"),
+        execution_id=ExecutionId(execution_id) if execution_id else None,
+        name="N",
+        status=status,
+        created_at=at(created),
+        last_updated_at=at(created),
+        generation=generation,
+    )
+
+
+def judge(event: ExecutionStarted, found: InstanceRow | None, dequeue_count: int = 1) -> StartVerdict:
+    taken = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    return judge_start(event, found, dequeue_count=dequeue_count, next_visible=taken + VISIBILITY, visibility=VISIBILITY)
+
+
+KNOWN = KnownTasks()
+KNOWN.add(
+    [
+        TaskScheduled(timestamp=at(1), event_id=0, name="A"),
+        TimerCreated(timestamp=at(1), event_id=1, fire_at=at(5)),
+        EventSent(
+            timestamp=at(1),
+            event_id=2,
+            instance_id="@e@k",
+            name="op",
+            input=f'{{"op":"get","input":"{{\\"id\\":\\"not this\\"}}","id":"{REQUEST.upper()}","parent":"i"}}',
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "from_entity", "expected"),
+    [
+        (TaskCompleted(timestamp=at(2), task_scheduled_id=0), False, True),
+        (TaskCompleted(timestamp=at(2), task_scheduled_id=3), False, False),
+        (SubOrchestrationInstanceCompleted(timestamp=at(2), task_scheduled_id=9), False, False),
+        (TimerFired(timestamp=at(2), timer_id=1, fire_at=at(5)), False, True),
+        (TimerFired(timestamp=at(2), timer_id=7, fire_at=at(5)), False, False),
+        (EventRaised(timestamp=at(2), name=REQUEST), True, True),
+        (EventRaised(timestamp=at(2), name="11111111-0b0a-0908-0706-050403020100"), True, False),
+        (EventRaised(timestamp=at(2), name="anything"), False, True),
+    ],
+)
+def test_a_result_is_due_once_history_holds_its_question(event: HistoryEvent, from_entity: bool, expected: bool) -> None:
+    assert KNOWN.answers(event, from_entity=from_entity) is expected
+
+
+@pytest.mark.parametrize(
+    ("event", "target", "sender", "expected"),
+    [
+        (TaskCompleted(timestamp=at(1), task_scheduled_id=0), "i", "i", True),
+        (EventRaised(timestamp=at(1), name="x"), "i", "", False),
+        (EventRaised(timestamp=at(1), name="x"), "i", "@e@k", True),
+        (EventRaised(timestamp=at(1), name="op"), "@e@k", "@e@other", False),
+        (start(), "i", "", False),
+    ],
+)
+def test_only_answers_can_be_too_early(event: HistoryEvent, target: str, sender: str, expected: bool) -> None:
+    message = TaskMessage(event=event, target=OrchestrationInstance(instance_id=InstanceId(target)))
+
+    assert is_result(message, sender) is expected
+
+
+def test_a_start_of_another_execution_ends_the_session_and_its_own_does_not() -> None:
+    message = TaskMessage(event=start("e2"), target=start("e2").instance)
+
+    assert is_foreign_start(message, ExecutionId("e1"))
+    assert not is_foreign_start(message, ExecutionId("e2"))
+
+
+def test_a_child_start_that_its_parent_sent_twice_is_recognized() -> None:
+    parent = ParentInstance(name="P", instance=OrchestrationInstance(instance_id=InstanceId("p")), task_schedule_id=3)
+    again = TaskMessage(event=start("e2", parent=parent), target=start("e2").instance)
+
+    assert repeats_child_start(again, [start("e1", parent=parent)])
+    assert not repeats_child_start(again, [start("e1")])
+    assert not repeats_child_start(TaskMessage(event=start("e2"), target=start("e2").instance), [start("e1")])
+
+
+@pytest.mark.parametrize(
+    ("event", "found", "dequeue_count", "expected"),
+    [
+        pytest.param(start(), row(), 1, StartVerdict.PROCESS, id="its own row"),
+        pytest.param(start("E1"), row("e1"), 1, StartVerdict.PROCESS, id="ids ignore case"),
+        pytest.param(start(), row(None), 1, StartVerdict.PROCESS, id="a row without execution"),
+        pytest.param(start(), None, 1, StartVerdict.DEFER, id="no row yet"),
+        pytest.param(start(), None, 10, StartVerdict.DELETE, id="no row after ten deliveries"),
+        pytest.param(start(at_ticks=2000), row("e0"), 1, StartVerdict.DELETE, id="lost against an earlier start"),
+        pytest.param(start(at_ticks=500), row("e0"), 1, StartVerdict.DEFER, id="older than the row"),
+        pytest.param(
+            start(generation=1), row("e0", OrchestrationStatus.RUNNING, generation=0), 1, StartVerdict.DEFER, id="row late"
+        ),
+        pytest.param(
+            start(),
+            row("e0", OrchestrationStatus.RUNNING, created=1500),
+            2,
+            StartVerdict.DELETE,
+            id="a later generation goes on",
+        ),
+        pytest.param(
+            start("e2", generation=1),
+            row("e1", OrchestrationStatus.RUNNING, generation=1),
+            1,
+            StartVerdict.PROCESS,
+            id="the replaced generation has put its id back",
+        ),
+    ],
+)
+def test_a_start_message_is_judged_by_its_row(
+    event: ExecutionStarted, found: InstanceRow | None, dequeue_count: int, expected: StartVerdict
+) -> None:
+    assert judge(event, found, dequeue_count) is expected

@@ -1,0 +1,73 @@
+"""History rows that the real provider wrote become events and back without a difference."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.history_table import event_from_columns, event_to_columns
+from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, entity_to_json, row_from_json
+from durable_ext.core.events import EventRaised, TaskScheduled, UnknownEvent
+from durable_ext.core.timestamps import ticks_from_iso
+from tests.frozen_hub import INTEROP
+
+# A large column is stored elsewhere, a rewound row keeps the columns of what it was.
+_NOT_OURS = ("BlobName",)
+
+
+def recorded_rows() -> list[Any]:
+    found = []
+    for path in sorted(INTEROP.glob("*.json")):
+        for table, rows in json.loads(path.read_text())["tables"].items():
+            if not table.endswith("History"):
+                continue
+            for row in rows:
+                if row["RowKey"] == "sentinel" or any(name.endswith(_NOT_OURS) for name in row):
+                    continue
+                if str(row.get("Reason", "")).startswith("Rewound: "):
+                    continue
+                found.append(pytest.param(row, id=f"{path.stem}-{row['PartitionKey']}-{row['RowKey'][-3:]}"))
+    return found
+
+
+@pytest.mark.parametrize("recorded", recorded_rows())
+def test_a_recorded_row_is_written_back_column_by_column(recorded: dict[str, Any]) -> None:
+    columns = row_from_json(recorded).entity
+    del columns["PartitionKey"], columns["RowKey"]
+
+    written = event_to_columns(event_from_columns(columns), str(columns["ExecutionId"]))
+
+    assert written == columns
+
+
+def test_a_date_keeps_its_seventh_digit_and_is_marked_as_one() -> None:
+    event = EventRaised(timestamp=ticks_from_iso("2024-05-06T07:08:09.1234567Z"), name="x")
+
+    columns = event_to_columns(event, "e")
+
+    assert columns["_Timestamp"] == EdmDateTime("2024-05-06T07:08:09.1234567Z")
+    assert b'"_Timestamp@odata.type":"Edm.DateTime"' in entity_to_json(columns)
+
+
+def test_null_members_have_no_column_and_null_objects_are_the_text_null() -> None:
+    columns = event_to_columns(TaskScheduled(timestamp=ticks_from_iso("2024-05-06T07:08:09Z"), name="A", event_id=2), "e")
+
+    assert "Input" not in columns
+    assert (columns["Tags"], columns["ParentTraceContext"]) == ("null", "null")
+    assert (columns["EventId"], columns["EventType"]) == (2, "TaskScheduled")
+
+
+def test_an_event_of_a_newer_type_is_kept() -> None:
+    columns: dict[str, EdmValue] = {
+        "EventType": "SomethingNew",
+        "_Timestamp": EdmDateTime("2024-05-06T07:08:09Z"),
+        "EventId": 3,
+        "Novelty": "x",
+    }
+
+    event = event_from_columns(columns)
+
+    assert isinstance(event, UnknownEvent)
+    assert (event.kind, json.loads(event.raw)["Novelty"]) == ("SomethingNew", "x")
