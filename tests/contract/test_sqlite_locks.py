@@ -15,7 +15,7 @@ from durable_ext.backends.protocol import Checkpoint, SessionEnd
 from durable_ext.backends.sqlite.connection import Connection
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
-from durable_ext.core.events import ExecutionTerminated, OrchestrationStatus
+from durable_ext.core.events import ExecutionTerminated, OrchestrationStatus, TaskScheduled
 from durable_ext.core.messages import ExecutionId, InstanceId, OutgoingMessage, TaskMessage
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
 from durable_ext.testing.clock import ManualClock
@@ -23,6 +23,7 @@ from durable_ext.testing.contract_scenes import (
     ANY_STATUS,
     AT_ONCE,
     Scene,
+    activity,
     ids,
     later,
     messages_of,
@@ -275,3 +276,43 @@ def stored(settings: SqliteSettings, statement: str) -> list[tuple[int, ...]]:
         return connection.execute(statement).fetchall()
     finally:
         connection.close()
+
+
+async def test_an_activity_whose_workers_keep_dying_waits_before_the_next_one_tries(settings: SqliteSettings) -> None:
+    clock = ManualClock()
+
+    async def open_worker() -> SqliteBackend:
+        opened = SqliteBackend(settings, clock)
+        await opened.open()
+        await opened.start_worker()
+        return opened
+
+    first = await open_worker()
+    session, start = await Scene(first, PATIENCE).started_session()
+    scheduled = TaskScheduled(timestamp=now(), event_id=0, name="SayHello")
+    await session.checkpoint(
+        Checkpoint(
+            execution_id=ExecutionId(start.instance.execution_id or ""),
+            new_events=next_episode(decisions=(scheduled,)),
+            activities=(activity(start.instance, 0, run_here=True),),
+        )
+    )
+    await first.abort()
+    await clock.advance(settings.lock_timeout * 2)
+    second = await open_worker()
+    tried_at_once = await second.activities.lock_next_activity(PATIENCE)
+    await second.abort()
+    await clock.advance(settings.lock_timeout * 2)
+    third = await open_worker()
+
+    early = await third.activities.lock_next_activity(AT_ONCE)
+    waiting = asyncio.ensure_future(third.activities.lock_next_activity(PATIENCE))
+    await eventually(lambda: clock.sleepers == 1)
+    await clock.advance(timedelta(seconds=1))
+    in_time = await waiting
+    await third.close()
+
+    assert tried_at_once is not None
+    assert early is None
+    assert in_time is not None
+    assert in_time.dequeue_count == 3

@@ -187,6 +187,11 @@ UPDATE instances SET lock_owner = NULL, lock_token = lock_token + 1, recovered =
                  ELSE (SELECT min(due) FROM messages WHERE messages.n = instances.n) END
 WHERE lock_owner = :owner"""
 FREE_ACTIVITIES_OF: Final = "UPDATE activities SET lock_owner = NULL WHERE lock_owner = ?"
+# From its second death on with the same activity a worker may be its victim: 1, 2, 4 ... 60 s, so that hosts live meanwhile.
+FREE_ACTIVITIES_OF_DEAD: Final = """
+UPDATE activities SET lock_owner = NULL, visible_at = CASE
+  WHEN dequeue_count > 1 THEN :now + min(1 << min(dequeue_count - 2, 6), 60) * 10000000 ELSE visible_at END
+WHERE lock_owner = :owner"""
 WORKER_EXISTS: Final = "SELECT 1 FROM workers WHERE worker_id = ?"
 MESSAGES_SINCE: Final = "SELECT message_id, n FROM messages WHERE message_id > ? ORDER BY message_id"
 

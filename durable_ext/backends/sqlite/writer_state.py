@@ -264,7 +264,7 @@ class WriterState:
             if expires_at >= self.now and not has_ended(process_id, machine):
                 continue
             connection.execute(queries.FREE_INSTANCES_OF, {"owner": worker_id, "now": self.now, "recovered": 1})
-            connection.execute(queries.FREE_ACTIVITIES_OF, (worker_id,))
+            connection.execute(queries.FREE_ACTIVITIES_OF_DEAD, {"owner": worker_id, "now": self.now})
             connection.execute(queries.UNREGISTER_WORKER, (worker_id,))
             self.effects.wakes.append(0)
 
