@@ -111,7 +111,7 @@ class HostProcess:
         return self
 
     def wait_until_ready(self, seconds: float = 30.0) -> HostProcess:
-        """Return when the host answers; fail with its output if it ends instead."""
+        """Return when the host answers and has its task hub; fail with its output if it ends instead."""
         eventually(self._answers, seconds=seconds, message=f"The host does not answer.\n{self.output}")
         return self
 
@@ -119,7 +119,7 @@ class HostProcess:
         assert self.process is not None
         assert self.process.poll() is None, f"The host ended with {self.process.returncode}:\n{self.output}"
         try:
-            return request("GET", self.origin + "/admin/host/ping", timeout=2).status == 200
+            return request("GET", self.management + "/instances/nobody", timeout=2).status == 404
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 
