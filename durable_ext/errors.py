@@ -50,7 +50,7 @@ class FunctionReferenceError(RegistrationError):
 
 
 class OrchestrationError(DurableError):
-    """What orchestrator code may meet."""
+    """Something in an orchestration went wrong; orchestrator code may catch it."""
 
 
 class TaskFailedError(OrchestrationError):
@@ -143,7 +143,10 @@ class FunctionNotFoundError(ClientError, LookupError):
 
 
 class InstanceNotFoundError(ClientError, LookupError):
-    """`message` replaces the text where callers of the 1.x client know another one."""
+    """There is no instance of that id in this task hub.
+
+    `message` replaces the text where callers of the 1.x client know another one.
+    """
 
     def __init__(self, instance_id: str, message: str | None = None) -> None:
         self.instance_id = instance_id
@@ -159,7 +162,10 @@ class InstanceAlreadyExistsError(ClientError, ValueError):
 
 
 class InvalidInstanceStateError(ClientError, ValueError):
-    """`status` is empty if the answer of a remote host does not tell it; `message` replaces the text."""
+    """The instance is in a status in which this cannot be done.
+
+    `status` is empty if the answer of a remote host does not tell it; `message` replaces the text.
+    """
 
     def __init__(self, instance_id: str, status: str, operation: str, message: str | None = None) -> None:
         self.instance_id, self.status, self.operation = instance_id, status, operation

@@ -23,6 +23,11 @@ _SAME_MEANING: Final = {
     "fetchLargeMessagesAutomatically": "fetch_large_messages",
     "trackingStoreNamePrefix": "tracking_prefix",
 }
+_APP_LEASE: Final = {
+    "leaseInterval": "app_lease_interval",
+    "renewInterval": "app_lease_renew_interval",
+    "acquireInterval": "app_lease_acquire_interval",
+}
 
 
 def azure_storage_settings(
@@ -35,6 +40,7 @@ def azure_storage_settings(
     """Return the store's settings; `connection` is a connection string or the keys of an identity-based one."""
     storage = settings.durable_task.storage
     values: dict[str, Any] = {name: storage[key] for key, name in _SAME_MEANING.items() if key in storage}
+    values |= {_APP_LEASE[key]: span for key, span in settings.durable_task.app_lease.items()}
     if "queueClientMessageEncoding" in storage:
         values["message_encoding"] = MessageEncoding[storage["queueClientMessageEncoding"].upper()]
     if storage.get("useLegacyPartitionManagement"):

@@ -36,7 +36,8 @@ _LEVELS: Final = {
 class DurableTaskSettings:
     """Section `extensions.durableTask`, with defaults filled in (specs/host-json.md 2).
 
-    `storage` holds the provider's own keys in their Python types, as host.json spells them; absent keys are absent.
+    `storage` and `app_lease` hold the keys of `storageProvider` and `appLeaseOptions` in their Python types, as host.json
+    spells them; absent keys are absent.
     """
 
     max_concurrent_activities: int
@@ -53,6 +54,7 @@ class DurableTaskSettings:
     http_async_poll: timedelta
     use_forwarded_host: bool
     use_app_lease: bool
+    app_lease: Mapping[str, timedelta]
     storage: Mapping[str, Any]
 
 
@@ -205,13 +207,6 @@ def _durable_task(host: HostJson) -> DurableTaskSettings:
         return _default(host.get(f"extensions.durableTask.{name}"), default)
 
     slots = 10 * (os.cpu_count() or 1)
-    provider = host.get("extensions.durableTask.storageProvider") or {}
-    spelled = {name.lower(): name for name in host.known("extensions.durableTask.storageProvider")}
-    storage = {
-        spelled[key]: host.get(f"extensions.durableTask.storageProvider.{spelled[key]}")
-        for key, value in provider.items()
-        if key in spelled and value is not None
-    }
     return DurableTaskSettings(
         max_concurrent_activities=option("maxConcurrentActivityFunctions", slots),
         max_concurrent_orchestrations=option("maxConcurrentOrchestratorFunctions", slots),
@@ -227,8 +222,15 @@ def _durable_task(host: HostJson) -> DurableTaskSettings:
         http_async_poll=timedelta(milliseconds=option("httpSettings.defaultAsyncRequestSleepTimeMilliseconds", 30_000)),
         use_forwarded_host=option("httpSettings.useForwardedHost", False),
         use_app_lease=option("useAppLease", True),
-        storage=_checked_storage(storage),
+        app_lease=_section(host, "extensions.durableTask.appLeaseOptions"),
+        storage=_checked_storage(_section(host, "extensions.durableTask.storageProvider")),
     )
+
+
+def _section(host: HostJson, path: str) -> dict[str, Any]:
+    """Return the known keys of a section that are there, as they are spelled, with their values."""
+    values = {name: host.get(f"{path}.{name}") for name in host.known(path)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _checked_storage(storage: dict[str, Any]) -> dict[str, Any]:

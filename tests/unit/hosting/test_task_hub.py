@@ -1,0 +1,123 @@
+"""What host.json says reaches the store and the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, IdentityConnection, MessageEncoding
+from durable_ext.backends.sqlite.settings import SqliteSettings
+from durable_ext.errors import ConfigurationError
+from durable_ext.hosting.local.task_hub import backend_settings, worker_settings
+from durable_ext.hosting.settings import HubKind, load_settings
+from durable_ext.runtime.settings import WorkerSettings
+
+CONNECTION = "UseDevelopmentStorage=true"
+WriteApp = Callable[..., Path]
+
+
+def _store(root: Path, environ: dict[str, str] | None = None, hub: HubKind | None = None) -> Any:
+    environ = {"AzureWebJobsStorage": CONNECTION} if environ is None else environ
+    return backend_settings(load_settings(root, environ, hub=hub), environ)
+
+
+def _app(write_app: WriteApp, **durable_task: Any) -> Path:
+    return write_app(host={"extensions": {"durableTask": durable_task}})
+
+
+def test_without_settings_the_store_has_its_own_defaults(write_app: WriteApp) -> None:
+    root = write_app()
+    azure = _store(root)
+
+    assert azure == AzureStorageSettings(connection=CONNECTION, task_hub="TestHubName", worker_id=azure.worker_id)
+    assert _store(root, {}) == SqliteSettings(path=root / ".durable" / "TestHubName.db", task_hub="TestHubName")
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "name", "value"),
+    [
+        ("partitionCount", 7, "partition_count", 7),
+        ("controlQueueBatchSize", 16, "control_queue_batch_size", 16),
+        ("controlQueueBufferThreshold", 64, "control_queue_buffer_threshold", 64),
+        ("controlQueueVisibilityTimeout", "00:02:00", "control_queue_visibility", timedelta(minutes=2)),
+        ("workItemQueueVisibilityTimeout", "00:03:00", "work_item_queue_visibility", timedelta(minutes=3)),
+        ("maxQueuePollingInterval", "00:00:05", "max_queue_polling_interval", timedelta(seconds=5)),
+        ("fetchLargeMessagesAutomatically", False, "fetch_large_messages", False),
+        ("trackingStoreNamePrefix", "Mine", "tracking_prefix", "Mine"),
+        ("queueClientMessageEncoding", "base64", "message_encoding", MessageEncoding.BASE64),
+    ],
+)
+def test_keys_of_the_storage_provider_reach_the_store(
+    write_app: WriteApp, key: str, written: object, name: str, value: object
+) -> None:
+    store = _store(_app(write_app, storageProvider={key: written}))
+
+    assert getattr(store, name) == value
+
+
+def test_options_of_the_app_lease_reach_the_store(write_app: WriteApp) -> None:
+    options = {"leaseInterval": "00:00:30", "RenewInterval": "00:00:10", "acquireInterval": "00:00:15"}
+
+    store = _store(_app(write_app, useAppLease=False, appLeaseOptions=options))
+
+    assert store.use_app_lease is False
+    assert store.app_lease_interval == timedelta(seconds=30)
+    assert store.app_lease_renew_interval == timedelta(seconds=10)
+    assert store.app_lease_acquire_interval == timedelta(seconds=15)
+
+
+def test_a_second_account_holds_tables_and_blobs(write_app: WriteApp) -> None:
+    root = _app(write_app, storageProvider={"connectionName": "Queues", "trackingStoreConnectionName": "Tables"})
+
+    store = _store(root, {"Queues": CONNECTION, "Tables__accountName": "mine", "Tables__clientId": "me"})
+
+    assert store.connection == CONNECTION
+    assert isinstance(store.tracking_connection, IdentityConnection)
+    assert (store.tracking_connection.account_name, store.tracking_connection.identity.client_id) == ("mine", "me")
+
+
+def test_a_missing_connection_is_named_with_both_ways_out(write_app: WriteApp) -> None:
+    with pytest.raises(ConfigurationError, match=r"AzureWebJobsStorage in local\.settings\.json .* --hub embedded"):
+        _store(write_app(), {}, "azure")
+
+
+def test_the_embedded_store_has_the_durability_that_is_asked_for(write_app: WriteApp) -> None:
+    assert _store(_app(write_app, storageProvider={"synchronous": "normal"}), {}).synchronous == "NORMAL"
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "value"),
+    [
+        ({"maxConcurrentActivityFunctions": 3}, "max_concurrent_activities", 3),
+        ({"maxConcurrentOrchestratorFunctions": 4}, "max_concurrent_orchestrations", 4),
+        ({"maxConcurrentEntityFunctions": 5}, "max_concurrent_entities", 5),
+        ({"maxEntityOperationBatchSize": 6}, "max_entity_batch", 6),
+        ({"extendedSessionIdleTimeoutInSeconds": 7}, "session_idle_timeout", timedelta(seconds=7)),
+        ({"maxOrchestrationActions": 8}, "max_orchestration_actions", 8),
+        ({"entityMessageReorderWindowInMinutes": 9}, "reorder_window", timedelta(minutes=9)),
+        ({"rollbackEntityOperationsOnExceptions": False}, "entity_rollback", False),
+        ({"storeInputsInOrchestrationHistory": True}, "store_inputs", True),
+        ({"storageProvider": {"localActivities": "batched"}}, "local_activities", "batched"),
+        ({"storageProvider": {"localActivities": False}}, "local_activities", "off"),
+        ({"storageProvider": {"localActivitySpill": "00:00:02"}}, "local_activity_spill", timedelta(seconds=2)),
+        (
+            {"httpSettings": {"defaultAsyncRequestSleepTimeMilliseconds": 1500}},
+            "http_async_poll",
+            timedelta(milliseconds=1500),
+        ),
+    ],
+)
+def test_keys_of_host_json_reach_the_worker(write_app: WriteApp, values: dict[str, Any], name: str, value: object) -> None:
+    settings = worker_settings(load_settings(_app(write_app, **values), {}))
+
+    assert getattr(settings, name) == value
+
+
+def test_without_settings_the_worker_has_its_own_defaults(write_app: WriteApp) -> None:
+    settings = worker_settings(load_settings(write_app(host={"functionTimeout": "-1"}), {}))
+
+    assert settings == WorkerSettings()
