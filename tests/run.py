@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     try:
         projects = [".[test]"]
         if (ROOT / "compat" / "pyproject.toml").exists():
-            projects.append("./compat")
+            projects.append("./compat[openai]")
         ensure_environment(*projects)
         _install_azurite()
     except SetupError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -126,12 +127,16 @@ def _release_parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match is not None else ()
 
 
-try:
-    from . import openai_agents
-except ImportError:  # needs openai-agents
-    pass
-else:
+if all(importlib.util.find_spec(name) is not None for name in ("agents", "openai", "pydantic")):
     __all__.append("openai_agents")
+
+
+def __getattr__(name: str) -> object:
+    # Imported when it is asked for: the agents' packages take seconds to load.
+    if name == "openai_agents" and name in __all__:
+        return importlib.import_module(f"{__name__}.openai_agents")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 validate_extension_bundles()
 validate_v1_programming_model()
