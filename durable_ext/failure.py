@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final
 
 _MAX_CAUSES: Final = 32
+_PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +50,16 @@ def failure_from_exception(exc: BaseException) -> FailureDetails:
         details = FailureDetails(
             error_type=type(link).__name__,
             error_message=exception_text(link),
-            stack_trace="".join(traceback.format_tb(link.__traceback__)) or None,
+            stack_trace="".join(traceback.format_tb(_without_engine_frames(link.__traceback__))) or None,
             inner_failure=details,
         )
     assert details is not None
     return details
+
+
+def _without_engine_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Drop the engine's frames in front of the user's; keep all if there are no others."""
+    first = trace
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        first = first.tb_next
+    return first or trace

@@ -59,6 +59,7 @@ class Outbox:
     messages: list[OutgoingMessage]
     events: list[HistoryEvent] = field(default_factory=list)
     activities: list[TaskMessage] = field(default_factory=list)
+    failure: FailureDetails | None = None
 
     def add(self, action: Action) -> None:
         """Add the events and messages of one decision."""
@@ -130,6 +131,7 @@ class Outbox:
         self.messages.append(OutgoingMessage(message=message, due=action.due))
 
     def _completion(self, action: CompleteOrchestration) -> None:
+        self.failure = action.failure
         self.events.append(
             ExecutionCompleted(timestamp=self.now, event_id=action.task_id, status=action.status, result=action.result)
         )

@@ -43,6 +43,7 @@ class Episode:
         is_terminal: The instance is over.
         custom_status_changed: `instance.custom_status` differs from what was stored before.
         can_run_locally: Rule R4 of design.md 5: nothing but activities was decided and nothing else is open.
+        failure: What the user's code raised, if that ended the instance; history keeps its text only.
     """
 
     admission: Admission
@@ -56,6 +57,7 @@ class Episode:
     is_terminal: bool = False
     custom_status_changed: bool = False
     can_run_locally: bool = False
+    failure: FailureDetails | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,4 +220,5 @@ class LiveOrchestration:
                 and not (messages or changed or starts_generation or terminal or replay.suspended)
                 and len(replay.open_tasks) - replay.cancelled_timers == len(activities)
             ),
+            failure=outbox.failure,
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from types import TracebackType
 from typing import Final
 
 from durable_ext.core.events import TaskFailed
@@ -13,7 +11,6 @@ from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import DurableError
 from durable_ext.failure import FailureDetails, exception_text, failure_from_exception
 
-_RUNTIME_FOLDER: Final = os.path.dirname(os.path.abspath(__file__))
 _CORE_EXCEPTION: Final = -2146233088  # HResult of System.Exception
 
 
@@ -23,8 +20,7 @@ def activity_failed(name: str, task_id: int, error: BaseException, now: Ticks) -
     What our own engine found out (a timeout, a missing function) is quoted as it is; what user code raised as
     `{type}: {text}` with the space that the Functions host leaves in front.
     """
-    user_trace = _without_our_frames(error.__traceback__)
-    failure = failure_from_exception(error.with_traceback(user_trace))
+    failure = failure_from_exception(error)
     text = str(error) if isinstance(error, DurableError) else f" {failure.error_type}: {failure.error_message}"
     # compat: failures of the built-in HTTP activity carry the transport's text alone (8.4)
     reason = exception_text(error) if name.startswith(BUILT_IN_PREFIX) else f"Activity function '{name}' failed: {text}"
@@ -48,14 +44,6 @@ def activity_missing(name: str, task_id: int, now: Ticks) -> TaskFailed:
         details=_exception_json(text, failure),
         failure=failure,
     )
-
-
-def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Drop the engine's frames in front of the user's; keep all if there are no others."""
-    first = trace
-    while first is not None and os.path.dirname(first.tb_frame.f_code.co_filename) == _RUNTIME_FOLDER:
-        first = first.tb_next
-    return first or trace
 
 
 def _exception_json(text: str, failure: FailureDetails) -> str:

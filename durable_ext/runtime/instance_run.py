@@ -40,6 +40,7 @@ from durable_ext.runtime.episodes import (
     scheduled_events,
     take_events,
 )
+from durable_ext.runtime.lifecycle_log import log_arrival, log_end
 from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
@@ -202,12 +203,19 @@ class InstanceRun:
     async def _play(self, messages: Sequence[ReceivedMessage]) -> Episode:
         episode = await self._player.play(messages)
         self._writer.begin(episode)
+        log_arrival(episode, self._instance_id)
         return episode
 
     async def _store(self, episode: Episode) -> None:
         """Store an episode the plain way; its activities run here as claimed work items if they may."""
         receipt = await self._writer.store(episode, self._outgoing(episode.activities))
         self._services.activities.run_claimed(receipt.activities)
+        self._tell_end(episode)
+
+    def _tell_end(self, episode: Episode) -> None:
+        state = self._player.state
+        if episode.is_terminal and state is not None:
+            log_end(episode, state.name or "", self._instance_id)
 
     def _outgoing(self, activities: Sequence[TaskMessage]) -> tuple[OutgoingActivity, ...]:
         claims, knows = self._claims and not self._services.is_draining(), self._services.runner.knows
@@ -296,6 +304,7 @@ class InstanceRun:
             decided = (*decided, *episode.activities)
         receipt = await self._writer.store(episode, self._outgoing(decided))
         self._services.activities.run_claimed(receipt.activities)
+        self._tell_end(episode)
         return None if self._player.is_over(episode) else await self._next_episode()
 
     async def _run_alone(self, message: TaskMessage, episode: Episode) -> ActivityResult:

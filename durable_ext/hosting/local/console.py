@@ -23,6 +23,7 @@ _CATEGORIES: Final = {  # category of host.json → loggers
     "durabletask.azurestorage": ("durable_ext.backends.azure_storage",),
     "durabletask.embedded": ("durable_ext.backends.sqlite",),
 }
+_LIFECYCLE: Final = "durable_ext.runtime.lifecycle"  # starts and ends of instances belong to what a developer watches
 _QUIET: Final = ("azure", "aiohttp", "asyncio", "urllib3", "watchfiles", "msal")
 
 
@@ -61,6 +62,7 @@ def configure_logging(levels: Mapping[str, int], *, verbose: bool, stream: TextI
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("durable_ext").setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger(_LIFECYCLE).setLevel(logging.INFO)
     for category, level in levels.items():
         for name in _CATEGORIES.get(category, ()):
             logging.getLogger(name).setLevel(level)

@@ -1,0 +1,69 @@
+"""What a developer reads in the log of an instance's start and end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_ext.core.context import OrchestrationContext
+from durable_ext.testing.task_hub import run_task_hub
+from tests.support.functions import registry_of
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+def two_steps(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+    yield context.call_activity("echo", 1)
+    return (yield context.call_activity("echo", 2))
+
+
+def break_down(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+    yield context.call_activity("echo", 1)
+    raise LookupError("no such order")
+
+
+def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[logging.LogRecord]:
+    return [each for each in caplog.records if each.name == "durable_ext.runtime.lifecycle" and each.levelno == level]
+
+
+async def test_a_start_and_a_completion_are_told_once_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "durable_ext.runtime.lifecycle")
+
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[two_steps], activities=[echo])) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("two_steps", instance_id="told"))
+
+    assert [each.getMessage() for each in lines(caplog, logging.INFO)] == [
+        "told: orchestration 'two_steps' started.",
+        "told: orchestration 'two_steps' completed.",
+    ]
+
+
+async def test_a_failure_is_an_error_with_the_stack_of_the_users_code(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[break_down], activities=[echo])) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("break_down", instance_id="broken"))
+
+    (line,) = lines(caplog, logging.ERROR)
+    assert "broken: orchestration 'break_down' failed." in line.getMessage()
+    assert "no such order" in line.getMessage()
+    assert 'raise LookupError("no such order")' in line.getMessage()
+
+
+async def test_a_termination_is_a_warning_with_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def wait(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+        yield context.wait_for_external_event("never")
+
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[wait])) as hub:
+        instance_id = await hub.client.start("wait", instance_id="ended")
+        await hub.client.terminate(instance_id, "enough")
+        await hub.client.wait_for_completion(instance_id)
+
+    messages = [each.getMessage() for each in lines(caplog, logging.WARNING)]
+    assert messages == ["ended: orchestration 'wait' was terminated. Reason: enough"]
