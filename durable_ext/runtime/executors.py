@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from durable_ext.core.timestamps import timespan_to_text
 from durable_ext.errors import DurableError
+from durable_ext.runtime.process_crew import ProcessCall, ProcessCrew, ProcessDiedError
 from durable_ext.runtime.registry import ActivityDefinition
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.sweeper import Sweeper
@@ -50,8 +48,8 @@ class ActivityProcessDiedError(DurableError):
     def __init__(self, function_name: str) -> None:
         self.function_name = function_name
         super().__init__(
-            f"The process that ran activity '{function_name}' or one beside it ended unexpectedly (killed, out of memory, "
-            f"or os._exit). Look at the memory it needs; a retry policy runs it again."
+            f"The process that ran activity '{function_name}' ended unexpectedly (killed, out of memory, or os._exit). "
+            f"Look at the memory it needs; a retry policy runs it again."
         )
 
 
@@ -73,8 +71,7 @@ class Executors:
         threads = settings.max_sync_threads
         self._activity_threads = ThreadCrew("durable-activities", threads or settings.max_concurrent_activities)
         self._entity_threads = ThreadCrew("durable-entities", threads or settings.max_concurrent_entities)
-        self._max_processes = settings.max_processes or os.cpu_count() or 1
-        self._processes: ProcessPoolExecutor | None = None
+        self._processes = ProcessCrew(settings.max_processes or os.cpu_count() or 1)
         self._sweeper: Sweeper[_Call] | None = None
         if self._limit is not None:
             self._sweeper = Sweeper(self._limit.total_seconds(), self._expired)
@@ -82,8 +79,8 @@ class Executors:
     async def call(self, definition: ActivityDefinition, value: Any) -> Any:
         """Return what the activity returns.
 
-        An async activity runs inside the calling task. Cancelling the caller cancels an async activity; a thread or
-        process works on and its result is dropped.
+        An async activity runs inside the calling task. Cancelling the caller cancels an async activity and ends the
+        process of one; a thread works on and its result is dropped. Waiting for a process is not part of its time.
 
         Raises:
             FunctionTimeoutError: It ran longer than the limit.
@@ -96,9 +93,7 @@ class Executors:
             return await self._await_within_limit(definition.name, definition.call(value))
         if definition.executor == "process":
             return await self._run_in_process(definition, value)
-        return await self._run_on_thread(
-            self._activity_threads, definition.name, functools.partial(definition.call, value)
-        )
+        return await self._run_on_thread(self._activity_threads, definition.name, functools.partial(definition.call, value))
 
     async def run_entity(self, name: str, call: Callable[[], T]) -> T:
         """Run the operations of an entity batch on an entity thread; errors as `call`."""
@@ -116,9 +111,7 @@ class Executors:
         self._entity_threads.close()
         if self._sweeper is not None:
             self._sweeper.close()
-        if self._processes is not None:
-            self._processes.shutdown(wait=False, cancel_futures=True)
-            self._processes = None
+        self._processes.close()
 
     async def _await_within_limit(self, name: str, awaitable: Any) -> Any:
         assert self._sweeper is not None
@@ -146,22 +139,22 @@ class Executors:
         return await self._wait(name, future, lambda: crew.give_up(future, error))
 
     async def _run_in_process(self, definition: ActivityDefinition, value: Any) -> Any:
-        if self._processes is None:
-            # spawn: forking a process with threads may copy held locks
-            context = multiprocessing.get_context("spawn")
-            self._processes = ProcessPoolExecutor(self._max_processes, mp_context=context)
-        pool = self._processes
+        limit, handle = self._limit, ProcessCall()
+        watched = _Call(definition.name, handle.kill)
+
+        def started() -> None:
+            if self._sweeper is not None:
+                self._sweeper.watch(watched)
+
         try:
-            future = asyncio.get_running_loop().run_in_executor(pool, definition.call, value)
-            if self._limit is None:
-                return await future
-            late = FunctionTimeoutError(definition.name, self._limit)
-            return await self._wait(definition.name, future, lambda: _fail(future, late))
-        except BrokenProcessPool as error:
-            if self._processes is pool:
-                self._processes = None
-                pool.shutdown(wait=False)
+            return await self._processes.run(definition.call, value, handle, started)
+        except ProcessDiedError as error:
+            if watched.timed_out and limit is not None:
+                raise FunctionTimeoutError(definition.name, limit) from None
             raise ActivityProcessDiedError(definition.name) from error
+        finally:
+            if self._sweeper is not None:
+                self._sweeper.forget(watched)
 
     async def _wait(self, name: str, future: asyncio.Future[T], stop: Callable[[], object]) -> T:
         assert self._sweeper is not None
@@ -177,8 +170,3 @@ class Executors:
         call.timed_out = True
         log.warning("a function exceeded functionTimeout", extra={"event": "function_timeout", "function": call.name})
         call.stop()
-
-
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

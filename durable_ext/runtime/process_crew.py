@@ -1,0 +1,178 @@
+"""Processes for activities that need the CPU: one call at a time in each, so that a call that dies takes only itself along.
+
+What a call returns or raises travels as bytes: an object that cannot be rebuilt here is that call's failure alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Final
+
+from durable_ext.failure import exception_text
+from durable_ext.runtime.slots import Slots
+
+_KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+class ProcessDiedError(RuntimeError):
+    """The process of a call ended before the call did."""
+
+
+class RemoteTraceback(Exception):
+    """Where in its process a call failed; the `__cause__` of what it raised."""
+
+
+class ProcessCall:
+    """One call that waits for a process or runs in one. Used from the event loop only."""
+
+    __slots__ = ("_pid",)
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+
+    def kill(self) -> None:
+        """End the process if the call has one; `run` raises `ProcessDiedError`."""
+        if self._pid is not None:
+            _kill(self._pid)
+
+
+class ProcessCrew:
+    """Runs calls in at most `limit` processes, which are started when needed and kept. Used from the event loop only."""
+
+    def __init__(self, limit: int) -> None:
+        self._slots = Slots(limit)
+        self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
+
+    async def run(self, call: Callable[[Any], Any], value: Any, handle: ProcessCall, started: Callable[[], object]) -> Any:
+        """Return what `call(value)` returns in a process of its own.
+
+        Args:
+            handle: Ends the process from outside.
+            started: Called when a process is there and the call begins: waiting in line is not its time.
+
+        Raises:
+            ProcessDiedError: The process was killed or left by itself.
+            Exception: Whatever the call raised.
+        """
+        await self._slots.take()
+        process: _Process | None = None
+        try:
+            process = await self._take()
+            handle._pid = process.pid
+            started()
+            succeeded, outcome = pickle.loads(await process.submit(_call, call, value))
+        except BrokenProcessPool as error:
+            raise ProcessDiedError("The process ended before its call did.") from error
+        except asyncio.CancelledError:
+            handle.kill()  # nobody wants the result any more
+            raise
+        finally:
+            handle._pid = None
+            if process is not None:
+                self._put_back(process)
+            self._slots.give_back()
+        if succeeded:
+            return outcome
+        raised, trace = outcome
+        raised.__cause__ = RemoteTraceback(trace)
+        raise raised
+
+    def close(self) -> None:
+        """End all processes at once."""
+        for process in (*self._idle, *self._busy):
+            process.end()
+        self._idle.clear()
+
+    async def _take(self) -> _Process:
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_usable:
+                self._busy.add(process)
+                return process
+            process.end()
+        process = _Process()
+        self._busy.add(process)
+        try:
+            await process.start()
+        except BaseException:
+            self._busy.discard(process)
+            process.end()
+            raise
+        return process
+
+    def _put_back(self, process: _Process) -> None:
+        self._busy.discard(process)
+        if process.is_usable and not process.is_working:
+            self._idle.append(process)
+        else:
+            process.end()
+
+
+class _Process:
+    """A pool of one."""
+
+    def __init__(self) -> None:
+        # spawn: forking a process with threads may copy held locks
+        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        self._loop = asyncio.get_running_loop()
+        self._last: asyncio.Future[Any] | None = None
+        self.pid = 0
+
+    async def start(self) -> None:
+        self.pid = await self.submit(os.getpid)
+
+    def submit(self, call: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        self._last = self._loop.run_in_executor(self._pool, call, *arguments)
+        return self._last
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the last call was left before its end."""
+        return self._last is None or not self._last.done() or self._last.cancelled()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the process is there, as far as one can see without calling it."""
+        if self._last is not None and self._last.done() and not self._last.cancelled() and self._last.exception():
+            return False
+        try:
+            os.kill(self.pid, 0) if os.name == "posix" else None
+        except OSError:
+            return False
+        return True
+
+    def end(self) -> None:
+        if self.is_working and self.pid:
+            _kill(self.pid)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _call(call: Callable[[Any], Any], value: Any) -> bytes:
+    """Run in the process; return `(True, result)` or `(False, (error, traceback))`, pickled."""
+    try:
+        return pickle.dumps((True, call(value)))
+    except BaseException as error:  # user code may raise anything; it belongs to the caller
+        trace = traceback.format_exc()
+        try:
+            portable = pickle.dumps((False, (error, trace)))
+            pickle.loads(portable)
+        except Exception:  # its class cannot be rebuilt from its arguments, or lives where only this process sees it
+            text = f"{type(error).__name__}: {exception_text(error)}"
+            portable = pickle.dumps((False, (RuntimeError(text), trace)))
+        return portable
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, _KILL)
+    except OSError:
+        pass  # it has ended by itself
