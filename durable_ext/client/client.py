@@ -66,6 +66,7 @@ class DurableClient:
         known_names: Names for the text of `FunctionNotFoundError`, by kind.
         reject: A start for an existing id in one of these statuses fails; empty = a running instance is terminated
             and replaced (host.json `overridableExistingInstanceStates`; specs/http-api.md 5.3).
+        default_version: Version of starts that name none (host.json `defaultVersion`).
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class DurableClient:
         known_names: Callable[[str], Sequence[str]] | None = None,
         reject: frozenset[OrchestrationStatus] = ACTIVE_STATUSES,
         reorder_window: timedelta = timedelta(minutes=30),
+        default_version: str = "",
     ) -> None:
         self._instances, self._converter = instances, converter
         self._clock = clock if clock is not None else SystemClock()
         self._known, self._known_names, self._reject = known, known_names, reject
+        self._default_version = default_version
         self._entities = EntityClient(
             instances, converter=converter, codec=entity_codec, clock=self._clock, reorder_window=reorder_window
         )
@@ -99,7 +102,7 @@ class DurableClient:
         instance_id: str | None = None,
         *,
         start_at: datetime | None = None,
-        version: str = "",
+        version: str | None = None,
         tags: Mapping[str, str] | None = None,
         trace_context: TraceContext | None = None,
     ) -> str:
@@ -107,6 +110,7 @@ class DurableClient:
 
         Args:
             input: What `context.get_input()` returns; `None` records no input.
+            version: What `context.version` is; `None` = the default version of this client.
             start_at: Not before this time (naive = UTC); the status stays Pending until then.
 
         Raises:
@@ -136,7 +140,7 @@ class DurableClient:
         instance_id: str | None = None,
         *,
         start_at: datetime | None = None,
-        version: str = "",
+        version: str | None = None,
         tags: Mapping[str, str] | None = None,
         trace_context: TraceContext | None = None,
     ) -> str:
@@ -149,7 +153,7 @@ class DurableClient:
             timestamp=now,
             instance=OrchestrationInstance(instance_id=target, execution_id=new_execution_id()),
             name=name,
-            version=version,
+            version=self._default_version if version is None else version,
             input=recorded_input,
             tags=tags,
             trace_context=trace_context,
@@ -285,7 +289,7 @@ class DurableClient:
     async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
         """Start the recorded function again with the recorded input; return the id of the new run.
 
-        Version, tags, custom status and history are not taken over; no input becomes JSON `null`.
+        Tags, custom status and history are not taken over, the version is the default one; no input becomes JSON `null`.
 
         Raises:
             InstanceNotFoundError: No such instance.

@@ -50,7 +50,7 @@ class DurableTaskSettings:
     reorder_window: timedelta
     entity_rollback: bool | None
     store_inputs: bool
-    default_version: str | None
+    default_version: str
     http_async_poll: timedelta
     use_forwarded_host: bool
     use_app_lease: bool
@@ -218,7 +218,7 @@ def _durable_task(host: HostJson) -> DurableTaskSettings:
         reorder_window=timedelta(minutes=option("entityMessageReorderWindowInMinutes", 30)),
         entity_rollback=option("rollbackEntityOperationsOnExceptions", None),
         store_inputs=option("storeInputsInOrchestrationHistory", False),
-        default_version=option("defaultVersion", None),
+        default_version=option("defaultVersion", ""),
         http_async_poll=timedelta(milliseconds=option("httpSettings.defaultAsyncRequestSleepTimeMilliseconds", 30_000)),
         use_forwarded_host=option("httpSettings.useForwardedHost", False),
         use_app_lease=option("useAppLease", True),

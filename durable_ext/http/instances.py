@@ -54,9 +54,8 @@ Operation = Callable[[str, HttpRequestValue, QueryParameters, ManagementUrls], A
 class InstanceRoutes:
     """One method per route. `urls` passed to a method are those at the origin of its request."""
 
-    def __init__(self, client: DurableClient, *, default_version: str | None = None) -> None:
+    def __init__(self, client: DurableClient) -> None:
         self._client = client
-        self._default_version = default_version
         self.operations: Final[dict[str, Operation]] = {
             "terminate": self._terminate,
             "suspend": self._suspend,
@@ -77,11 +76,8 @@ class InstanceRoutes:
                     check_json(recorded)
         except InvalidJsonError as exc:
             return error_response(400, "Invalid JSON content", exc)
-        version = query.get("version")
-        if version is None:
-            version = self._default_version or ""
         try:
-            started = await self._client.start_recorded(name, recorded, instance_id or None, version=version)
+            started = await self._client.start_recorded(name, recorded, instance_id or None, version=query.get("version"))
         except (InvalidArgumentError, FunctionNotFoundError) as exc:
             return error_response(400, BAD_ARGUMENTS, str(exc))
         except InstanceAlreadyExistsError as exc:
@@ -272,7 +268,7 @@ class InstanceRoutes:
             return error_response(400, "Invalid JSON content", exc)
         target = None if query.flag("restartWithNewInstanceId", True) else instance_id
         try:
-            started = await self._client.start_recorded(status.name, recorded, target, version=self._default_version or "")
+            started = await self._client.start_recorded(status.name, recorded, target)
         except (InvalidArgumentError, FunctionNotFoundError) as exc:
             return error_response(400, _RESTART_ARGUMENTS, str(exc))
         except InstanceAlreadyExistsError as exc:

@@ -26,7 +26,6 @@ class ManagementApi:
     Args:
         urls: Where the API is reached; links in answers have the origin of the request they answer.
         use_forwarded_host: Links follow `X-Forwarded-Host` and `X-Forwarded-Proto` if both are there.
-        default_version: Version of instances whose start request names none.
     """
 
     def __init__(
@@ -35,10 +34,9 @@ class ManagementApi:
         urls: ManagementUrls,
         *,
         use_forwarded_host: bool = False,
-        default_version: str | None = None,
     ) -> None:
         self._urls, self._use_forwarded_host = urls, use_forwarded_host
-        self._instances = InstanceRoutes(client, default_version=default_version)
+        self._instances = InstanceRoutes(client)
         self._entities = EntityRoutes(client)
 
     async def handle(self, request: HttpRequestValue, route: str) -> HttpResponseValue:

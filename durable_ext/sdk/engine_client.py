@@ -92,7 +92,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         trace_parent, trace_state = self._get_current_activity_context()
         trace = TraceContext(trace_parent=trace_parent, trace_state=trace_state or None) if trace_parent else None
         return await self._on_engine(
-            self._engine.start(name, client_input, instance_id, version=version or "", trace_context=trace)
+            self._engine.start(name, client_input, instance_id, version=version, trace_context=trace)
         )
 
     async def get_status(

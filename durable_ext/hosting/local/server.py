@@ -173,13 +173,8 @@ class LocalHost:
         if not self._engine.ready and not await self._engine.wait_until_tried():
             return error_response(503, "The task hub cannot be reached yet. Try again later.")
         if self._management is None:
-            options = self._plan.settings.durable_task
-            self._management = ManagementApi(
-                self._engine.client,
-                self._urls,
-                use_forwarded_host=options.use_forwarded_host,
-                default_version=options.default_version,
-            )
+            forwarded = self._plan.settings.durable_task.use_forwarded_host
+            self._management = ManagementApi(self._engine.client, self._urls, use_forwarded_host=forwarded)
         return await self._management.handle(request, route)
 
     async def _start_functions(self) -> None:

@@ -49,6 +49,15 @@ async def test_a_start_without_input_records_none(hub: Hub) -> None:
     assert started.input is None
 
 
+@pytest.mark.parametrize(("named", "recorded"), [(None, "7"), ("2", "2"), ("", "")])
+async def test_a_start_that_names_no_version_has_the_default_one(hub: Hub, named: str | None, recorded: str) -> None:
+    await hub.new_client(default_version="7").start("Hello", version=named)
+
+    (started,) = await hub.received()
+    assert isinstance(started, ExecutionStarted)
+    assert started.version == recorded
+
+
 async def test_a_recorded_input_is_stored_as_it_is(hub: Hub) -> None:
     await hub.client.start_recorded("Hello", '{"a":  1}', "i1")
 
