@@ -29,8 +29,9 @@ _NO_EXECUTION: Final = ExecutionId("")
 class AdmissionKind(Enum):
     """What to do with a batch of messages.
 
-    PLAY: run an episode with the events; none if the start message came again, which wakes the instance. DISCARD: consume everything, there is nothing to run. ABANDON: give the
-    messages back with back-off, the start may still come. TERMINATED_BEFORE_START: consume everything and write `update`.
+    PLAY: run an episode with the events; none if the start message came again, which wakes the instance. DISCARD: consume
+    everything, there is nothing to run. ABANDON: give the messages back with back-off, the start may still come.
+    TERMINATED_BEFORE_START: consume everything and write `update`.
     """
 
     PLAY = "play"
