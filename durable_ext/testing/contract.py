@@ -24,6 +24,7 @@ import pytest
 from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract_activities import ActivityStoreContract
 from durable_ext.testing.contract_crashes import CrashContract
+from durable_ext.testing.contract_generations import GenerationContract
 from durable_ext.testing.contract_instances import InstanceStoreContract, TaskHubContract
 from durable_ext.testing.contract_orchestrations import OrchestrationStoreContract
 from durable_ext.testing.contract_scenes import Crash, OpenBackend, Scene
@@ -33,6 +34,7 @@ __all__ = [
     "BackendContract",
     "Crash",
     "CrashContract",
+    "GenerationContract",
     "InstanceStoreContract",
     "OpenBackend",
     "OrchestrationStoreContract",
@@ -42,7 +44,12 @@ __all__ = [
 
 
 class BackendContract(
-    OrchestrationStoreContract, CrashContract, ActivityStoreContract, InstanceStoreContract, TaskHubContract
+    OrchestrationStoreContract,
+    GenerationContract,
+    CrashContract,
+    ActivityStoreContract,
+    InstanceStoreContract,
+    TaskHubContract,
 ):
     """All contracts; the subclass defines the fixtures `open_backend` and `crash`."""
 
