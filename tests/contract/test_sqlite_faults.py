@@ -224,6 +224,25 @@ async def test_a_session_whose_checkpoint_failed_is_handed_out_again_when_there_
     assert len(await backend.instances.get_history(start.instance.instance_id)) == 3
 
 
+@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be moved elsewhere")
+async def test_nothing_is_acknowledged_into_a_file_that_was_moved_away(backend: SqliteBackend, hub_file: Path) -> None:
+    aside = hub_file.with_suffix(".aside")
+    await backend.instances.create_instance(start_event("before"), reject=ANY_STATUS)
+    hub_file.rename(aside)
+
+    with pytest.raises(BackendUnavailableError, match="deleted or replaced") as missing:
+        await backend.instances.create_instance(start_event("meanwhile"), reject=ANY_STATUS)
+    hub_file.write_bytes(aside.read_bytes())
+    with pytest.raises(BackendUnavailableError, match="deleted or replaced"):
+        await backend.instances.create_instance(start_event("meanwhile"), reject=ANY_STATUS)
+    aside.replace(hub_file)
+    await backend.instances.create_instance(start_event("after"), reject=ANY_STATUS)
+
+    assert str(hub_file) in str(missing.value)
+    assert await backend.instances.get_instance(InstanceId("meanwhile")) is None
+    assert await backend.instances.get_instance(InstanceId("after")) is not None
+
+
 async def test_one_refused_write_does_not_take_its_group_with_it(backend: SqliteBackend) -> None:
     await backend.instances.create_instance(start_event("taken"), reject=ANY_STATUS)
 

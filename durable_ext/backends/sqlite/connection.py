@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from durable_ext.backends.sqlite.faults import busy_error, is_busy, translate
+from durable_ext.backends.sqlite.faults import busy_error, is_busy, replaced_error, translate
 from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError
 
 Connection = sqlite3.Connection
@@ -232,6 +233,7 @@ class WriterThread(GroupThread):
         self._scope = scope
         self._data_version = 0
         self._next_poll = 0.0
+        self._file_id: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Connect and prepare the file; blocks, to be called before `start()`, on any thread.
@@ -250,6 +252,7 @@ class WriterThread(GroupThread):
             connection.close()
             raise
         self._connection = connection
+        self._file_id = _file_id(self.path)
 
     def _work(self, jobs: list[_Job]) -> None:
         now = time.monotonic()
@@ -275,6 +278,8 @@ class WriterThread(GroupThread):
         try:
             self._begin()
             answers = self._answer(jobs)
+            if _file_id(self.path) != self._file_id:  # a commit to a deleted file would be lost with this process
+                raise replaced_error(self.path)
             self._connection.execute("COMMIT")
         except Exception as error:
             self._roll_back()
@@ -336,6 +341,14 @@ class WriterThread(GroupThread):
         except sqlite3.Error as error:
             log.debug("last checkpoint of the log failed: %s", error, extra={"event": "wal_checkpoint_failed"})
         self._connection.close()
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class ReaderThread(GroupThread):

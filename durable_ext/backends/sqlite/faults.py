@@ -12,6 +12,7 @@ from durable_ext.errors import BackendError, BackendUnavailableError, Configurat
 _WAL_WRITE_LOCK: Final = 120  # byte of the -shm file that a writer locks (sqlite.org/walformat.html, 2.3)
 MAX_TEXT_BYTES: Final = 500_000_000
 """Longest text we store; half of SQLite's own limit, because one row holds several."""
+_LITTLE_SPACE: Final = 64 * 1024
 
 
 def is_busy(error: Exception) -> bool:
@@ -25,8 +26,9 @@ def translate(error: Exception, path: Path) -> BackendError | ConfigurationError
     text = str(error)
     if is_busy(error):
         return busy_error(path, None)
-    if "full" in text:
-        free = _free_bytes(path)
+    free = _free_bytes(path)
+    # Without space for its -wal and -shm files SQLite speaks of an I/O error.
+    if "full" in text or ("disk I/O" in text and free is not None and free < _LITTLE_SPACE):
         left = "" if free is None else f" ({free} bytes are free)"
         return BackendUnavailableError(
             f"The disk of the task hub file '{path}' is full{left}: {text}. Nothing of this write was stored and nothing "
@@ -50,6 +52,14 @@ def translate(error: Exception, path: Path) -> BackendError | ConfigurationError
     if "too big" in text or "too large" in text:
         return PayloadTooLargeError("A value of this write", MAX_TEXT_BYTES + 1, MAX_TEXT_BYTES)
     return BackendUnavailableError(f"The task hub file '{path}' reported: {text}. Check the disk, then try again.")
+
+
+def replaced_error(path: Path) -> BackendUnavailableError:
+    """Return the error for a file that is no longer the one that was opened."""
+    return BackendUnavailableError(
+        f"The task hub file '{path}' was deleted or replaced while it was open. Nothing is stored until the file that was "
+        f"there is back; to work with what is there now, restart this process."
+    )
 
 
 def busy_error(path: Path, seconds: float | None) -> BackendUnavailableError:
