@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -228,14 +229,14 @@ async def test_a_session_whose_checkpoint_failed_is_handed_out_again_when_there_
 async def test_nothing_is_acknowledged_into_a_file_that_was_moved_away(backend: SqliteBackend, hub_file: Path) -> None:
     aside = hub_file.with_suffix(".aside")
     await backend.instances.create_instance(start_event("before"), reject=ANY_STATUS)
-    hub_file.rename(aside)
+    os.rename(hub_file, aside)
 
     with pytest.raises(BackendUnavailableError, match="deleted or replaced") as missing:
         await backend.instances.create_instance(start_event("meanwhile"), reject=ANY_STATUS)
-    hub_file.write_bytes(aside.read_bytes())
+    shutil.copy(aside, hub_file)
     with pytest.raises(BackendUnavailableError, match="deleted or replaced"):
         await backend.instances.create_instance(start_event("meanwhile"), reject=ANY_STATUS)
-    aside.replace(hub_file)
+    os.replace(aside, hub_file)
     await backend.instances.create_instance(start_event("after"), reject=ANY_STATUS)
 
     assert str(hub_file) in str(missing.value)
