@@ -24,7 +24,6 @@ class ActivityDefinition:
         call: Takes the decoded input, returns the value or, if `is_async`, an awaitable of it.
         is_async: Runs on the event loop; others run on a thread or, with `executor="process"`, in a process.
         input_type: The input is decoded into this; `None` = plain JSON values.
-        output_type: What orchestrators decode the result into when they name no type.
         executor: `"process"` needs a `call` that can be pickled.
     """
 
@@ -32,7 +31,6 @@ class ActivityDefinition:
     call: Callable[[Any], Any]
     is_async: bool
     input_type: Any = None
-    output_type: Any = None
     executor: ActivityExecutor = "auto"
 
     def __post_init__(self) -> None:

@@ -123,7 +123,6 @@ def activity_definition(function: Function) -> ActivityDefinition:
         is_async=inspect.iscoroutinefunction(user_function),
         # compat: 1.x hands activities what the JSON holds, whatever they are annotated with
         input_type=None if getattr(trigger, "legacy", False) else hints.get(trigger.name),
-        output_type=hints.get("return"),
         executor=executor,
     )
 
