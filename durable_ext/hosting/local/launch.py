@@ -117,8 +117,10 @@ def _serve_app(
         problem = next(iter(plan.errors.values()), "all of them are disabled.")
         raise ConfigurationError(f"No function of {settings.script_root} can be served: {problem}")
 
+    from durable_ext.hosting.local.garbage import collect_garbage_less_often
     from durable_ext.hosting.local.run import RunPlan, run_host
 
+    collect_garbage_less_often()
     return asyncio.run(
         run_host(RunPlan(plan=plan, functions=functions, options=options, origin=origin, listener=listener), environ)
     )
