@@ -141,9 +141,14 @@ class OrchestratorThread:
             label: Names the instance in warnings.
 
         Returns:
-            A future of its result. `EpisodeTimeoutError` if it is still running after the limit.
+            A future of its result. `EpisodeTimeoutError` if it is still running after the limit, and at once if a call
+            with this label was given up that way and blocks its thread to this moment.
         """
         future: asyncio.Future[T] = self._loop.create_future()
+        if self._stuck and self._limit is not None and self._is_blocked_by(label):
+            # Its code would block one thread after the other. Once the blocked one comes back, it may try again.
+            future.set_exception(EpisodeTimeoutError(label, self._limit))
+            return future
         self._player.inbox.put(_Work(call, future, label))
         if self._timer is None:
             self._timer = self._loop.call_later(self._check_interval(), self._check)
@@ -159,6 +164,10 @@ class OrchestratorThread:
             self._player.inbox.put(None)
             if self._player.current is None:
                 self._player.join()
+
+    def _is_blocked_by(self, label: str) -> bool:
+        blocking = (player.current for player in self._stuck)
+        return any(work is not None and work.label == label and work.future.done() for work in blocking)
 
     def _new_player(self) -> _Player:
         self._started += 1

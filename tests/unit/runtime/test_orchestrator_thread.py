@@ -105,6 +105,24 @@ async def test_at_the_limit_the_caller_is_released_and_a_late_result_is_dropped(
     assert after == "after"
 
 
+async def test_what_blocks_a_thread_beyond_the_limit_is_not_played_again_meanwhile(release: threading.Event) -> None:
+    thread = OrchestratorThread(warning=SOON, limit=SOON, max_stuck=2)
+    with pytest.raises(EpisodeTimeoutError):
+        await thread.play(lambda: release.wait(20), "i")
+
+    for _ in range(3):
+        with pytest.raises(EpisodeTimeoutError):
+            await thread.play(lambda: release.wait(20), "i")
+    beside = await thread.play(lambda: "beside", "j")
+    stuck = thread.stuck
+    release.set()
+    await eventually(lambda: thread.stuck == 0)
+    after = await thread.play(lambda: "after", "i")
+    thread.close()
+
+    assert (beside, stuck, after) == ("beside", 1, "after")
+
+
 async def test_without_threads_left_it_is_unhealthy_and_work_waits_for_one_to_come_back(release: threading.Event) -> None:
     thread = OrchestratorThread(warning=SOON, max_stuck=2)
     for _ in range(2):
