@@ -29,7 +29,7 @@ from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.purge import Purge
 from durable_ext.backends.azure_storage.rewind import Rewind
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
 from durable_ext.backends.azure_storage.transport.http import Interceptor
 from durable_ext.backends.azure_storage.transport.table import TableVerbs
@@ -42,6 +42,7 @@ from durable_ext.backends.protocol import (
     OrchestrationStore,
     TaskHub,
 )
+from durable_ext.errors import ConfigurationError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _HISTORY_ROWS_PER_WRITE = 99
@@ -289,6 +290,17 @@ class AzureStorageBackend:
         await self._resources.create()
 
     async def start_worker(self) -> None:
+        """Take leases and look for work.
+
+        Raises:
+            ConfigurationError: The settings ask for partition leases in blobs, which workers here cannot keep.
+        """
+        if self._settings.partition_manager is not PartitionManagement.TABLE:
+            raise ConfigurationError(
+                f"Task hub '{self.task_hub}' is to keep partition leases in blobs, but workers of durable_ext keep them in "
+                f"the Partitions table. Remove useLegacyPartitionManagement and useTablePartitionManagement from "
+                f"extensions.durableTask.storageProvider in host.json."
+            )
         await self._resources.create()
         for keeper in self._keepers:
             keeper.start()
