@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import Enum
 
+from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
 from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageCall
 
 Send = Callable[[], Awaitable[HttpAnswer]]
@@ -50,31 +51,44 @@ class FailingTransport:
 
     That is what the store sees of a killed process; `died` tells the test, which then drops the hub with `abort()`.
     Empty polls and lease rounds are not counted, because their number depends on time: `counts` says which verbs are.
+
+    Attributes:
+        armed: Nothing is counted before it is set.
+        count: Calls that were counted.
+        died: Set at the n-th one.
+        killed_at: The n-th one; `None` before.
     """
 
     def __init__(self, n: int, when: When, counts: Callable[[StorageCall], bool]) -> None:
-        self._left, self._when, self._counts = n, when, counts
+        self._n, self._when, self._counts = n, when, counts
+        self.count = 0
         self.died = asyncio.Event()
+        self.killed_at: StorageCall | None = None
         self.armed = False
+        self._buried = asyncio.Event()
+
+    def bury(self) -> None:
+        """The test is done with the dead hub: whatever still waits for an answer ends with an error."""
+        self._buried.set()
 
     async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
         if self.died.is_set():
             return await self._hang()
         if not self.armed or not self._counts(call):
             return await send()
-        self._left -= 1
-        if self._left > 0:
+        self.count += 1
+        if self.count < self._n:
             return await send()
+        self.killed_at = call
         if self._when is When.AFTER:
             self.died.set()  # nothing that starts meanwhile may overtake
             await send()
         self.died.set()
         return await self._hang()
 
-    @staticmethod
-    async def _hang() -> HttpAnswer:
-        await asyncio.Event().wait()
-        raise AssertionError("a dead process got an answer")
+    async def _hang(self) -> HttpAnswer:
+        await self._buried.wait()
+        raise StorageUnavailableError(call="a call of a dead process", why="it is dead")
 
 
 def is_write(call: StorageCall) -> bool:
@@ -83,10 +97,14 @@ def is_write(call: StorageCall) -> bool:
     if service == "queue":
         return verb in ("put", "delete")
     if service == "table":
-        return verb not in ("get", "query", "exists", "create") and not call.resource.endswith("Partitions")
+        return verb not in ("get", "query", "exists", "create") and not _keeps_leases(call)
     return verb in ("put", "delete")
+
+
+def _keeps_leases(call: StorageCall) -> bool:
+    return "Partitions" in call.resource or (call.verb == "table.batch" and b"Partitions(" in call.body)
 
 
 def is_work(call: StorageCall) -> bool:
     """Whether a call belongs to an orchestration: writes, and the reads that load it; no polls, no leases."""
-    return is_write(call) or (call.verb in ("table.get", "table.query") and "Partitions" not in call.resource)
+    return is_write(call) or (call.verb in ("table.get", "table.query") and not _keeps_leases(call))

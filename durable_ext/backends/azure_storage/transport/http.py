@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -23,6 +23,7 @@ from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES,
 
 _CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
 _DEFAULT_RETRY: Final = RetryPolicy()
+_CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _NO_PARAMS: Final[Mapping[str, str]] = {}
 
 
@@ -35,10 +36,11 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StorageCall:
-    """What an interceptor sees: e.g. verb `queue.put`, resource `/hub-control-00/messages`."""
+    """What an interceptor sees: e.g. verb `queue.put`, resource `/hub-control-00/messages`, and the request's body."""
 
     verb: str
     resource: str
+    body: bytes = field(default=b"", repr=False)
 
 
 Interceptor = Callable[[StorageCall, Callable[[], Awaitable[HttpAnswer]]], Awaitable[HttpAnswer]]
@@ -74,14 +76,18 @@ class StorageHttp:
         return f"{origin}{base}{path}"
 
     def server_offset(self) -> timedelta:
-        """How far the service's clock is ahead of ours, to the second; zero before the first answer."""
+        """How far the service's clock is ahead of ours; zero before the first answer, and below two seconds.
+
+        The service tells whole seconds only, so a small difference says nothing.
+        """
         if self._server_date is None:
             return timedelta(0)
         text, received = self._server_date
         try:
-            return parsedate_to_datetime(text) - received
+            offset = parsedate_to_datetime(text) - received
         except ValueError:
             return timedelta(0)
+        return offset if abs(offset) > _CLOCK_TOLERANCE else timedelta(0)
 
     async def send(
         self,
@@ -106,7 +112,7 @@ class StorageHttp:
 
         if self._interceptor is None:
             return await attempt_all()
-        return await self._interceptor(StorageCall(verb, path), attempt_all)
+        return await self._interceptor(StorageCall(verb, path, body), attempt_all)
 
     async def _send_with_retries(
         self,
