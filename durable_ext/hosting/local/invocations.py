@@ -20,13 +20,31 @@ from pathlib import Path
 from typing import Any, Final
 
 import durable_ext
+from durable_ext.errors import DurableError
 from durable_ext.hosting.bindings import CallPlan, InvocationContext
 
 _PACKAGE: Final = str(Path(durable_ext.__file__).parent)
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 PROGRAMMATIC: Final = "This function was programmatically called via the host APIs."
 
+_EXITS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
+
 ClientFactory = Callable[[CallPlan, str], Any]
+
+
+class FunctionExitError(DurableError, RuntimeError):
+    """A function raised what would end the host or its event loop; only the call ends.
+
+    Attributes:
+        function_name: The function.
+    """
+
+    def __init__(self, function_name: str, error: BaseException) -> None:
+        self.function_name = function_name
+        super().__init__(
+            f"Function '{function_name}' raised {type(error).__name__}. Return, or raise an ordinary exception: a function "
+            f"cannot end the host."
+        )
 
 
 class Invoker:
@@ -62,10 +80,10 @@ class Invoker:
                 if plan.client is not None:
                     arguments[str(plan.client["name"])] = self._make_client(plan, context.invocation_id)
                 if plan.is_async:
-                    return await plan.call(**arguments)
-                call = functools.partial(contextvars.copy_context().run, plan.call, **arguments)
+                    return await _await(plan.name, plan.call(**arguments))
+                call = functools.partial(contextvars.copy_context().run, _call, plan.name, plan.call, arguments)
                 result = await asyncio.get_running_loop().run_in_executor(self._pool, call)
-                return await result if inspect.isawaitable(result) else result
+                return await _await(plan.name, result) if inspect.isawaitable(result) else result
         finally:
             self._running -= 1
             if not self._running:
@@ -75,6 +93,21 @@ class Invoker:
     def report(name: str, problem: str) -> None:
         """Log what is wrong with the outcome of a call."""
         logging.getLogger(f"Function.{name}").error(problem)
+
+
+def _call(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call on a thread; a future would hand on `SystemExit` to the loop, and not take a `StopIteration` at all."""
+    try:
+        return function(**arguments)
+    except (*_EXITS, StopIteration, asyncio.CancelledError) as error:
+        raise FunctionExitError(name, error) from error
+
+
+async def _await(name: str, result: Awaitable[Any]) -> Any:
+    try:
+        return await result
+    except _EXITS as error:
+        raise FunctionExitError(name, error) from error
 
 
 class CallLog:

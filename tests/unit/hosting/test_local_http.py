@@ -165,6 +165,27 @@ async def test_a_function_that_raises_is_500_and_its_own_traceback_in_the_log(
     assert "invocations.py" not in caplog.messages[-1]
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(1)])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_function_that_tries_to_leave_is_500_and_the_host_goes_on(
+    invoker: Invoker, error: BaseException, is_async: bool
+) -> None:
+    def leave(req: func.HttpRequest) -> str:
+        raise error
+
+    async def leave_async(req: func.HttpRequest) -> str:
+        raise error
+
+    triggers = HttpTriggers((_route(leave_async if is_async else leave), _route(lambda req: "here", "y")), invoker)
+
+    left = await triggers.handle(_get("/x"))
+    after = await triggers.handle(_get("/y"))
+
+    assert left is not None
+    assert after is not None
+    assert (left.status, after.body) == (500, b"here")
+
+
 async def test_a_call_is_logged_before_and_after(invoker: Invoker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
