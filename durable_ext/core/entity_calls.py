@@ -106,6 +106,11 @@ class EntityCalls:
         self._sorter = MessageSorter(_NO_WINDOW if options.deliver_in_order else options.reorder_window)
         self.section = CriticalSection()
 
+    @property
+    def waiting(self) -> dict[str, EntityCallTask[Any] | EntityLockTask]:
+        """What waits for an answer, by request id."""
+        return {request_id: task for request_id, (task, _) in self._answers.items()}
+
     # Sending.
 
     def call(self, task: EntityCallTask[Any], replay: Replay) -> None:

@@ -55,6 +55,11 @@ class EventMailbox:
             del self._waits[key]
         return task
 
+    @property
+    def waiting(self) -> dict[str, list[EventTask[object]]]:
+        """The waits by name, the newest last."""
+        return dict(self._waits)
+
     def unclaimed(self) -> tuple[EventRaised, ...]:
         """Return the events that nobody has waited for, in the order of their names' first arrival."""
         return tuple(event for early in self._early.values() for event in early)

@@ -154,7 +154,7 @@ class DurableOrchestrationClient:
 
     async def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
         """Delete an ended instance and its history; 0 deleted if there is no such instance."""
-        return _purged(*await self._delete_async_request(self._url(f"instances/{escaped(instance_id)}")))
+        return purged(*await self._delete_async_request(self._url(f"instances/{escaped(instance_id)}")))
 
     async def purge_instance_history_by(
         self,
@@ -175,7 +175,7 @@ class DurableOrchestrationClient:
             createdTimeTo=created_time_to,
             runtimeStatus=runtime_status,
         )
-        return _purged(*await self._delete_async_request(url))
+        return purged(*await self._delete_async_request(url))
 
     async def raise_event(
         self,
@@ -451,7 +451,8 @@ def _require_event_name(event_name: str) -> None:
         raise InvalidArgumentError("event_name", "event_name must be a non-empty string.")
 
 
-def _purged(status: int, body: Any) -> PurgeHistoryResult:
+def purged(status: int, body: Any) -> PurgeHistoryResult:
+    """Return what an answer to a purge says was deleted."""
     if status == 200:
         return PurgeHistoryResult.from_json(body)
     if status == 404:

@@ -59,7 +59,7 @@ class OutOfProcContext(OrchestrationContext):
         IndexError: The history has no OrchestratorStarted.
     """
 
-    __slots__ = ("_actions", "_function", "_input", "_input_text", "_parent_instance_id", "_raw_history", "_schema")
+    __slots__ = ("_action_log", "_function", "_input", "_input_text", "_parent_instance_id", "_raw_history", "_schema")
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class OutOfProcContext(OrchestrationContext):
         self._raw_history, self._parent_instance_id = history, parentInstanceId
         self._input_text = input if input is None or isinstance(input, str) else _plain_text(input)
         self._function: Callable[[Any], Any] = _no_function
-        self._actions = ActionLog(self._schema, converter)
+        self._action_log = ActionLog(self._schema, converter)
         longest, step = parse_timespan(maximumShortTimerDuration), parse_timespan(longRunningTimerIntervalDuration)
         hops = self._schema >= SCHEMA_V3 and longest is not None and step is not None
         options = ReplayOptions(
@@ -95,7 +95,7 @@ class OutOfProcContext(OrchestrationContext):
             converter=converter,
             entities=EntityCalls(codec=_CODEC, converter=converter, options=options),
             options=options,
-            observer=self._actions,
+            observer=self._action_log,
             verify=False,
         )
         replay.now = ticks_from_iso(_first_start(history))
@@ -141,13 +141,13 @@ class OutOfProcContext(OrchestrationContext):
     def task_all(self, activities: Sequence[Task[R]]) -> Task[list[R]]:
         """See `OrchestrationContext.task_all`."""
         task = super().task_all(activities)
-        self._actions.compound(task, activities)
+        self._action_log.compound(task, activities)
         return task
 
     def task_any(self, activities: Sequence[Task[R]]) -> Task[Task[R]]:
         """See `OrchestrationContext.task_any`."""
         task = super().task_any(activities)
-        self._actions.compound(task, activities)
+        self._action_log.compound(task, activities)
         return task
 
     def lock_entities(self, entities: Iterable[EntityId]) -> NoReturn:
@@ -222,7 +222,7 @@ class OutOfProcContext(OrchestrationContext):
         parts = [f'"isDone": {"true" if is_done else "false"}']
         if self._schema != SCHEMA_V1:
             parts.append(f'"schemaVersion": {self._schema}')
-        parts.append(f'"actions": {self._actions.text()}')
+        parts.append(f'"actions": {self._action_log.text()}')
         if output is not None:
             parts.append(f'"output": {output}')
         if error is not None:

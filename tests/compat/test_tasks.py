@@ -8,8 +8,11 @@ from typing import Any
 import azure.durable_functions as df
 import pytest
 from azure.durable_functions.models import DurableOrchestrationContext
+from azure.durable_functions.models.actions.CallActivityAction import CallActivityAction
 from azure.durable_functions.models.actions.CreateTimerAction import CreateTimerAction
 from azure.durable_functions.models.actions.NoOpAction import NoOpAction
+from azure.durable_functions.models.actions.WhenAllAction import WhenAllAction
+from azure.durable_functions.models.ReplaySchema import ReplaySchema
 from azure.durable_functions.models.Task import (
     AtomicTask,
     CompoundTask,
@@ -110,3 +113,57 @@ def test_a_task_does_not_go_back() -> None:
 def test_an_error_must_be_an_exception() -> None:
     with pytest.raises(Exception, match="Task ID 7 failed but it's value was not an Exception"):
         TaskBase(7, NoOpAction()).set_value(True, "text")
+
+
+def test_a_task_has_the_attributes_of_1x() -> None:
+    action = CallActivityAction("A")
+    task = TaskBase(3, [action])
+    parent = WhenAnyTask([task])
+
+    task.set_is_played(True)
+    task._set_is_scheduled(True)
+
+    assert (task.is_played, task._is_scheduled, task._is_scheduled_flag) == (True, True, True)
+    assert task._api_name == "CallActivityAction"
+    assert task.parent is parent
+
+
+def test_the_parent_of_a_task_can_be_set() -> None:
+    task, parent = TaskBase(1, NoOpAction()), WhenAllTask([TaskBase(2, NoOpAction())])
+
+    task.parent = None
+    assert task.parent is None
+
+    task.parent = parent
+    assert task.parent is parent
+
+
+def test_a_failed_task_stands_for_its_exception() -> None:
+    cause, task = TaskBase(1, NoOpAction()), TaskBase(2, NoOpAction())
+    cause.set_value(True, ValueError("why"))
+
+    task.set_value(True, cause)
+
+    assert (task.state, str(task.result)) == (TaskState.FAILED, "why")
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"), [(ReplaySchema.V1, list), (ReplaySchema.V2, WhenAllAction), (ReplaySchema.V3, WhenAllAction)]
+)
+def test_a_compound_stands_for_the_actions_of_its_new_children(schema: ReplaySchema, kind: type) -> None:
+    new, old = TaskBase(None, CallActivityAction("New")), TaskBase(0, CallActivityAction("Old"))
+    old._set_is_scheduled(True)
+
+    compound = WhenAllTask([new, old], schema)
+
+    assert isinstance(compound.action_repr, kind)
+    actions = compound.action_repr if kind is list else compound.action_repr.compound_tasks
+    assert [action.function_name for action in actions] == ["New"]
+
+
+def test_a_retried_task_is_made_of_an_attempt(context: DurableOrchestrationContext) -> None:
+    attempt = context.call_activity("A")
+
+    task = RetryAbleTask(attempt, df.RetryOptions(1, 2), context)
+
+    assert (task.num_attempts, task.retry_options.max_number_of_attempts) == (1, 2)

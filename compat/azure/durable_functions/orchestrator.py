@@ -21,5 +21,10 @@ class Orchestrator(durable_ext.Orchestrator):
         super().__init__(activity_func)
         self.task_orchestration_executor = TaskOrchestrationExecutor()
 
+    def handle(self, context: DurableOrchestrationContext) -> str:  # type: ignore[override]
+        """See `durable_ext.Orchestrator.handle`."""
+        self.durable_context = context
+        return self.task_orchestration_executor.execute(context, context._raw_history, self.fn)
+
 
 __all__ = ["Orchestrator"]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 import durable_ext
+from durable_ext.sdk.bindings import origin_of
+from durable_ext.sdk.orchestration_client import purged
+
+from .PurgeHistoryResult import PurgeHistoryResult
 
 if TYPE_CHECKING:
     from durable_ext.sdk.engine_client import EngineOrchestrationClient
@@ -14,6 +19,17 @@ class DurableOrchestrationClient(durable_ext.DurableOrchestrationClient):
     """See `durable_ext.DurableOrchestrationClient`."""
 
     _keeps_1x_events: ClassVar[bool] = True
+
+    @staticmethod
+    def _replace_url_origin(request_url: str, value_url: str) -> str:
+        """Return `value_url` at the scheme and authority of `request_url`."""
+        wanted, parts = origin_of(request_url), urlsplit(value_url)
+        return value_url.replace(f"{parts.scheme}://{parts.netloc}/", f"{wanted}/")
+
+    @staticmethod
+    def _parse_purge_instance_history_response(response: list[Any]) -> PurgeHistoryResult:
+        """Return what was purged according to `[status, body]`."""
+        return purged(*response)
 
     @classmethod
     def engine_class(cls) -> type[EngineOrchestrationClient]:

@@ -9,8 +9,13 @@ from durable_ext.core import task_chains, tasks
 from durable_ext.core.tasks import TaskState
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
 
+from .actions.CompoundAction import CompoundAction
 from .actions.CreateTimerAction import CreateTimerAction
+from .actions.WhenAllAction import WhenAllAction
+from .actions.WhenAnyAction import WhenAnyAction
 from .DurableOrchestrationContext import DurableOrchestrationContext
+from .ReplaySchema import ReplaySchema
+from .RetryOptions import RetryOptions
 
 
 class _OfTheEngine(type):
@@ -30,12 +35,49 @@ class _OfTheEngine(type):
         return isinstance(instance, cls.engine_classes) or type.__instancecheck__(cls, instance)
 
 
-class TaskBase(tasks.Task[Any], metaclass=_OfTheEngine):
-    """A task with an id and the action that it stands for."""
+class _Attributes:
+    """What 1.x keeps of every task."""
 
-    def __init__(self, id_: int | str | None, actions: Any) -> None:
-        super().__init__(id_)
-        self.action_repr = actions
+    is_played = False
+    action_repr: Any = None
+    _expected_output_type: Any = None
+
+    @property
+    def parent(self) -> Any:
+        """The compound that hears of its end."""
+        parents = self._parents
+        return parents[-1] if parents else None
+
+    @parent.setter
+    def parent(self, parent: Any) -> None:
+        self._parents: list[Any] | None = None if parent is None else [parent]
+
+    @property
+    def _is_scheduled(self) -> bool:
+        return bool(self.is_scheduled)
+
+    @property
+    def _is_scheduled_flag(self) -> bool:
+        return bool(self.is_scheduled)
+
+    def _set_is_scheduled(self, is_scheduled: bool) -> None:
+        self.is_scheduled = is_scheduled
+
+    def set_is_played(self, is_played: bool) -> None:
+        """Set whether an earlier episode has played its end."""
+        self.is_played = is_played
+
+    @property
+    def _api_name(self) -> str:
+        action = self.action_repr
+        if isinstance(action, list) and len(action) == 1:
+            action = action[0]
+        return type(action).__name__
+
+    def propagate(self) -> None:
+        """Tell the compounds that it has ended."""
+        for parent in tuple(self._parents or ()):
+            parent.child_completed(self)
 
     def change_state(self, state: TaskState) -> None:
         """Set the state.
@@ -53,12 +95,21 @@ class TaskBase(tasks.Task[Any], metaclass=_OfTheEngine):
         Raises:
             TypeError: An error that is no exception.
         """
+        error = getattr(value, "result", value)  # a failed task stands for its exception
         if not is_error:
             self.succeed(value)
-        elif isinstance(value, BaseException):
-            self.fail(value)
+        elif isinstance(error, BaseException):
+            self.fail(error)
         else:
             raise TypeError(f"Task ID {self.id} failed but it's value was not an Exception")
+
+
+class TaskBase(_Attributes, tasks.Task[Any], metaclass=_OfTheEngine):
+    """A task with an id and the action that it stands for."""
+
+    def __init__(self, id_: int | str | None, actions: Any) -> None:
+        super().__init__(id_)
+        self.action_repr = actions
 
 
 class AtomicTask(
@@ -73,21 +124,23 @@ class CompoundTask(
     """A task made of others; for `isinstance`."""
 
 
-class WhenAllTask(tasks.WhenAll, metaclass=_OfTheEngine):
+class WhenAllTask(_Attributes, tasks.WhenAll, metaclass=_OfTheEngine):
     """Ends when all children have ended."""
 
     def __init__(self, task: Sequence[tasks.Task[Any]], replay_schema: Any = None) -> None:
         super().__init__(task, exclusive=True)
+        self.action_repr = _actions_of(task, replay_schema, WhenAllAction)
 
 
-class WhenAnyTask(tasks.WhenAny, metaclass=_OfTheEngine):
+class WhenAnyTask(_Attributes, tasks.WhenAny, metaclass=_OfTheEngine):
     """Ends with the first child."""
 
     def __init__(self, task: Sequence[tasks.Task[Any]], replay_schema: Any = None) -> None:
         super().__init__(task, exclusive=True)
+        self.action_repr = _actions_of(task, replay_schema, WhenAnyAction)
 
 
-class TimerTask(tasks.TimerTask, metaclass=_OfTheEngine):
+class TimerTask(_Attributes, tasks.TimerTask, metaclass=_OfTheEngine):
     """A timer; `action_repr` is its action."""
 
     def __init__(self, id_: int | None, action: CreateTimerAction) -> None:
@@ -100,7 +153,7 @@ class TimerTask(tasks.TimerTask, metaclass=_OfTheEngine):
         self.action_repr.is_cancelled = True
 
 
-class LongTimerTask(task_chains.LongTimer, metaclass=_OfTheEngine):
+class LongTimerTask(_Attributes, task_chains.LongTimer, metaclass=_OfTheEngine):
     """A timer that hops; `pending_tasks` holds the current hop, `action` the final time."""
 
     pending_tasks: set[TimerTask]
@@ -135,8 +188,24 @@ class LongTimerTask(task_chains.LongTimer, metaclass=_OfTheEngine):
         return hop
 
 
-class RetryAbleTask(task_chains.RetryableTask[Any], metaclass=_OfTheEngine):
-    """A task that is tried again; for `isinstance`."""
+class RetryAbleTask(_Attributes, task_chains.RetryableTask[Any], metaclass=_OfTheEngine):
+    """A task that is tried again; `child` is its first attempt, a task of the context."""
+
+    def __init__(self, child: Any, retry_options: RetryOptions, context: DurableOrchestrationContext) -> None:
+        super().__init__(child, retry_options)
+        self._replay = context._replay
+
+
+def _actions_of(children: Sequence[Any], schema: Any, constructor: type[CompoundAction]) -> Any:
+    """Return the actions of children that are not scheduled: a list in schema V1, else a compound action."""
+    actions: list[Any] = []
+    for child in children:
+        action = getattr(child, "action_repr", None)
+        if isinstance(action, list):
+            actions.extend(action)
+        elif action is not None and not child.is_scheduled:
+            actions.append(action)
+    return actions if schema in (None, ReplaySchema.V1) else constructor(actions)
 
 
 def _ticks(action: CreateTimerAction) -> Ticks:
