@@ -6,10 +6,9 @@ import asyncio
 import functools
 import logging
 import os
-import sys
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Union
 
 from durable_ext.core.timestamps import timespan_to_text
 from durable_ext.errors import DurableError
@@ -51,6 +50,10 @@ class ActivityProcessDiedError(DurableError):
             f"The process that ran activity '{function_name}' ended unexpectedly (killed, out of memory, or os._exit). "
             f"Look at the memory it needs; a retry policy runs it again."
         )
+
+
+_Outcome = tuple[Any, Union[BaseException, None]]
+_CANCEL_SECONDS: Final = 5.0  # for the `finally` of an activity whose result nobody wants
 
 
 class _Call:
@@ -114,22 +117,26 @@ class Executors:
         self._processes.close()
 
     async def _await_within_limit(self, name: str, awaitable: Any) -> Any:
-        assert self._sweeper is not None
-        assert self._limit is not None
-        task = asyncio.current_task()
-        assert task is not None
-        call = _Call(name, task.cancel)
-        self._sweeper.watch(call)
+        """Await it in a task of its own, so that one that ignores its cancellation can be left behind."""
+        limit = self._limit
+        assert limit is not None
+        waiter: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(_outcome_of(awaitable))
+        task.add_done_callback(functools.partial(_hand_over, waiter))
+
+        def stop() -> None:
+            task.cancel()
+            _hand_over(waiter, FunctionTimeoutError(name, limit))
+
         try:
-            return await awaitable
+            value, error = await self._wait(name, waiter, stop)
         except asyncio.CancelledError:
-            if not call.timed_out:
-                raise
-            if sys.version_info >= (3, 11):
-                task.uncancel()
-            raise FunctionTimeoutError(name, self._limit) from None
-        finally:
-            self._sweeper.forget(call)
+            task.cancel()
+            await asyncio.wait((task,), timeout=_CANCEL_SECONDS)
+            raise
+        if error is not None:
+            raise error
+        return value
 
     async def _run_on_thread(self, crew: ThreadCrew, name: str, call: Callable[[], T]) -> T:
         future = crew.run(call)
@@ -170,3 +177,21 @@ class Executors:
         call.timed_out = True
         log.warning("a function exceeded functionTimeout", extra={"event": "function_timeout", "function": call.name})
         call.stop()
+
+
+async def _outcome_of(awaitable: Any) -> _Outcome:
+    try:
+        return await awaitable, None
+    except USER_ERRORS as error:  # as a value: a task that raises SystemExit ends the loop
+        return None, error
+
+
+def _hand_over(waiter: asyncio.Future[_Outcome], source: asyncio.Future[_Outcome] | FunctionTimeoutError) -> None:
+    if waiter.done():
+        return
+    if isinstance(source, FunctionTimeoutError):
+        waiter.set_result((None, source))
+    elif source.cancelled():
+        waiter.set_result((None, asyncio.CancelledError()))
+    else:
+        waiter.set_result(source.result())

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,14 @@ async def test_the_details_of_a_failure_are_a_serialized_exception_with_the_user
         ("raise_circle", "ValueError: first"),
     ],
 )
-async def test_whatever_an_activity_does_fails_only_itself(tmp_path: Path, name: str, expected: str) -> None:
+@pytest.mark.parametrize("limit", [None, timedelta(minutes=1)], ids=["no limit", "limited"])
+async def test_whatever_an_activity_does_fails_only_itself(
+    tmp_path: Path, name: str, expected: str, limit: timedelta | None
+) -> None:
     activities = [return_a_set, leave, cancel_itself, interrupt, exit_generator, raise_mute, raise_circle, echo]
     registry = registry_of(orchestrators=[call_named, echo_input], activities=activities)
-    async with run_task_hub(tmp_path / "h.db", registry) as hub:
+    settings = WorkerSettings(function_timeout=limit)
+    async with run_task_hub(tmp_path / "h.db", registry, settings=settings) as hub:
         failed = await end_of(hub, "call_named", name)
         after = await end_of(hub, "echo_input", "still here")
 
@@ -235,7 +240,7 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
-@pytest.mark.parametrize("kind", ["async", "thread"])
+@pytest.mark.parametrize("kind", ["async", "thread", "stubborn"])
 async def test_a_hanging_activity_fails_at_the_time_limit(tmp_path: Path, kind: str, release: threading.Event) -> None:
     async def hang_async(value: Any) -> None:
         await asyncio.Event().wait()
@@ -243,7 +248,12 @@ async def test_a_hanging_activity_fails_at_the_time_limit(tmp_path: Path, kind: 
     def hang_thread(value: Any) -> None:
         release.wait(30)
 
-    registry = registry_of(orchestrators=[call_named], activities=[hang_async, hang_thread])
+    async def hang_stubborn(value: Any) -> None:
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
+
+    registry = registry_of(orchestrators=[call_named], activities=[hang_async, hang_thread, hang_stubborn])
     settings = WorkerSettings(function_timeout=timedelta(milliseconds=200))
     async with run_task_hub(tmp_path / "h.db", registry, settings=settings) as hub:
         status = await end_of(hub, "call_named", f"hang_{kind}")
