@@ -19,6 +19,7 @@ from durable_ext.hosting.local_settings import LocalHost, read_local_settings
 
 HubKind = Literal["embedded", "azure"]
 
+_STRICT_TYPING: Final = "AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"
 _SETTING: Final = re.compile(r"%([^%]+)%")
 _HUB_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,49}")
 _LEVELS: Final = {
@@ -69,6 +70,7 @@ class HostSettings:
         function_timeout: Upper bound of one function call, `None` = none.
         log_levels: Category of host.json → level of `logging`; `default` in lower case.
         allowed_functions: Names of `functions`; `None` = all.
+        strict_typing: Payloads have to fit the types that code expects (`AZURE_FUNCTIONS_DURABLE_STRICT_TYPING`).
         warnings: Lines to show once.
     """
 
@@ -83,6 +85,7 @@ class HostSettings:
     log_levels: Mapping[str, int]
     allowed_functions: frozenset[str] | None = None
     local_host: LocalHost = field(default_factory=LocalHost)
+    strict_typing: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -111,6 +114,7 @@ def load_settings(script_root: Path, environ: MutableMapping[str, str], *, hub: 
         log_levels=_log_levels(host),
         allowed_functions=_allowed_functions(host),
         local_host=local.host,
+        strict_typing=environ.get(_STRICT_TYPING, "").strip().lower() in ("1", "true", "yes"),
         warnings=(*host.warnings, *_relations(host), *skipped),
     )
 

@@ -160,7 +160,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
     ) -> None:
         self._require_own_hub(task_hub_name, connection_name)
         text = self._engine.converter.to_text(event_data)
-        if self._keeps_1x_events:
+        if self._is_1x:
             text = self._engine.converter.wrap_text(text)
         try:
             await self._on_engine(self._engine.raise_recorded_event(instance_id, event_name, text))

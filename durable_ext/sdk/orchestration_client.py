@@ -60,7 +60,7 @@ class DurableOrchestrationClient:
         json.JSONDecodeError: The text is not JSON.
     """
 
-    _keeps_1x_events: ClassVar[bool] = False
+    _is_1x: ClassVar[bool] = False
 
     def __init__(self, context: str, function_invocation_id: str | None = None) -> None:
         self._orchestration_bindings = DurableOrchestrationBindings.from_json(context)
@@ -197,7 +197,7 @@ class DurableOrchestrationClient:
         _require_event_name(event_name)
         url = self._get_raise_event_url(instance_id, event_name, task_hub_name, connection_name)
         text = _CONVERTER.to_text(event_data)
-        status, body = await self._post(url, text if self._keeps_1x_events else JsonBody(text))
+        status, body = await self._post(url, text if self._is_1x else JsonBody(text))
         if status == 404:
             raise instance_not_found(instance_id)
         if status == 410:
@@ -432,8 +432,9 @@ class DurableOrchestrationClient:
         return None if client_input is None else _CONVERTER.to_text(client_input)
 
     @staticmethod
-    def _get_current_activity_context() -> tuple[str, str]:
-        return current_trace_context()
+    def _get_current_activity_context() -> tuple[str | None, str | None]:
+        trace_parent, trace_state = current_trace_context()
+        return trace_parent or None, trace_state or None
 
     @staticmethod
     def _create_http_response(status_code: int, body: Any) -> HttpResponse:

@@ -73,9 +73,10 @@ class OutOfProcContext(OrchestrationContext):
         longRunningTimerIntervalDuration: str | None = None,
         upperSchemaVersionNew: int | None = None,
         *,
-        converter: PayloadConverter = _DEFAULT_CONVERTER,
+        converter: PayloadConverter | None = None,
         **kwargs: Any,
     ) -> None:
+        converter = self.default_converter() if converter is None else converter
         self._schema = _negotiated(upperSchemaVersion, upperSchemaVersionNew)
         self._raw_history, self._parent_instance_id = history, parentInstanceId
         self._input_text = input if input is None or isinstance(input, str) else _plain_text(input)
@@ -108,9 +109,14 @@ class OutOfProcContext(OrchestrationContext):
         )
 
     @classmethod
-    def from_json(cls, json_string: str | bytes, *, converter: PayloadConverter = _DEFAULT_CONVERTER) -> OutOfProcContext:
+    def from_json(cls, json_string: str | bytes, *, converter: PayloadConverter | None = None) -> OutOfProcContext:
         """Make a context of the host's request."""
         return cls(**_parsed(json_string), converter=converter)
+
+    @classmethod
+    def default_converter(cls) -> PayloadConverter:
+        """Return the converter of contexts that are given none."""
+        return _DEFAULT_CONVERTER
 
     @property
     def parent_instance_id(self) -> str | None:

@@ -38,9 +38,10 @@ class OutOfProcEntityContext:
         exists: bool,
         state: Any,
         *,
-        converter: PayloadConverter = _DEFAULT_CONVERTER,
+        converter: PayloadConverter | None = None,
         **others: Any,
     ) -> None:
+        converter = self.default_converter() if converter is None else converter
         self._name, self._key = name, key
         self._converter = converter
         self._state = EntityState(exists=exists, text=state, converter=converter)
@@ -53,12 +54,17 @@ class OutOfProcEntityContext:
 
     @classmethod
     def from_json(
-        cls, json_str: str | bytes, *, converter: PayloadConverter = _DEFAULT_CONVERTER
+        cls, json_str: str | bytes, *, converter: PayloadConverter | None = None
     ) -> tuple[OutOfProcEntityContext, list[dict[str, Any]]]:
         """Return the context and the operations of the host's request."""
         members = json.loads(json_str)
         target, batch = members.pop("self"), members.pop("batch")
         return cls(name=target["name"], key=target["key"], **members, converter=converter), batch
+
+    @classmethod
+    def default_converter(cls) -> PayloadConverter:
+        """Return the converter of contexts that are given none."""
+        return _DEFAULT_CONVERTER
 
     @property
     def entity_id(self) -> EntityId:

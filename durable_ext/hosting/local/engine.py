@@ -167,7 +167,7 @@ class _Parts:
 
 
 def _make_parts(backend: Backend, registry: FunctionRegistry, settings: HostSettings) -> _Parts:
-    converter, codec = DataConverter(), JsonEntityCodec()
+    converter, codec = DataConverter(strict=settings.strict_typing), JsonEntityCodec()
     names = {
         "orchestrator": registry.orchestrator_names,
         "activity": registry.activity_names,

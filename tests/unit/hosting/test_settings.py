@@ -195,3 +195,10 @@ def test_a_host_json_that_is_not_json_is_named_with_line_and_column(tmp_path: Pa
 def test_setting_names_are_replaced_only_if_all_of_them_exist() -> None:
     assert resolve_setting_names("a%X%b%Y%", {"X": "1", "Y": "2"}) == "a1b2"
     assert resolve_setting_names("a%X%b%Y%", {"X": "1"}) == "a%X%b%Y%"
+
+
+@pytest.mark.parametrize(("text", "strict"), [("1", True), (" Yes ", True), ("TRUE", True), ("0", False), ("", False)])
+def test_strict_typing_is_an_app_setting(write_app: Callable[..., Path], text: str, strict: bool) -> None:
+    settings = load_settings(write_app(), {"AZURE_FUNCTIONS_DURABLE_STRICT_TYPING": text})
+
+    assert settings.strict_typing is strict

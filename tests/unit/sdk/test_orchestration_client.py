@@ -70,7 +70,7 @@ async def test_start_new_posts_the_input_and_returns_the_id() -> None:
 
     assert await calls.client.start_new("Hello", "i1", {"a": 1}) == "i1"
 
-    assert calls.asked == [("_post_async_request", f"{RPC}orchestrators/Hello/i1", '{"a": 1}', "", "", "inv-1", {})]
+    assert calls.asked == [("_post_async_request", f"{RPC}orchestrators/Hello/i1", '{"a": 1}', None, None, "inv-1", {})]
 
 
 async def test_start_new_without_input_and_id_sends_neither() -> None:
@@ -309,7 +309,7 @@ async def test_a_signal_carries_operation_and_input() -> None:
 
     await calls.client.signal_entity(df.EntityId("Counter", "eu"), "add", 0)
 
-    assert calls.asked[0][1:6] == (f"{RPC}entities/Counter/eu?op=add", "0", "", "", "inv-1")
+    assert calls.asked[0][1:6] == (f"{RPC}entities/Counter/eu?op=add", "0", None, None, "inv-1")
 
 
 async def test_reading_an_entity_returns_its_state() -> None:

@@ -10,6 +10,7 @@ from durable_ext.sdk.bindings import origin_of
 from durable_ext.sdk.orchestration_client import purged
 
 from .PurgeHistoryResult import PurgeHistoryResult
+from .utils.df_serialization import df_dumps
 
 if TYPE_CHECKING:
     from durable_ext.sdk.engine_client import EngineOrchestrationClient
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class DurableOrchestrationClient(durable_ext.DurableOrchestrationClient):
     """See `durable_ext.DurableOrchestrationClient`."""
 
-    _keeps_1x_events: ClassVar[bool] = True
+    _is_1x: ClassVar[bool] = True
 
     @staticmethod
     def _replace_url_origin(request_url: str, value_url: str) -> str:
@@ -30,6 +31,10 @@ class DurableOrchestrationClient(durable_ext.DurableOrchestrationClient):
     def _parse_purge_instance_history_response(response: list[Any]) -> PurgeHistoryResult:
         """Return what was purged according to `[status, body]`."""
         return purged(*response)
+
+    @staticmethod
+    def _get_json_input(client_input: Any) -> str | None:
+        return None if client_input is None else df_dumps(client_input)
 
     @classmethod
     def engine_class(cls) -> type[EngineOrchestrationClient]:

@@ -9,16 +9,24 @@ from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.out_of_proc_context import OutOfProcContext
 from durable_ext.sdk.triggers import ActivityTrigger
 
+from .._payloads import current_converter
 from .history.HistoryEvent import HistoryEvent
 from .history.HistoryEventType import HistoryEventType
 from .ReplaySchema import ReplaySchema
 
 if TYPE_CHECKING:
+    from durable_ext.codec.serialization import DataConverter
+
     from .actions.Action import Action
 
 
 class DurableOrchestrationContext(OutOfProcContext):
     """The context of 1.x: further attributes may be set on it."""
+
+    @classmethod
+    def default_converter(cls) -> DataConverter:
+        """Return the converter of the mode that is set now."""
+        return current_converter()
 
     @property
     def _replay_schema(self) -> ReplaySchema:
