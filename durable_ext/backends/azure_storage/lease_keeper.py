@@ -73,6 +73,11 @@ class TableLeaseKeeper:
             await self._round_done.wait(1.0)
         return False
 
+    def begin(self) -> None:
+        """A new life, perhaps after `stop`."""
+        self._stopping = False
+        self._stopped.clear()
+
     async def run(self) -> None:
         """Keep leases until `stop()` has released them all."""
         failures = 0

@@ -125,6 +125,10 @@ def _plan_one(
 
 
 def _count_other(plan: _Plan, lease: Lease, me: str, stopping: bool) -> None:
+    if lease.next_owner == me and stopping:
+        # Nobody could claim it before it expires if we went away with our name on it.
+        plan.writes[lease.partition] = replace(lease, next_owner=None)
+        return
     if lease.next_owner is not None:
         plan.counts[lease.next_owner] += 1
         if lease.next_owner == me:

@@ -20,16 +20,15 @@ from durable_ext.backends.azure_storage.instance_store import AzureInstanceStore
 from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
-from durable_ext.backends.azure_storage.lease_keeper import TableLeaseKeeper
-from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.names import HubNames
 from durable_ext.backends.azure_storage.outbox import Outbox
+from durable_ext.backends.azure_storage.partition_keeper import make_partition_keeper
 from durable_ext.backends.azure_storage.purge import Purge
 from durable_ext.backends.azure_storage.rewind import Rewind
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
 from durable_ext.backends.azure_storage.transport.http import Interceptor
 from durable_ext.backends.azure_storage.transport.table import TableVerbs
@@ -42,7 +41,6 @@ from durable_ext.backends.protocol import (
     OrchestrationStore,
     TaskHub,
 )
-from durable_ext.errors import ConfigurationError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _HISTORY_ROWS_PER_WRITE = 99
@@ -232,15 +230,8 @@ class AzureStorageBackend:
             failed=self._task_failed,
             drained=self._release_drained,
         )
-        self._leases = TableLeaseKeeper(
-            table=LeaseTable(tracking.tables, names.partitions_table),
-            partitions=self._queue_index,
-            listening=self._listening,
-            worker_id=settings.worker_id,
-            lease_interval=settings.lease_interval,
-            acquire_interval=settings.lease_acquire_interval,
-            clock=clock,
-            server_offset=tracking.server_offset,
+        self._leases = make_partition_keeper(
+            settings, tracking, partitions=self._queue_index, listening=self._listening, clock=clock
         )
         self._app_lease = AppLease(
             blobs=tracking.blobs,
@@ -290,17 +281,6 @@ class AzureStorageBackend:
         await self._resources.create()
 
     async def start_worker(self) -> None:
-        """Take leases and look for work.
-
-        Raises:
-            ConfigurationError: The settings ask for partition leases in blobs, which workers here cannot keep.
-        """
-        if self._settings.partition_manager is not PartitionManagement.TABLE:
-            raise ConfigurationError(
-                f"Task hub '{self.task_hub}' is to keep partition leases in blobs, but workers of durable_ext keep them in "
-                f"the Partitions table. Remove useLegacyPartitionManagement and useTablePartitionManagement from "
-                f"extensions.durableTask.storageProvider in host.json."
-            )
         await self._resources.create()
         for keeper in self._keepers:
             keeper.start()
@@ -318,6 +298,10 @@ class AzureStorageBackend:
                 return False
             await self._clock.sleep(_LISTENING_POLL_SECONDS)
         return True
+
+    def owns(self, partition: int) -> bool:
+        """Whether this worker has a partition now."""
+        return self._leases.owns(partition)
 
     async def drain(self) -> None:
         self._draining = True
@@ -362,6 +346,7 @@ class AzureStorageBackend:
     # Parts talk to each other through these.
 
     async def _start_leases(self) -> None:
+        self._leases.begin()
         self._leases_task = self._supervisor.start("leases", self._leases.run())
 
     async def _stop_leases(self) -> None:

@@ -22,7 +22,8 @@ from durable_ext.core.messages import ExecutionId, OrchestrationInstance
 from durable_ext.errors import CheckpointConflictError
 
 if TYPE_CHECKING:
-    from durable_ext.backends.azure_storage.sessions import InstanceInbox, SessionDirectory
+    from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox
+    from durable_ext.backends.azure_storage.sessions import SessionDirectory
 
 MAX_DELIVERIES_WITHOUT_HISTORY = 5
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.early_messages import StartVerdict, judge_start
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
+from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
 from durable_ext.backends.protocol import ActivityWorkItem
@@ -36,30 +35,6 @@ from durable_ext.errors import BackendError, BackendUnavailableError
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _PARALLEL_LOADS: Final = 32
 _LOAD_RETRY_SECONDS: Final = 5.0
-
-
-class InstanceInbox:
-    """Messages of one instance that no session has taken yet. Owned by the directory."""
-
-    __slots__ = ("instance_id", "partition", "pending", "session", "state")
-
-    def __init__(self, instance_id: InstanceId, partition: int) -> None:
-        self.instance_id, self.partition = instance_id, partition
-        self.pending: deque[HeldMessage] = deque()
-        self.state = InboxState.IDLE
-        self.session: AzureSession | None = None
-
-
-class _ReadyQueue:
-    """Sessions that wait for a dispatcher."""
-
-    def __init__(self) -> None:
-        self.sessions: deque[AzureSession] = deque()
-        self.wakeup = Wakeup()
-
-    def put(self, session: AzureSession) -> None:
-        self.sessions.append(session)
-        self.wakeup.set()
 
 
 class SessionDirectory:
@@ -86,7 +61,7 @@ class SessionDirectory:
         self._work_item_keeper, self._supervisor = work_item_keeper, supervisor
         self._partition_of, self._may_commit = partition_of, may_commit
         self._inboxes: dict[InstanceId, InstanceInbox] = {}
-        self._orchestrations, self._entities = _ReadyQueue(), _ReadyQueue()
+        self._orchestrations, self._entities = ReadyQueue(), ReadyQueue()
         self._leaving: set[int] = set()
         self._draining = False
         self._loads = asyncio.Semaphore(_PARALLEL_LOADS)
@@ -269,7 +244,7 @@ class SessionDirectory:
         """Return a session of an entity, `None` after `wait`."""
         return await self._next(self._entities, wait)
 
-    async def _next(self, queue: _ReadyQueue, wait: timedelta) -> AzureSession | None:
+    async def _next(self, queue: ReadyQueue, wait: timedelta) -> AzureSession | None:
         deadline = self.clock.monotonic() + wait.total_seconds()
         while True:
             while queue.sessions and not self._draining:

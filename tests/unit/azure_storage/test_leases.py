@@ -104,6 +104,19 @@ def test_a_stopping_worker_releases_what_is_drained() -> None:
     assert owners(planned) == {"00": (None, None)}
 
 
+def test_a_stopping_worker_withdraws_what_it_has_asked_for() -> None:
+    planned = plan([lease(0, "b", next_owner="a"), lease(1, None, next_owner="a")], stopping=True)
+
+    assert owners(planned) == {"00": ("b", None), "01": (None, None)}
+
+
+def test_an_owner_that_is_no_longer_asked_goes_on() -> None:
+    planned = plan([lease(0, "a", is_draining=True)], s00=DrainState.DRAINING)
+
+    assert owners(planned) == {"00": ("a", None)}
+    assert not planned.writes[0].is_draining
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 @given(partitions=st.integers(min_value=1, max_value=16))
 def test_workers_reach_a_balance_and_stay_there(workers: int, partitions: int) -> None:

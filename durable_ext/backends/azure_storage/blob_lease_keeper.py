@@ -1,0 +1,228 @@
+"""The loops that keep partition leases in blobs: the legacy way with one lease a partition, the safe way with two.
+
+Source: specs/azure-storage.md 7.2. Safe: the intent says who should have a partition and may be stolen; the ownership
+says who has it and may not. Who loses the intent drains and then gives the ownership up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+from durable_ext.aio.clock import Clock
+from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.blob_leases import BlobLease, plan_take
+from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
+from durable_ext.backends.azure_storage.leases import DrainState
+from durable_ext.backends.azure_storage.listening import ListeningPartitions
+from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
+from durable_ext.backends.azure_storage.transport.errors import StorageError
+from durable_ext.errors import BackendUnavailableError
+
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+_OWNERSHIP_SECONDS: Final = 15  # fixed in the provider, as the interval below
+_OWNERSHIP_INTERVAL: Final = timedelta(seconds=5)
+_STOP_POLL_SECONDS: Final = 0.1
+_STOP_LIMIT_SECONDS: Final = 75.0
+_CONFIRM_LIMIT_SECONDS: Final = 30.0
+
+
+class _HeldLeases:
+    """The leases of one kind that this worker holds, and until when each is good."""
+
+    def __init__(self, blobs: LeaseBlobs, seconds: int, clock: Clock) -> None:
+        self.blobs, self._seconds, self._clock = blobs, seconds, clock
+        self.held: dict[str, BlobLease] = {}
+        self.valid_until: dict[str, float] = {}
+
+    async def take(self, me: str, *, steals: bool, wanted: Callable[[str], bool]) -> list[str]:
+        """Acquire what the plan says and `wanted` allows; return the partitions gained."""
+        plan = plan_take(await self.blobs.load(), me=me, steals=steals)
+        gained: list[str] = []
+        for lease in plan:
+            if lease.partition in self.held or not wanted(lease.partition):
+                continue
+            started = self._clock.monotonic()
+            taken = await self.blobs.acquire(lease, me)
+            if taken is not None:
+                self._keep(taken, started)
+                gained.append(taken.partition)
+        return gained
+
+    async def renew(self, wanted: Callable[[str], bool]) -> list[str]:
+        """Renew what is wanted, release the rest; return the partitions that are held no more."""
+        gone: list[str] = []
+        for partition, lease in list(self.held.items()):
+            started = self._clock.monotonic()
+            if not wanted(partition):
+                await self.release(partition)
+                gone.append(partition)
+            elif await self.blobs.renew(lease):
+                self._keep(lease, started)
+            else:
+                self._drop(partition)
+                gone.append(partition)
+        return gone
+
+    async def release(self, partition: str) -> None:
+        """Give one lease up."""
+        lease = self.held.get(partition)
+        if lease is not None:
+            self._drop(partition)
+            await self.blobs.release(lease)
+
+    def is_valid(self, partition: str) -> bool:
+        """Whether a lease is held and has not run out."""
+        return self._clock.monotonic() < self.valid_until.get(partition, 0.0)
+
+    def _keep(self, lease: BlobLease, started: float) -> None:
+        self.held[lease.partition] = lease
+        self.valid_until[lease.partition] = started + self._seconds
+
+    def _drop(self, partition: str) -> None:
+        self.held.pop(partition, None)
+        self.valid_until.pop(partition, None)
+
+
+class BlobLeaseKeeper:
+    """Keeps the leases of one worker in blobs. Used from the event loop only."""
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobVerbs,
+        container: str,
+        partitions: Mapping[str, int],
+        listening: ListeningPartitions,
+        worker_id: str,
+        lease_interval: timedelta,
+        interval: timedelta,
+        safe: bool,
+        clock: Clock,
+    ) -> None:
+        """`partitions` = index by control queue name; `interval` = time between two rounds of the stealing kind."""
+        self._partitions, self._listening, self._me = partitions, listening, worker_id
+        self._interval, self._clock = interval, clock
+        seconds = max(15, min(60, int(lease_interval.total_seconds())))
+        kind = "intent" if safe else "default"
+        self._first = _HeldLeases(LeaseBlobs(blobs, container, kind, seconds), seconds, clock)
+        ownership = LeaseBlobs(blobs, container, "ownership", _OWNERSHIP_SECONDS)
+        self._ownership = _HeldLeases(ownership, _OWNERSHIP_SECONDS, clock) if safe else None
+        self._names = {index: name for name, index in partitions.items()}
+        self._wakeup, self._round_done = Wakeup(), Wakeup()
+        self._stopping = False
+        self._stopped = asyncio.Event()
+
+    @property
+    def _truth(self) -> _HeldLeases:
+        """The leases that say who may write."""
+        return self._ownership or self._first
+
+    def owns(self, partition: int) -> bool:
+        """Whether this worker listens to a partition and its lease has not run out."""
+        return self._listening.listens(partition) and self._truth.is_valid(self._names[partition])
+
+    async def confirm(self, partition: int) -> bool:
+        """Whether the worker may write for a partition; a lease that has run out is looked up first."""
+        deadline = self._clock.monotonic() + _CONFIRM_LIMIT_SECONDS
+        while partition in self._listening.states:
+            if self._truth.is_valid(self._names[partition]):
+                return True
+            if self._clock.monotonic() >= deadline or self._stopped.is_set():
+                return False
+            self._wakeup.set()
+            await self._round_done.wait(1.0)
+        return False
+
+    def wake(self) -> None:
+        """Run the next round now."""
+        self._wakeup.set()
+
+    def begin(self) -> None:
+        """A new life, perhaps after `stop`."""
+        self._stopping = False
+        self._stopped.clear()
+
+    async def run(self) -> None:
+        """Keep leases until `stop()` has released them all."""
+        interval = min(self._interval, _OWNERSHIP_INTERVAL) if self._ownership else self._interval
+        next_take = 0.0
+        while not self._stopped.is_set():
+            try:
+                await self._renew()
+                if not self._stopping:
+                    now = self._clock.monotonic()
+                    if now >= next_take:
+                        next_take = now + self._interval.total_seconds()
+                        await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions)
+                    if self._ownership is not None:
+                        await self._ownership.take(self._me, steals=False, wanted=lambda name: name in self._first.held)
+                self._listen()
+            except (StorageError, BackendUnavailableError) as exc:
+                _log.info(
+                    "lease round failed",
+                    extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(exc)},
+                )
+            self._round_done.set()
+            if self._stopping and not self._listening.states:
+                self._stopped.set()
+                return
+            await self._wakeup.wait(_STOP_POLL_SECONDS if self._stopping else interval.total_seconds())
+
+    async def _renew(self) -> None:
+        if self._stopping:
+            await self._drain_all()
+            return
+        lost = await self._first.renew(lambda partition: True)
+        if self._ownership is None:
+            for partition in lost:
+                self._listening.lose(self._partitions[partition])
+            return
+        for partition in lost:  # somebody else should have it: finish, then give the ownership up
+            self._listening.drain(self._partitions[partition])
+        states = self._listening.states
+
+        def still_used(partition: str) -> bool:
+            return partition in self._first.held or states.get(self._partitions[partition]) is not DrainState.DRAINED
+
+        for partition in await self._ownership.renew(still_used):
+            self._forget(partition)
+
+    async def _drain_all(self) -> None:
+        for partition in list(self._truth.held):
+            index = self._partitions[partition]
+            if self._listening.states.get(index) is DrainState.DRAINED:
+                await self._truth.release(partition)
+                self._forget(partition)
+            else:
+                self._listening.drain(index)
+        for partition in await self._truth.renew(lambda partition: True):
+            self._forget(partition)
+        if self._ownership is not None:
+            await self._first.renew(lambda partition: False)
+
+    def _forget(self, partition: str) -> None:
+        index = self._partitions[partition]
+        if self._listening.states.get(index) is DrainState.DRAINED:
+            self._listening.forget(index)
+        else:
+            self._listening.lose(index)
+
+    def _listen(self) -> None:
+        if self._stopping:
+            return
+        for partition in self._truth.held:
+            if partition in self._first.held:
+                self._listening.listen(self._partitions[partition])
+
+    async def stop(self) -> None:
+        """Drain and release every partition; returns when all are released, or after 75 s."""
+        self._stopping = True
+        self._wakeup.set()
+        try:
+            await asyncio.wait_for(self._stopped.wait(), _STOP_LIMIT_SECONDS)
+        except asyncio.TimeoutError:
+            _log.warning("leases were not all released", extra={"event": "lease_stop_timeout", "worker_id": self._me})

@@ -1,0 +1,83 @@
+"""Blob leases as values, their content, and who takes which (pure).
+
+Source: specs/azure-storage.md 7.2. The truth is the lease on the blob; the content tells others who holds it and, with
+the token, lets them take it over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobLease:
+    """One lease blob.
+
+    Attributes:
+        blob: Its name, e.g. `intent/myhub-control-00`.
+        partition: The control queue.
+        owner, token: Worker id and lease id, as the content says.
+        epoch: Grows with every change of owner.
+        is_leased: Whether the service says that somebody holds it.
+    """
+
+    blob: str
+    partition: str
+    owner: str | None = None
+    token: str | None = None
+    epoch: int = 0
+    is_leased: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may be taken without asking its owner."""
+        return not self.is_leased or self.owner is None
+
+
+def lease_content(lease: BlobLease) -> bytes:
+    """Return the JSON of a lease blob, members in the provider's order."""
+    value = {"PartitionId": lease.partition, "Owner": lease.owner, "Token": lease.token, "Epoch": lease.epoch}
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def lease_from_content(blob: str, content: bytes, *, is_leased: bool) -> BlobLease | None:
+    """Return the lease of a blob, `None` if the content is not one."""
+    try:
+        value = json.loads(content)
+        return BlobLease(
+            blob=blob,
+            partition=str(value["PartitionId"]),
+            owner=value.get("Owner"),
+            token=value.get("Token"),
+            epoch=int(value.get("Epoch") or 0),
+            is_leased=is_leased,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def plan_take(leases: Sequence[BlobLease], *, me: str, steals: bool) -> tuple[BlobLease, ...]:
+    """Return the leases to acquire now: free ones up to our share, else one of whoever has most.
+
+    Kinds that do not steal take every free lease; what they may take is restricted by the caller.
+    """
+    free = [lease for lease in leases if lease.is_free]
+    if not steals:
+        return tuple(free)
+    counts: Counter[str] = Counter({me: 0})
+    for lease in leases:
+        if not lease.is_free and lease.owner is not None:
+            counts[lease.owner] += 1
+    target = max(1, -(-len(leases) // len(counts)))
+    need = target - counts[me]
+    if need <= 0:
+        return ()
+    if free:
+        return tuple(free[:need])
+    owner, most = max(counts.items(), key=lambda item: (item[1], item[0]))
+    if owner == me or most <= target - (1 if need > 1 else 0):
+        return ()
+    return tuple([lease for lease in leases if lease.owner == owner][:1])

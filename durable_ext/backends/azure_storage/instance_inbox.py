@@ -1,0 +1,34 @@
+"""Messages of one instance that wait, and sessions that wait for a dispatcher."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.session import AzureSession, InboxState
+from durable_ext.core.messages import InstanceId
+
+
+class InstanceInbox:
+    """Messages of one instance that no session has taken yet. Owned by the directory."""
+
+    __slots__ = ("instance_id", "partition", "pending", "session", "state")
+
+    def __init__(self, instance_id: InstanceId, partition: int) -> None:
+        self.instance_id, self.partition = instance_id, partition
+        self.pending: deque[HeldMessage] = deque()
+        self.state = InboxState.IDLE
+        self.session: AzureSession | None = None
+
+
+class ReadyQueue:
+    """Sessions that wait for a dispatcher."""
+
+    def __init__(self) -> None:
+        self.sessions: deque[AzureSession] = deque()
+        self.wakeup = Wakeup()
+
+    def put(self, session: AzureSession) -> None:
+        self.sessions.append(session)
+        self.wakeup.set()

@@ -1,0 +1,166 @@
+"""Several workers on one hub, with each kind of partition leases: balance, hand-over, takeover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.errors import ConfigurationError
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+
+pytestmark = pytest.mark.azurite
+
+KINDS = list(PartitionManagement)
+PATIENCE = timedelta(seconds=40)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture(params=KINDS, ids=[kind.value for kind in KINDS])
+def kind(request: pytest.FixtureRequest) -> PartitionManagement:
+    found: PartitionManagement = request.param
+    return found
+
+
+def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement, **fields: object) -> AzureStorageSettings:
+    values: dict[str, object] = {
+        "connection": azurite.connection_string,
+        "task_hub": task_hub,
+        "partition_manager": kind,
+        "control_queue_visibility": timedelta(seconds=3),
+        "work_item_queue_visibility": timedelta(seconds=3),
+        "max_queue_polling_interval": timedelta(seconds=0.2),
+        # Blob leases last 15 s at least.
+        "lease_interval": timedelta(seconds=3 if kind is PartitionManagement.TABLE else 15),
+        "lease_acquire_interval": timedelta(seconds=0.5),
+        **fields,
+    }
+    return AzureStorageSettings(**values)  # type: ignore[arg-type]
+
+
+async def open_worker(settings: AzureStorageSettings) -> AzureStorageBackend:
+    backend = AzureStorageBackend(settings)
+    await backend.open()
+    await backend.start_worker()
+    return backend
+
+
+def owned(backend: AzureStorageBackend) -> list[int]:
+    return [partition for partition in range(4) if backend.owns(partition)]
+
+
+async def test_a_worker_alone_gets_every_partition(azurite: Azurite, task_hub: str, kind: PartitionManagement) -> None:
+    backend = await open_worker(settings_of(azurite, task_hub, kind))
+
+    await eventually(lambda: owned(backend) == [0, 1, 2, 3], within=PATIENCE)
+
+    await backend.close()
+
+
+async def test_a_second_worker_gets_half_and_the_first_takes_it_back_when_it_leaves(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement
+) -> None:
+    first = await open_worker(settings_of(azurite, task_hub, kind))
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+
+    second = await open_worker(settings_of(azurite, task_hub, kind))
+    await eventually(lambda: (len(owned(first)), len(owned(second))) == (2, 2), within=PATIENCE)
+    assert sorted(owned(first) + owned(second)) == [0, 1, 2, 3]
+    await second.close()
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+
+    await first.close()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        PartitionManagement.TABLE,
+        pytest.param(PartitionManagement.SAFE_BLOB, marks=pytest.mark.slow),
+        pytest.param(PartitionManagement.LEGACY_BLOB, marks=pytest.mark.slow),
+    ],
+)
+async def test_partitions_of_a_dead_worker_are_taken_over(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement
+) -> None:
+    first = await open_worker(settings_of(azurite, task_hub, kind))
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+    await first.abort()
+
+    second = await open_worker(settings_of(azurite, task_hub, kind))
+
+    await eventually(lambda: len(owned(second)) == 4, within=PATIENCE)
+    await second.close()
+
+
+async def test_orchestrations_go_on_while_partitions_change_hands(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement
+) -> None:
+    settings = settings_of(azurite, task_hub, kind)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        started = [await hub.client.start("HelloSequence", 5) for _ in range(10)]
+        async with run_azure_hub(settings_of(azurite, task_hub, kind), interop_registry()) as other:
+            started += [await other.client.start("HelloSequence", 5) for _ in range(10)]
+            await asyncio.gather(*(hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started[:5]))
+        ends = await asyncio.gather(*(hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started))
+
+    assert [end.runtime_status.value for end in ends] == ["Completed"] * 20
+
+
+async def test_another_partition_count_is_refused_with_the_number_to_set(azurite: Azurite, task_hub: str) -> None:
+    first = await open_worker(settings_of(azurite, task_hub, PartitionManagement.TABLE))
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+    other = AzureStorageBackend(settings_of(azurite, task_hub, PartitionManagement.TABLE, partition_count=2))
+
+    with pytest.raises(ConfigurationError, match=r"partitionCount to 4"):
+        await other.open()
+
+    await other.close()
+    await first.close()
+
+
+@pytest.mark.parametrize(
+    ("first_kind", "second_kind"),
+    [
+        (PartitionManagement.TABLE, PartitionManagement.SAFE_BLOB),
+        (PartitionManagement.SAFE_BLOB, PartitionManagement.TABLE),
+    ],
+)
+async def test_live_leases_of_the_other_kind_are_refused(
+    azurite: Azurite, task_hub: str, first_kind: PartitionManagement, second_kind: PartitionManagement
+) -> None:
+    first = await open_worker(settings_of(azurite, task_hub, first_kind))
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+    other = AzureStorageBackend(settings_of(azurite, task_hub, second_kind))
+
+    with pytest.raises(ConfigurationError, match="useTablePartitionManagement"):
+        await other.open()
+
+    await other.close()
+    await first.close()
+
+
+async def test_a_foreign_app_gets_no_work_and_says_whose_hub_it_is(
+    azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await open_worker(settings_of(azurite, task_hub, PartitionManagement.TABLE, app_name="one"))
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+
+    other = await open_worker(settings_of(azurite, task_hub, PartitionManagement.TABLE, app_name="other"))
+    await eventually(lambda: "Another application" in caplog.text, within=PATIENCE)
+
+    assert owned(other) == []
+    await other.close()
+    await first.close()

@@ -1,0 +1,63 @@
+"""Who takes which lease blob, and what stands in it: specs/azure-storage.md 7.2."""
+
+from __future__ import annotations
+
+import pytest
+
+from durable_ext.backends.azure_storage.blob_leases import BlobLease, lease_content, lease_from_content, plan_take
+
+
+def lease(number: int, owner: str | None = None, *, expired: bool = False) -> BlobLease:
+    name = f"hub-control-{number:02d}"
+    return BlobLease(
+        blob=f"intent/{name}",
+        partition=name,
+        owner=owner,
+        token="t" if owner else None,
+        is_leased=bool(owner) and not expired,
+    )
+
+
+def taken(leases: list[BlobLease], *, steals: bool = True) -> list[str]:
+    return [one.partition[-2:] for one in plan_take(leases, me="a", steals=steals)]
+
+
+def test_a_worker_alone_takes_every_free_lease() -> None:
+    assert taken([lease(0), lease(1), lease(2, "dead", expired=True)]) == ["00", "01", "02"]
+
+
+def test_a_newcomer_steals_one_lease_a_round() -> None:
+    assert taken([lease(number, "b") for number in range(4)]) == ["00"]
+
+
+def test_a_worker_with_its_share_takes_nothing() -> None:
+    assert taken([lease(0, "a"), lease(1, "a"), lease(2, "b"), lease(3, "b")]) == []
+
+
+def test_only_the_missing_share_of_free_leases_is_taken() -> None:
+    assert taken([lease(0, "b"), lease(1, "b"), lease(2), lease(3), lease(4, "a")]) == ["02", "03"]
+
+
+def test_a_kind_that_does_not_steal_takes_only_what_is_free() -> None:
+    assert taken([lease(0, "b"), lease(1), lease(2, "b", expired=True)], steals=False) == ["01", "02"]
+
+
+def test_nothing_is_stolen_when_all_have_their_share() -> None:
+    assert taken([lease(0, "b"), lease(1, "b"), lease(2, "a")]) == []
+
+
+def test_the_content_has_the_members_of_the_provider_in_its_order() -> None:
+    free = lease_content(BlobLease(blob="intent/hub-control-00", partition="hub-control-00"))
+
+    assert free == b'{"PartitionId":"hub-control-00","Owner":null,"Token":null,"Epoch":0}'
+
+
+def test_a_lease_comes_back_from_its_content() -> None:
+    held = BlobLease(blob="default/q", partition="q", owner="a", token="t", epoch=3, is_leased=True)
+
+    assert lease_from_content("default/q", lease_content(held), is_leased=True) == held
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b"{}", b'{"PartitionId":"q","Epoch":"x"}'])
+def test_a_blob_that_holds_no_lease_is_left_alone(content: bytes) -> None:
+    assert lease_from_content("default/q", content, is_leased=False) is None
