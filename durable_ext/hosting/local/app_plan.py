@@ -60,12 +60,13 @@ def plan_app(
     """
     off = [each.name for each in functions if each.disabled or disabled(each)]
     served = [each for each in functions if each.name not in off]
-    routes, errors = plan_routes(served, settings.route_prefix)
+    foreign = {each.name: problem for each in served if (problem := _client_problem(each, settings, resolve))}
+    routes, errors = plan_routes([each for each in served if each.name not in foreign], settings.route_prefix)
+    errors = {**errors, **foreign}
     timers: list[TimerPlan] = []
     warmups: list[CallPlan] = []
     for function in served:
         try:
-            _check_clients(function, settings, resolve)
             if function.trigger_type == "timerTrigger":
                 timers.append(plan_timer(function, resolve))
             elif function.trigger_type == "warmupTrigger":
@@ -87,25 +88,25 @@ def plan_app(
     )
 
 
-def _check_clients(function: IndexedFunction, settings: HostSettings, resolve: Callable[[str], str]) -> None:
-    """Refuse a durable client of another hub or connection than this host has open."""
+def _client_problem(function: IndexedFunction, settings: HostSettings, resolve: Callable[[str], str]) -> str | None:
+    """Return what is wrong with a durable client that is for another hub or connection than this host has open."""
     own = {"storage", "azurewebjobsstorage", settings.connection_name.lower()}
     for binding in function.bindings:
         if binding["type"] not in ("durableClient", "orchestrationClient"):
             continue
         hub, connection = (resolve(str(binding.get(key) or "")) for key in ("taskHub", "connectionName"))
         if hub and hub.lower() != settings.task_hub.lower():
-            raise BindingError(
-                function.name,
-                f"its durable client '{binding['name']}' is for the task hub '{hub}', but this host has "
-                f"'{settings.task_hub}' open. Start that hub's host, and call it by its URL.",
+            return (
+                f"Function '{function.name}': its durable client '{binding['name']}' is for the task hub '{hub}', but this "
+                f"host has '{settings.task_hub}' open. Start that hub's host, and call it by its URL."
             )
         if connection and connection.lower() not in own:
-            raise BindingError(
-                function.name,
-                f"its durable client '{binding['name']}' is for the connection '{connection}', but this host works "
-                f"on '{settings.connection_name}'. Set storageProvider.connectionName in host.json, or remove it.",
+            return (
+                f"Function '{function.name}': its durable client '{binding['name']}' is for the connection '{connection}', "
+                f"but this host works on '{settings.connection_name}'. Set storageProvider.connectionName in host.json, or "
+                f"remove it."
             )
+    return None
 
 
 def _refuse_other_bindings(function: IndexedFunction) -> None:
