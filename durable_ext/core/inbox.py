@@ -50,6 +50,7 @@ class Admission:
         dropped: Messages of the batch that are consumed without effect.
         update: For TERMINATED_BEFORE_START the row; for DISCARD of an ended instance what its row should say.
         restarts: The events start a new run; the state so far belongs to an ended one.
+        reason: For ABANDON because this worker must not run the instance: why, for people.
     """
 
     kind: AdmissionKind
@@ -57,6 +58,7 @@ class Admission:
     dropped: tuple[ReceivedMessage, ...] = ()
     update: InstanceUpdate | None = None
     restarts: bool = False
+    reason: str | None = None
 
 
 def admit(

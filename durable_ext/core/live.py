@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Union
 
-from durable_ext.core.actions import StartNewGeneration
+from durable_ext.core.actions import CompleteOrchestration, StartNewGeneration
 from durable_ext.core.checkpoint import Outbox, instance_update
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.codec_port import EntityCodec
@@ -16,6 +16,7 @@ from durable_ext.core.episode import Episode, KnownFunctions, StatusReporter, de
 from durable_ext.core.events import (
     ExecutionStarted,
     HistoryEvent,
+    OrchestrationStatus,
     OrchestratorCompleted,
     OrchestratorStarted,
     TaskCompleted,
@@ -35,6 +36,7 @@ from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.replay import Replay
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
+from durable_ext.core.versioning import MISMATCH_FAILURE, VersionMismatch
 
 _PLAY = Admission(kind=AdmissionKind.PLAY)
 _NO_EXECUTION = ExecutionId("")
@@ -106,7 +108,10 @@ class LiveOrchestration:
     def _play(self, events: tuple[HistoryEvent, ...], now: Callable[[], Ticks], admission: Admission) -> Episode:
         live = self._live
         if live is None:
-            live = self._begin(self.state.started or next(event for event in events if isinstance(event, ExecutionStarted)))
+            first = self.state.started or next(event for event in events if isinstance(event, ExecutionStarted))
+            if not self._options.worker_version.accepts(first.version):
+                return self._refuse(first, events, now, admission)
+            live = self._begin(first)
             live[0].feed(self.state.events, past=True)
         opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now()), *events)
         self.state.extend(opening)
@@ -134,7 +139,46 @@ class LiveOrchestration:
         outbox.events.append(OrchestratorCompleted(timestamp=outbox.now))
         self.state.extend(outbox.events)
         changed = self._status.text != status_before
-        return self._episode(replay, outbox, opening, admission, starts_generation=starts_generation, changed=changed)
+        waits_for_others = replay.suspended or len(replay.open_tasks) - replay.cancelled_timers != len(outbox.activities)
+        return self._episode(
+            outbox,
+            opening,
+            admission,
+            starts_generation=starts_generation,
+            changed=changed,
+            waits_for_others=waits_for_others,
+        )
+
+    def _refuse(
+        self,
+        started: ExecutionStarted,
+        events: tuple[HistoryEvent, ...],
+        now: Callable[[], Ticks],
+        admission: Admission,
+    ) -> Episode:
+        """Run nothing of an instance of another version (specs/host-json.md 7): leave it to another worker, or fail it."""
+        worker = self._options.worker_version
+        if worker.mismatch is VersionMismatch.REJECT:
+            reason = f"its version is '{started.version or ''}', this worker's is '{worker.version}' ({worker.match.value})"
+            left = Admission(kind=AdmissionKind.ABANDON, reason=reason)
+            return Episode(admission=left, execution_id=started.instance.execution_id or _NO_EXECUTION)
+        opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now()), *events)
+        self.state.extend(opening)
+        outbox = Outbox(started, now(), self._options.store_inputs, self._new_execution_id, [])
+        failure = MISMATCH_FAILURE
+        outbox.add(
+            CompleteOrchestration(
+                task_id=1 + max(event.event_id for event in self.state.events),
+                status=OrchestrationStatus.FAILED,
+                result=f"{failure.error_type}: {failure.error_message}",
+                failure=failure,
+            )
+        )
+        outbox.events.append(OrchestratorCompleted(timestamp=outbox.now))
+        self.state.extend(outbox.events)
+        return self._episode(
+            outbox, opening, admission, starts_generation=admission.restarts, changed=False, waits_for_others=True
+        )
 
     def _begin(self, started: ExecutionStarted) -> tuple[Replay, OrchestrationContext]:
         name = started.name
@@ -186,13 +230,13 @@ class LiveOrchestration:
 
     def _episode(
         self,
-        replay: Replay,
         outbox: Outbox,
         opening: tuple[HistoryEvent, ...],
         admission: Admission,
         *,
         starts_generation: bool,
         changed: bool,
+        waits_for_others: bool,
     ) -> Episode:
         execution_id = outbox.started.instance.execution_id or _NO_EXECUTION
         decisions = tuple(outbox.events)
@@ -217,8 +261,7 @@ class LiveOrchestration:
             custom_status_changed=changed,
             can_run_locally=(
                 bool(activities)
-                and not (messages or changed or starts_generation or terminal or replay.suspended)
-                and len(replay.open_tasks) - replay.cancelled_timers == len(activities)
+                and not (messages or changed or starts_generation or terminal or waits_for_others)
             ),
             failure=outbox.failure,
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from durable_ext.core.versioning import ANY_VERSION, WorkerVersion
+
 if TYPE_CHECKING:
     from durable_ext.core.context import OrchestrationContext
 
@@ -49,6 +51,7 @@ class ReplayOptions:
         fixes: Corrections that change a replay (the "R" rows of specs/sdk.md 7); off under the old import names.
         reorder_window: How late an entity request may overtake another; zero = no stamps.
         http_poll_interval: Wait between two polls of `call_http` if the answer names none.
+        worker_version: Which versions run here, and the version of children whose call names none.
     """
 
     max_timer: timedelta | None = None
@@ -59,6 +62,7 @@ class ReplayOptions:
     fixes: bool = True
     reorder_window: timedelta = timedelta(minutes=30)
     http_poll_interval: timedelta = timedelta(seconds=30)
+    worker_version: WorkerVersion = ANY_VERSION
 
 
 def function_name(function: object, kind: str) -> str:

@@ -203,7 +203,7 @@ class SubOrchestrationTask(Task[T]):
             name=self.name,
             instance_id=InstanceId(self.instance_id) if self.instance_id else None,
             input=replay.converter.wrap_text(text),
-            version=self.version if self.version is not None else "",
+            version=self.version if self.version is not None else replay.options.worker_version.version,
         )
 
 

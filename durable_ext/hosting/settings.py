@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from durable_ext.core.timestamps import timespan_from_text
+from durable_ext.core.versioning import VersionMatch, VersionMismatch, WorkerVersion
 from durable_ext.errors import ConfigurationError
 from durable_ext.hosting.host_json import HostJson
 from durable_ext.hosting.json_files import read_json_object
@@ -22,6 +23,12 @@ HubKind = Literal["embedded", "azure"]
 _STRICT_TYPING: Final = "AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"
 _SETTING: Final = re.compile(r"%([^%]+)%")
 _HUB_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,49}")
+_INERT: Final = {
+    "extensions.durableTask.tracing": "this host sends no traces. What instances do is in its log (logging.logLevel).",
+    "extensions.durableTask.notifications.eventGrid": (
+        "this host publishes no events to Event Grid. Let the orchestrator call an activity that does, or poll the status."
+    ),
+}
 _LEVELS: Final = {
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
@@ -51,7 +58,7 @@ class DurableTaskSettings:
     reorder_window: timedelta
     entity_rollback: bool | None
     store_inputs: bool
-    default_version: str
+    worker_version: WorkerVersion
     http_async_poll: timedelta
     use_forwarded_host: bool
     use_app_lease: bool
@@ -115,7 +122,7 @@ def load_settings(script_root: Path, environ: MutableMapping[str, str], *, hub: 
         allowed_functions=_allowed_functions(host),
         local_host=local.host,
         strict_typing=environ.get(_STRICT_TYPING, "").strip().lower() in ("1", "true", "yes"),
-        warnings=(*host.warnings, *_relations(host), *skipped),
+        warnings=(*host.warnings, *_relations(host), *_without_effect(host), *skipped),
     )
 
 
@@ -222,13 +229,20 @@ def _durable_task(host: HostJson) -> DurableTaskSettings:
         reorder_window=timedelta(minutes=option("entityMessageReorderWindowInMinutes", 30)),
         entity_rollback=option("rollbackEntityOperationsOnExceptions", None),
         store_inputs=option("storeInputsInOrchestrationHistory", False),
-        default_version=option("defaultVersion", ""),
+        worker_version=_worker_version(option("defaultVersion", ""), option),
         http_async_poll=timedelta(milliseconds=option("httpSettings.defaultAsyncRequestSleepTimeMilliseconds", 30_000)),
         use_forwarded_host=option("httpSettings.useForwardedHost", False),
         use_app_lease=option("useAppLease", True),
         app_lease=_section(host, "extensions.durableTask.appLeaseOptions"),
         storage=_checked_storage(_section(host, "extensions.durableTask.storageProvider")),
     )
+
+
+def _worker_version(version: str, option: Callable[[str, Any], Any]) -> WorkerVersion:
+    # An app that says nothing about versions takes every instance, whatever version its start named.
+    match = option("versionMatchStrategy", "CurrentOrOlder" if version else "None")
+    mismatch = option("versionFailureStrategy", "Reject")
+    return WorkerVersion(version=version, match=VersionMatch(match), mismatch=VersionMismatch(mismatch))
 
 
 def _section(host: HostJson, path: str) -> dict[str, Any]:
@@ -263,6 +277,14 @@ def _relations(host: HostJson) -> list[str]:
             "`host.json` settings for predictable performance"
         ]
     return []
+
+
+def _without_effect(host: HostJson) -> list[str]:
+    return [
+        f"host.json: {path} has no effect: {instead}"
+        for path, instead in _INERT.items()
+        if host.get(path)
+    ]
 
 
 def _function_timeout(host: HostJson) -> timedelta | None:

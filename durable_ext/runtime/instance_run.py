@@ -40,7 +40,7 @@ from durable_ext.runtime.episodes import (
     scheduled_events,
     take_events,
 )
-from durable_ext.runtime.lifecycle_log import log_arrival, log_end
+from durable_ext.runtime.lifecycle_log import log_arrival, log_end, log_left
 from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
@@ -145,6 +145,7 @@ class InstanceRun:
         """Carry out an episode and those that follow, then let the session go."""
         while episode is not None:
             if episode.admission.kind is AdmissionKind.ABANDON:
+                log_left(episode, self._instance_id)
                 await self._session.abandon()
                 return
             if self._local and episode.can_run_locally:
@@ -262,8 +263,14 @@ class InstanceRun:
         played = self._player.play_results(results, now)
         self._waves += 1
         overlaps = self._waves > _LONG and services.slots.taken < _CALM
-        if writer.holds_back(len(results)) or (writer.in_one_transaction and not overlaps):
+        if writer.holds_back(len(results)) or not overlaps:
             following = await played
+            if not (writer.in_one_transaction or writer.holds_back(len(results)) or self._ends_with(following)):
+                writer.add((OrchestratorStarted(timestamp=now), *results))
+                await writer.write(episode)  # rule R4: stored before anything that they caused is sent
+                if following.starts_generation:
+                    writer.begin(following)
+                return following
             writer.begin(following)
             if following.can_run_locally and not writer.holds_back(0):
                 await writer.write(episode)  # otherwise the checkpoint of `following` takes the results along
@@ -281,6 +288,11 @@ class InstanceRun:
         if following.starts_generation:
             writer.begin(following)
         return following
+
+    def _ends_with(self, episode: Episode) -> bool:
+        """Whether an episode ends the instance and sends nothing: one write may hold its results and its end."""
+        quiet = not (episode.messages or episode.activities or episode.starts_generation)
+        return episode.is_terminal and quiet and self._writer.fits_with(episode)
 
     async def _look_for_messages(self, episode: Episode) -> Episode | None:
         """Between two waves: if something arrived, what was decided so far goes the plain way with it."""

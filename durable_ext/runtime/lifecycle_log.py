@@ -45,6 +45,18 @@ def log_arrival(episode: Episode, instance_id: str) -> None:
             )
 
 
+def log_left(episode: Episode, instance_id: str) -> None:
+    """Say why this worker leaves an instance to others, if it must."""
+    reason = episode.admission.reason
+    if reason is not None:
+        log.warning(
+            "%s: left to another worker: %s. Start one that takes it, or change defaultVersion or versionMatchStrategy.",
+            instance_id,
+            reason,
+            extra={"event": "orchestration_left", "instance_id": instance_id},
+        )
+
+
 def log_end(episode: Episode, name: str, instance_id: str) -> None:
     """Say how an instance ended, once that is stored; a failure with the stack of the user's code."""
     for event in reversed(episode.decisions):

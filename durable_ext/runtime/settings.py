@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from durable_ext.core.versioning import ANY_VERSION, WorkerVersion
 from durable_ext.errors import ConfigurationError
 
 LocalActivities = Literal["on", "off", "batched"]
@@ -40,6 +41,7 @@ class WorkerSettings:
         store_inputs: Whether history keeps the inputs of activities and sub-orchestrations.
         max_orchestration_actions: Most actions of one generation.
         http_async_poll: Pause of `call_http` polling when the answer names none.
+        worker_version: The version of the code, and which instances it therefore takes.
         fixes: Whether fixes that would change the replay of 1.x histories are on (specs/sdk.md 7).
     """
 
@@ -61,6 +63,7 @@ class WorkerSettings:
     store_inputs: bool = False
     max_orchestration_actions: int = 100_000
     http_async_poll: timedelta = timedelta(seconds=30)
+    worker_version: WorkerVersion = ANY_VERSION
     fixes: bool = True
 
     def __post_init__(self) -> None:

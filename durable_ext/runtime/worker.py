@@ -292,6 +292,7 @@ def _replay_options(traits: BackendTraits, settings: WorkerSettings) -> ReplayOp
         fixes=settings.fixes,
         reorder_window=settings.reorder_window,
         http_poll_interval=settings.http_async_poll,
+        worker_version=settings.worker_version,
     )
 
 
@@ -303,4 +304,5 @@ def _entity_options(traits: BackendTraits, settings: WorkerSettings) -> EntityOp
         max_delay=traits.max_timer,
         delay_step=traits.long_timer_step,
         rollback=settings.entity_rollback,
+        default_version=settings.worker_version.version,
     )

@@ -80,7 +80,13 @@ ALLOWED_UPWARD = {("sdk.app", "hosting.azure_functions")}
 ALLOWED_SIDEWAYS = {("errors", "failure")}
 
 # Modules that keep, name and await tasks of their own because a supervisor cannot end one of several.
-OWN_TASKS = {"aio.supervisor", "backends.sqlite.alarm", "backends.azure_storage.listening", "hosting.local.run"}
+OWN_TASKS = {
+    "aio.supervisor",
+    "backends.sqlite.alarm",
+    "backends.azure_storage.listening",
+    "hosting.local.run",
+    "runtime.executors",  # a call of the app that ignores its cancellation is left behind, which no supervisor does
+}
 
 CONCRETE_STORES = ("backends.sqlite", "backends.azure_storage")
 MAY_NAME_A_STORE = ("backends", "testing")

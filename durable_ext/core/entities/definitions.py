@@ -41,6 +41,7 @@ class EntityOptions:
         max_batch: Most operations between two commits, `None` = all that wait.
         max_delay: Longest delay of one message, `None` = any; longer ones go in hops of `delay_step`.
         rollback: Whether a failed operation leaves no trace, where the definition does not say.
+        default_version: Version of the orchestrations that entities start.
     """
 
     deliver_in_order: bool = False
@@ -49,6 +50,7 @@ class EntityOptions:
     max_delay: timedelta | None = None
     delay_step: timedelta | None = None
     rollback: bool = True
+    default_version: str = ""
 
     @property
     def sorting_window(self) -> timedelta:

@@ -167,7 +167,11 @@ class LiveEntity:
     def _episode(self, state: SchedulerState, messages: tuple[OutgoingMessage, ...], at: Ticks) -> EntityEpisode:
         text = self._codec.state_text(state)
         if text == self._stored_text and not messages and self._execution_id is not None:
-            return EntityEpisode(execution_id=self._execution_id, new_events=(), messages=(), instance=None)
+            # Messages that came again: a worker has died after it stored their effects, perhaps before it wrote the row.
+            row = None
+            if not self._options.deliver_in_order:
+                row = self._row(self._execution_id, text, self._generation_began or at, at, exists=state.exists)
+            return EntityEpisode(execution_id=self._execution_id, new_events=(), messages=(), instance=row)
         execution_id = self._new_execution_id()
         instance = OrchestrationInstance(instance_id=self._instance_id, execution_id=execution_id)
         self._execution_id, self._stored_text, self._generation_began = execution_id, text, at
@@ -181,16 +185,21 @@ class LiveEntity:
                 OrchestratorCompleted(timestamp=at, is_played=True),
             ),
             messages=messages,
-            instance=InstanceUpdate(
-                execution_id=execution_id,
-                last_updated_at=at,
-                custom_status=self._codec.status_text(self._scheduler.status(exists=state.exists)),
-                status=OrchestrationStatus.RUNNING,
-                name=self._instance_id,
-                version="",
-                input=text,
-                created_at=at,
-            ),
+            instance=self._row(execution_id, text, at, at, exists=state.exists),
+        )
+
+    def _row(
+        self, execution_id: ExecutionId, text: str | None, created_at: Ticks, at: Ticks, *, exists: bool
+    ) -> InstanceUpdate:
+        return InstanceUpdate(
+            execution_id=execution_id,
+            last_updated_at=at,
+            custom_status=self._codec.status_text(self._scheduler.status(exists=exists)),
+            status=OrchestrationStatus.RUNNING,
+            name=self._instance_id,
+            version="",
+            input=text,
+            created_at=created_at,
         )
 
     def _send(self, outcome: OperationOutcome, at: Ticks, messages: list[OutgoingMessage]) -> None:
@@ -247,7 +256,7 @@ class LiveEntity:
             timestamp=at,
             instance=child,
             name=start.name,
-            version="",
+            version=self._options.default_version,
             input=start.input,
             parent=parent,
             tags=tags,

@@ -182,7 +182,7 @@ def _make_parts(backend: Backend, registry: FunctionRegistry, settings: HostSett
         known_names=lambda kind: names[kind],
         reject=frozenset() if settings.durable_task.replace_any_state else ACTIVE_STATUSES,
         reorder_window=settings.durable_task.reorder_window,
-        default_version=settings.durable_task.default_version,
+        default_version=settings.durable_task.worker_version.version,
     )
     worker = TaskHubWorker(
         backend,

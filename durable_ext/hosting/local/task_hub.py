@@ -76,5 +76,6 @@ def worker_settings(settings: HostSettings) -> WorkerSettings:
         store_inputs=options.store_inputs,
         max_orchestration_actions=options.max_orchestration_actions,
         http_async_poll=options.http_async_poll,
+        worker_version=options.worker_version,
         **values,
     )

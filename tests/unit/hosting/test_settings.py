@@ -28,6 +28,24 @@ def test_an_empty_host_json_means_the_documented_defaults(write_app: Callable[..
 
 
 @pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"tracing": {"distributedTracingEnabled": True}}, "extensions.durableTask.tracing"),
+        (
+            {"notifications": {"eventGrid": {"topicEndpoint": "https://topic"}}},
+            "extensions.durableTask.notifications.eventGrid",
+        ),
+    ],
+)
+def test_a_section_without_effect_is_named_once(
+    write_app: Callable[..., Path], values: dict[str, Any], key: str
+) -> None:
+    warnings = load_settings(write_app(host=_durable(**values)), {}).warnings
+
+    assert [line.split(" has no effect")[0] for line in warnings] == [f"host.json: {key}"]
+
+
+@pytest.mark.parametrize(
     ("option", "provider", "connection", "kind"),
     [
         ("embedded", "AzureStorage", "UseDevelopmentStorage=true", "embedded"),

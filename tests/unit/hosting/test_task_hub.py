@@ -11,6 +11,7 @@ import pytest
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, IdentityConnection, MessageEncoding
 from durable_ext.backends.sqlite.settings import SqliteSettings
+from durable_ext.core.versioning import VersionMatch, VersionMismatch, WorkerVersion
 from durable_ext.errors import ConfigurationError
 from durable_ext.hosting.local.task_hub import backend_settings, worker_settings
 from durable_ext.hosting.settings import HubKind, load_settings
@@ -104,6 +105,16 @@ def test_the_embedded_store_has_the_durability_that_is_asked_for(write_app: Writ
         ({"storageProvider": {"localActivities": "batched"}}, "local_activities", "batched"),
         ({"storageProvider": {"localActivities": False}}, "local_activities", "off"),
         ({"storageProvider": {"localActivitySpill": "00:00:02"}}, "local_activity_spill", timedelta(seconds=2)),
+        (
+            {"defaultVersion": "1.2"},
+            "worker_version",
+            WorkerVersion(version="1.2", match=VersionMatch.CURRENT_OR_OLDER, mismatch=VersionMismatch.REJECT),
+        ),
+        (
+            {"versionMatchStrategy": "strict", "versionFailureStrategy": "fail"},
+            "worker_version",
+            WorkerVersion(match=VersionMatch.STRICT, mismatch=VersionMismatch.FAIL),
+        ),
         (
             {"httpSettings": {"defaultAsyncRequestSleepTimeMilliseconds": 1500}},
             "http_async_poll",
