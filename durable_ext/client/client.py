@@ -183,7 +183,7 @@ class DurableClient:
         target = InstanceId(instance_id)
         patience = math.inf if timeout is None else timeout.total_seconds()
         deadline = self._clock.monotonic() + patience
-        row = await self._instances.get_instance(target)
+        row = await self._instances.wait_for_change(target, None, timedelta(0))
         while row is not None and not row.status.is_terminal:
             remaining = deadline - self._clock.monotonic()
             if remaining <= 0:

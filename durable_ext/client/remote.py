@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from durable_ext.client.bodies import JsonBody
+from durable_ext.codec.json_text import JsonBody
 from durable_ext.errors import UnexpectedResponseError
 
 CONTINUATION_HEADER: Final = "x-ms-continuation-token"

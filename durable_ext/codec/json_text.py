@@ -19,6 +19,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _decode: Callable[[str], Any] = json.JSONDecoder().decode
 
 
+class JsonBody(str):
+    """JSON text that a request sends as it is; other texts go out as a JSON string, the double encoding of 1.x clients."""
+
+
 def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from durable_ext.client.bodies import JsonBody
+from durable_ext.codec.json_text import JsonBody
 
 CONTINUATION_HEADER: Final = "x-ms-continuation-token"
 

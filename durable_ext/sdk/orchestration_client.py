@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from azure.functions import HttpRequest, HttpResponse
 
-from durable_ext.client.bodies import JsonBody
+from durable_ext.codec.json_text import JsonBody
 from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.errors import (
