@@ -17,10 +17,9 @@ from durable_ext.backends.azure_storage.partitions import fnv1a
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
-    StorageError,
     StoragePreconditionError,
 )
-from durable_ext.errors import BackendUnavailableError
+from durable_ext.errors import BackendError
 
 _OUTAGE_PAUSE_SECONDS: Final = 5.0
 _log = logging.getLogger("durable_ext.backends.azure_storage")
@@ -59,7 +58,7 @@ class AppLease:
         while True:
             try:
                 acquired = await self._try_acquire()
-            except (StorageError, BackendUnavailableError) as exc:
+            except BackendError as exc:
                 _log.warning("app lease could not be taken", extra={"event": "app_lease_unavailable", "error": str(exc)})
                 await self._clock.sleep(_OUTAGE_PAUSE_SECONDS)
                 continue
@@ -107,7 +106,7 @@ class AppLease:
             except (StorageConflictError, StoragePreconditionError):
                 _log.warning("app lease lost", extra={"event": "app_lease_lost", "task_hub": self._names.task_hub})
                 return
-            except (StorageError, BackendUnavailableError):
+            except BackendError:
                 continue  # ignored as in the reference: the next renewal decides
 
     async def _read(self) -> tuple[str | None, str | None]:

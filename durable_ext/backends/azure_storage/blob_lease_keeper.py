@@ -19,8 +19,7 @@ from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
-from durable_ext.backends.azure_storage.transport.errors import StorageError
-from durable_ext.errors import BackendUnavailableError
+from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _OWNERSHIP_SECONDS: Final = 15  # fixed in the provider, as the interval below
@@ -161,7 +160,7 @@ class BlobLeaseKeeper:
                     if self._ownership is not None:
                         await self._ownership.take(self._me, steals=False, wanted=lambda name: name in self._first.held)
                 self._listen()
-            except (StorageError, BackendUnavailableError) as exc:
+            except BackendError as exc:
                 _log.info(
                     "lease round failed",
                     extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(exc)},

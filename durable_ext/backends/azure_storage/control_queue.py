@@ -15,9 +15,9 @@ from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.held_messages import MessageKeeper
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
-from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
-from durable_ext.errors import BackendUnavailableError
+from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _FULL_WAIT_SECONDS: Final = 1.0
@@ -60,30 +60,33 @@ class ControlQueueListener:
             except StorageNotFoundError:
                 await self._queues.create(self._queue)
                 continue
-            except (BackendUnavailableError, StorageError) as exc:
+            except BackendError as exc:
                 _log.warning(
                     "control queue could not be read",
                     extra={"event": "control_queue_unavailable", "queue": self._queue, "error": str(exc)},
                 )
                 await self._wakeup.wait(_OUTAGE_WAIT_SECONDS)
                 continue
-            if found or await self._wakeup.wait(self._backoff.after_empty(random.random())):
+            if found:
+                self._backoff.reset()
+            # A get that returned less than it asked for has emptied the queue: no empty one right after it.
+            if found < self._batch_size and await self._wakeup.wait(self._backoff.after_empty(random.random())):
                 self._backoff.reset()
 
-    async def _receive(self) -> bool:
+    async def _receive(self) -> int:
         visibility = self._keeper.visibility
         messages = await self._queues.get(self._queue, count=self._batch_size, visibility=visibility)
         if not messages:
-            return False
+            return 0
         held, unreadable = await self._reader.read_all(self._queue, messages, visibility)
         self._directory.deliver(held)
         if unreadable:
             await asyncio.gather(*(self._postpone(message) for message in unreadable))
-        return True
+        return len(messages)
 
     async def _postpone(self, message: QueueMessage) -> None:
         receipt = MessageReceipt(message.message_id, message.pop_receipt)
         try:
             await self._queues.hide(self._queue, receipt, visibility=redelivery_delay(message.dequeue_count))
-        except (StorageError, BackendUnavailableError):
+        except BackendError:
             return  # it comes back when its visibility ends

@@ -19,7 +19,7 @@ from durable_ext.backends.azure_storage.message_codec import Envelope
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.errors import BackendUnavailableError
+from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _CHECKS_PER_VISIBILITY: Final = 12
@@ -139,7 +139,7 @@ class MessageKeeper:
                 "message was taken by another worker",
                 extra={"event": "message_lost", "message_id": message.message_id, "code": exc.code},
             )
-        except BackendUnavailableError as exc:
+        except BackendError as exc:
             # It comes back by itself and is recognized as done (specs/azure-storage.md 8.10).
             _log.warning(
                 "message could not be deleted",
@@ -155,7 +155,7 @@ class MessageKeeper:
         await self._settle(message)
         try:
             await self._queues.hide(message.queue, message.receipt, visibility=seconds)
-        except (StorageError, BackendUnavailableError) as exc:
+        except BackendError as exc:
             _log.info(
                 "message could not be given back",
                 extra={"event": "message_not_given_back", "message_id": message.message_id, "error": str(exc)},
@@ -203,7 +203,7 @@ class MessageKeeper:
                 "message renewal was refused",
                 extra={"event": "renewal_refused", "message_id": message.message_id, "code": exc.code},
             )
-        except BackendUnavailableError as exc:
+        except BackendError as exc:
             _log.warning(
                 "message renewal failed",
                 extra={"event": "renewal_failed", "message_id": message.message_id, "error": str(exc)},

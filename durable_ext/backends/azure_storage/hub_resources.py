@@ -53,6 +53,8 @@ class HubResources:
         Raises:
             ConfigurationError: The hub has another partition count, or live leases of another partition manager.
         """
+        if self._created:
+            return
         async with self._lock:
             if self._created:
                 return

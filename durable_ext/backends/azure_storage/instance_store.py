@@ -104,8 +104,8 @@ class AzureInstanceStore:
     async def _write_row(self, start: ExecutionStarted, existing: StoredInstance | None, sent: HeldMessage) -> None:
         now = ticks_from_datetime(self._clock.now())
         etag = existing.etag if existing is not None else None
-        await self._instances.create(start, now=now, replaced_etag=etag, message_blob=sent.blob_name)
-        self._watch.row_created(start.instance.instance_id, now)
+        row = await self._instances.create(start, now=now, replaced_etag=etag, message_blob=sent.blob_name)
+        self._watch.row_created(start.instance.instance_id, now, row)
 
     async def send(self, message: OutgoingMessage) -> None:
         await self._ensure_hub()
@@ -120,6 +120,11 @@ class AzureInstanceStore:
     async def wait_for_change(
         self, instance_id: InstanceId, known: InstanceRow | None, wait: timedelta
     ) -> InstanceRow | None:
+        if known is None and self._outbox.is_local(instance_id):
+            # A row that this process has just made needs no reading; if it is purged meanwhile, the next poll tells.
+            created = self._watch.created(instance_id)
+            if created is not None:
+                return created
         deadline = self._clock.monotonic() + wait.total_seconds()
         wakeup = self._watch.begin(instance_id)
         # Where this process writes the row, the watch tells; polling is for the case that the partition moves away.

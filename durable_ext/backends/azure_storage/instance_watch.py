@@ -15,6 +15,7 @@ from durable_ext.core.messages import InstanceId
 from durable_ext.core.timestamps import Ticks
 
 _MAX_REMEMBERED: Final = 10_000
+_MAX_INPUT_CHARACTERS: Final = 2_000  # of a row that is remembered as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,23 @@ class InstanceWatch:
 
     def __init__(self) -> None:
         self._waiting: dict[InstanceId, list[Wakeup]] = {}
-        self._last: OrderedDict[InstanceId, _Written | Ticks] = OrderedDict()
+        self._last: OrderedDict[InstanceId, _Written | InstanceRow | Ticks] = OrderedDict()
 
-    def row_created(self, instance_id: InstanceId, last_updated_at: Ticks) -> None:
-        """This process has inserted or replaced the row."""
-        self._remember(instance_id, last_updated_at)
+    def row_created(self, instance_id: InstanceId, last_updated_at: Ticks, row: InstanceRow | None = None) -> None:
+        """This process has inserted or replaced the row; `row` = what a reader gets, if that is known."""
+        small = row is not None and len(row.input or "") <= _MAX_INPUT_CHARACTERS
+        self._remember(instance_id, row if row is not None and small else last_updated_at)
+
+    def created(self, instance_id: InstanceId) -> InstanceRow | None:
+        """Return the row that this process has made and not changed since, `None` if it is not known."""
+        last = self._last.get(instance_id)
+        return last if isinstance(last, InstanceRow) else None
 
     def row_written(self, instance_id: InstanceId, update: InstanceUpdate) -> None:
         """This process has merged into the row."""
         last = self._last.get(instance_id)
         if last is not None:
-            before = last.update.last_updated_at if isinstance(last, _Written) else last
+            before = _last_updated(last)
             self._remember(instance_id, _Written(before, update))
         for wakeup in self._waiting.get(instance_id, ()):
             wakeup.set()
@@ -57,11 +64,9 @@ class InstanceWatch:
         last = self._last.get(known.instance_id)
         if last is None:
             return None
-        if isinstance(last, _Written):
-            if last.before == known.last_updated_at:
-                return _merged(known, last.update)
-            last = last.update.last_updated_at
-        return known if last == known.last_updated_at else None
+        if isinstance(last, _Written) and last.before == known.last_updated_at:
+            return _merged(known, last.update)
+        return known if _last_updated(last) == known.last_updated_at else None
 
     def begin(self, instance_id: InstanceId) -> Wakeup:
         """Begin to wait; pair with `end`."""
@@ -77,11 +82,17 @@ class InstanceWatch:
         if not wakeups:
             self._waiting.pop(instance_id, None)
 
-    def _remember(self, instance_id: InstanceId, written: _Written | Ticks) -> None:
+    def _remember(self, instance_id: InstanceId, written: _Written | InstanceRow | Ticks) -> None:
         self._last[instance_id] = written
         self._last.move_to_end(instance_id)
         if len(self._last) > _MAX_REMEMBERED:
             self._last.popitem(last=False)
+
+
+def _last_updated(last: _Written | InstanceRow | Ticks) -> Ticks:
+    if isinstance(last, _Written):
+        return last.update.last_updated_at
+    return last.last_updated_at if isinstance(last, InstanceRow) else last
 
 
 def _merged(row: InstanceRow, update: InstanceUpdate) -> InstanceRow:

@@ -153,10 +153,13 @@ class InstancesTable:
 
     async def create(
         self, start: ExecutionStarted, *, now: Ticks, replaced_etag: str | None, message_blob: str | None
-    ) -> None:
+    ) -> InstanceRow | None:
         """Insert the Pending row of a start, or replace the row with that ETag.
 
         `message_blob` names the blob of the start message if that was offloaded: the row then refers to it.
+
+        Returns:
+            What a reader would get; `None` if that takes a blob.
 
         Raises:
             StorageConflictError, StoragePreconditionError: Another client was faster.
@@ -190,6 +193,8 @@ class InstancesTable:
             await self._tables.apply(self._table, TableChange(Change.INSERT, entity))
         else:
             await self._tables.apply(self._table, TableChange(Change.REPLACE, entity, replaced_etag))
+        offloaded = "InputBlobName" in entity or message_blob is not None
+        return None if offloaded else row_from_entity(entity)
 
     async def merge(
         self, instance_id: InstanceId, update: InstanceUpdate, offloaded: Mapping[str, BlobReference] = _NOTHING

@@ -13,11 +13,10 @@ from durable_ext.backends.azure_storage.blob_leases import BlobLease, lease_cont
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
-    StorageError,
     StorageNotFoundError,
     StoragePreconditionError,
 )
-from durable_ext.errors import BackendUnavailableError
+from durable_ext.errors import BackendError
 
 
 class LeaseBlobs:
@@ -69,7 +68,7 @@ class LeaseBlobs:
             await self._blobs.renew_lease(LeaseTarget(self._container, lease.blob), lease.token or "")
         except (StorageConflictError, StoragePreconditionError, StorageNotFoundError):
             return False
-        except (StorageError, BackendUnavailableError):
+        except BackendError:
             return True
         return True
 
@@ -79,5 +78,5 @@ class LeaseBlobs:
         try:
             await self._blobs.upload(self._container, lease.blob, lease_content(free), lease_id=lease.token)
             await self._blobs.release_lease(LeaseTarget(self._container, lease.blob), lease.token or "")
-        except (StorageError, BackendUnavailableError):
+        except BackendError:
             return

@@ -16,8 +16,7 @@ from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, plan_round
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
-from durable_ext.backends.azure_storage.transport.errors import StorageError
-from durable_ext.errors import BackendUnavailableError
+from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _SOON_SECONDS: Final = 1.0
@@ -85,7 +84,7 @@ class TableLeaseKeeper:
             try:
                 soon = await asyncio.wait_for(self._round(), self._lease_interval.total_seconds() / 2)
                 failures = 0
-            except (StorageError, BackendUnavailableError, asyncio.TimeoutError) as exc:
+            except (BackendError, asyncio.TimeoutError) as exc:
                 failures += 1
                 _log.info(
                     "lease round failed",

@@ -19,12 +19,12 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage, Messag
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
-from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.messages import OrchestrationInstance, TaskMessage
-from durable_ext.errors import BackendUnavailableError
+from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _FIRST_GET: Final = 8
@@ -63,6 +63,7 @@ class WorkItemQueue:
         self._fetched_at = 0.0
         self._count = _FIRST_GET
         self._fetching = False
+        self._emptied = False
         self._draining = False
 
     def wake(self) -> None:
@@ -87,8 +88,10 @@ class WorkItemQueue:
             if self._fetching:  # another caller is at it
                 await self._fetch_ended.wait(left)
                 continue
-            if await self._fetch():
+            # A get that returned less than it asked for has emptied the queue: an empty one right after it says nothing.
+            if not self._emptied and await self._fetch():
                 continue
+            self._emptied = False
             pause = self._backoff.after_empty(random.random())
             if await self._wakeup.wait(min(pause, max(left, 0.0))):
                 self._backoff.reset()
@@ -119,11 +122,12 @@ class WorkItemQueue:
             messages = await self._queues.get(self._queue, count=self._count, visibility=visibility)
             if not messages:
                 return False
+            self._emptied = len(messages) < self._count
             held, _ = await self._reader.read_all(self._queue, messages, visibility)
         except StorageNotFoundError:
             await self._queues.create(self._queue)
             return False
-        except (BackendUnavailableError, StorageError) as exc:
+        except BackendError as exc:
             _log.warning(
                 "work-item queue could not be read",
                 extra={"event": "work_item_queue_unavailable", "queue": self._queue, "error": str(exc)},

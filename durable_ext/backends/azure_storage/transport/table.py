@@ -133,6 +133,14 @@ class LeanTables:
 
     def __init__(self, http: StorageHttp, *, ascii_only: bool = False) -> None:
         self._http, self._ascii_only = http, ascii_only
+        # Boundaries must not occur in content; one pair per client is as unlikely as one per call.
+        batch, changeset = f"batch_{uuid.uuid4()}", f"changeset_{uuid.uuid4()}"
+        self._batch_headers = _JSON | {"content-type": f"multipart/mixed; boundary={batch}"}
+        self._batch_opening = f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n".encode()
+        self._part_head = (
+            f"--{changeset}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n".encode()
+        )
+        self._batch_end = f"--{changeset}--\r\n--{batch}--\r\n".encode()
 
     async def create(self, table: str) -> None:
         body = orjson.dumps({"TableName": table})
@@ -199,19 +207,18 @@ class LeanTables:
         return answer.headers.get("ETag", "")
 
     async def apply_all(self, table: str, changes: Sequence[TableChange]) -> list[str]:
-        batch, changeset = f"batch_{uuid.uuid4()}", f"changeset_{uuid.uuid4()}"
         root = self._http.url(Service.TABLE, "")
-        head = (f"--{changeset}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n").encode()
-        parts = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n".encode()]
+        head = self._part_head
+        parts = [self._batch_opening]
         for change in changes:
             parts.append(head + _batch_operation(root, table, change, self._ascii_only))
-        parts.append(f"--{changeset}--\r\n--{batch}--\r\n".encode())
+        parts.append(self._batch_end)
         answer = await self._http.send(
             "table.batch",
             Service.TABLE,
             "POST",
             "/$batch",
-            headers=_JSON | {"content-type": f"multipart/mixed; boundary={batch}"},
+            headers=self._batch_headers,
             body=b"".join(parts),
         )
         return _batch_etags(answer, table, len(changes))

@@ -1,0 +1,179 @@
+"""What goes wrong around a hub on Azure Storage: pauses, outages, messages nobody can read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageCall
+from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.messages import ExecutionId
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.testing.contract_scenes import Scene, activity, next_episode
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import CallCounter, Send
+from tests.azure_hub import run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        control_queue_visibility=timedelta(seconds=3),
+        work_item_queue_visibility=timedelta(seconds=3),
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_interval=timedelta(seconds=3),
+        lease_acquire_interval=timedelta(seconds=0.3),
+    )
+
+
+class Pausable:
+    """Holds back every call while paused, as if the process were stopped; counts what is sent."""
+
+    def __init__(self) -> None:
+        self._going = asyncio.Event()
+        self._going.set()
+        self.counter = CallCounter()
+
+    def pause(self) -> None:
+        self._going.clear()
+
+    def go_on(self) -> None:
+        self._going.set()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        await self._going.wait()
+        return await self.counter(call, send)
+
+
+async def test_a_worker_that_slept_past_its_lease_commits_and_sends_nothing(azurite: Azurite, task_hub: str) -> None:
+    sleeper_calls = Pausable()
+    sleeper = AzureStorageBackend(settings_of(azurite, task_hub), interceptor=sleeper_calls)
+    await sleeper.open()
+    await sleeper.start_worker()
+    session, start = await Scene(sleeper, PATIENCE).started_session()
+    execution_id = start.instance.execution_id
+    assert execution_id is not None
+    sleeper_calls.pause()
+    other = AzureStorageBackend(settings_of(azurite, task_hub))
+    await other.open()
+    await other.start_worker()
+    await eventually(lambda: all(other.owns(partition) for partition in range(4)), within=PATIENCE)
+
+    sleeper_calls.counter.reset()
+    sleeper_calls.go_on()
+    with pytest.raises(CheckpointConflictError):
+        await session.checkpoint(_late(execution_id, activity(start.instance, 0)))
+
+    assert sleeper_calls.counter.by_verb["queue.put"] == 0
+    assert len(await other.instances.get_history(start.instance.instance_id)) == 3
+    await sleeper.close()
+    await other.close()
+
+
+def _late(execution_id: ExecutionId, scheduled: OutgoingActivity) -> Checkpoint:
+    return Checkpoint(
+        execution_id=execution_id,
+        new_events=next_episode(decisions=(scheduled.message.event,)),
+        activities=(scheduled,),
+    )
+
+
+async def test_a_stale_checkpoint_is_refused_by_the_history_itself(azurite: Azurite, task_hub: str) -> None:
+    backend = AzureStorageBackend(settings_of(azurite, task_hub))
+    await backend.open()
+    await backend.start_worker()
+    session, start = await Scene(backend, PATIENCE).started_session()
+    execution_id = start.instance.execution_id
+    assert execution_id is not None
+    await backend.instances.purge_instance(start.instance.instance_id)
+
+    with pytest.raises(CheckpointConflictError):
+        await session.checkpoint(Checkpoint(execution_id=execution_id, new_events=next_episode()))
+
+    await backend.close()
+
+
+POISON = [
+    "nonsense",
+    "{",
+    '{"TaskMessage":null}',
+    '{"TaskMessage":{"Event":{"$type":"DurableTask.Core.History.FutureEvent"},"OrchestrationInstance":{"InstanceId":"x"}}}',
+    '{"CompressedBlobName":"nobody/message-1-ExecutionStarted.json.gz"}',
+    "AAAA",
+]
+
+
+async def test_messages_that_nobody_can_read_disturb_nobody_and_are_kept(
+    azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+        queues = [f"{task_hub.lower()}-control-00", f"{task_hub.lower()}-workitems"]
+        for queue in queues:
+            for text in POISON:
+                await transport.queues.put(queue, text)
+
+        started = [await hub.client.start("HelloSequence", 2) for _ in range(8)]
+        ends = [await hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started]
+        await eventually(lambda: caplog.text.count("cannot be read") >= len(POISON), within=PATIENCE)
+
+        assert {end.runtime_status for end in ends} == {OrchestrationStatus.COMPLETED}
+        assert [await _length(transport, queue) for queue in queues] == [len(POISON)] * 2
+        await transport.close()
+
+
+async def _length(transport: StorageTransport, queue: str) -> int:
+    return await transport.queues.length(queue)
+
+
+async def test_orchestrations_go_on_after_the_service_was_frozen_longer_than_the_leases_last(
+    task_hub: str,
+) -> None:
+    with running_azurite() as frozen:
+        async with run_azure_hub(settings_of(frozen, task_hub), interop_registry()) as hub:
+            started = [await hub.client.start("HelloSequence", 5) for _ in range(10)]
+            os.kill(frozen.process.pid, signal.SIGSTOP)
+            await asyncio.sleep(5)  # the service's own time has to pass
+            os.kill(frozen.process.pid, signal.SIGCONT)
+
+            ends = [await hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started]
+
+    assert [end.output for end in ends] == [[f"Hello {city}!" for city in _CITIES]] * 10
+
+
+_CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
+
+
+async def test_a_service_that_is_not_there_is_said_to_be_unavailable(task_hub: str) -> None:
+    nowhere = "http://127.0.0.1:9/devstoreaccount1"
+    endpoints = "".join(f"{service}Endpoint={nowhere};" for service in ("Blob", "Queue", "Table"))
+    connection = f"AccountName=devstoreaccount1;AccountKey=a2V5;{endpoints}"
+    backend = AzureStorageBackend(AzureStorageSettings(connection=connection, task_hub=task_hub))
+
+    with pytest.raises(BackendUnavailableError):
+        await backend.open()
+
+    await backend.close()

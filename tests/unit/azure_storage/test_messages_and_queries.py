@@ -1,0 +1,125 @@
+"""Message texts, polling delays, query filters and offload limits: the small pure parts."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime, timezone
+
+import pytest
+
+from durable_ext.aio.backoff import PollingBackoff, redelivery_delay
+from durable_ext.backends.azure_storage.large_payloads import (
+    MAX_COLUMN_UNITS,
+    check_plain_column,
+    exceeds_column,
+    utf16_units,
+)
+from durable_ext.backends.azure_storage.message_codec import (
+    MessageEncoding,
+    decode_envelope,
+    encode_envelope,
+    from_message_text,
+    to_message_text,
+    wrapper_of,
+)
+from durable_ext.backends.azure_storage.query import instance_filter_text
+from durable_ext.codec.wire import WireFormatError
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.instances import InstanceFilter
+from durable_ext.core.timestamps import ticks_from_datetime
+from durable_ext.errors import PayloadTooLargeError
+
+DAY = ticks_from_datetime(datetime(2018, 1, 10, 10, 10, 10, tzinfo=timezone.utc))
+
+
+def test_the_wrapper_of_an_offloaded_message_is_the_providers() -> None:
+    text = encode_envelope(wrapper_of("abc123/message-0f0e-ExecutionStarted.json.gz"))
+
+    assert text == (
+        '{"$type":"DurableTask.AzureStorage.MessageData","ActivityId":"00000000-0000-0000-0000-000000000000",'
+        '"TaskMessage":null,"CompressedBlobName":"abc123/message-0f0e-ExecutionStarted.json.gz","SequenceNumber":0,'
+        '"Sender":null,"SerializableTraceContext":null}'
+    )
+    assert decode_envelope(text).blob_name == "abc123/message-0f0e-ExecutionStarted.json.gz"
+
+
+@pytest.mark.parametrize("encoding", list(MessageEncoding))
+def test_a_message_text_is_read_in_either_form(encoding: MessageEncoding) -> None:
+    text = to_message_text('{"a":"é"}', encoding)
+
+    found = from_message_text(text)
+
+    assert (found if isinstance(found, bytes) else found.encode()) == '{"a":"é"}'.encode()
+    assert text.startswith("{") is (encoding is MessageEncoding.UTF8)
+
+
+@pytest.mark.parametrize("text", ["nonsense!", "", base64.b64encode(b"nonsense").decode(), "[]", "{}", '{"TaskMessage":5}'])
+def test_what_is_no_message_is_refused(text: str) -> None:
+    with pytest.raises(WireFormatError):
+        decode_envelope(from_message_text(text))
+
+
+def test_empty_polls_wait_longer_and_longer_up_to_the_limit() -> None:
+    backoff = PollingBackoff(maximum=1.0)
+
+    waits = [round(backoff.after_empty(0.5), 3) for _ in range(8)]
+
+    assert waits == [0.05, 0.1, 0.15, 0.25, 0.45, 0.85, 1.0, 1.0]
+
+
+def test_a_found_message_starts_the_waits_again() -> None:
+    backoff = PollingBackoff(maximum=30.0)
+    for _ in range(5):
+        backoff.after_empty(0.5)
+
+    backoff.reset()
+
+    assert backoff.after_empty(0.5) == 0.05
+
+
+def test_an_abandoned_message_stays_away_for_at_most_ten_minutes() -> None:
+    assert [redelivery_delay(count) for count in (1, 2, 9, 10, 31)] == [2, 4, 512, 600, 600]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text"),
+    [
+        (InstanceFilter(), ""),
+        (InstanceFilter(created_from=DAY), "CreatedTime ge datetime'2018-01-10T10:10:10.0000000Z'"),
+        (
+            InstanceFilter(statuses=frozenset({OrchestrationStatus.RUNNING, OrchestrationStatus.COMPLETED})),
+            "RuntimeStatus eq 'Completed' or RuntimeStatus eq 'Running'",
+        ),
+        (InstanceFilter(instance_id_prefix="abc"), "(PartitionKey ge 'abc') and (PartitionKey lt 'abd')"),
+        (InstanceFilter(instance_id_prefix="it's/"), "(PartitionKey ge 'it''s^0') and (PartitionKey lt 'it''s^1')"),
+        (InstanceFilter(include_entities=False), "PartitionKey lt '@' or PartitionKey ge 'A'"),
+        (InstanceFilter(include_orchestrations=False), "(PartitionKey ge '@') and (PartitionKey lt 'A')"),
+        (
+            InstanceFilter(created_from=DAY, created_to=DAY, statuses=frozenset({OrchestrationStatus.RUNNING})),
+            "(CreatedTime ge datetime'2018-01-10T10:10:10.0000000Z') and "
+            "(CreatedTime le datetime'2018-01-10T10:10:10.0000000Z') and (RuntimeStatus eq 'Running')",
+        ),
+    ],
+)
+def test_a_query_becomes_the_filter_that_the_provider_sends(wanted: InstanceFilter, text: str) -> None:
+    assert instance_filter_text(wanted) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "large"),
+    [
+        ("x" * MAX_COLUMN_UNITS, False),
+        ("x" * (MAX_COLUMN_UNITS + 1), True),
+        ("😀" * (MAX_COLUMN_UNITS // 2), False),
+        ("😀" * (MAX_COLUMN_UNITS // 2 + 1), True),
+    ],
+)
+def test_columns_are_measured_in_utf_16_units(text: str, large: bool) -> None:
+    assert exceeds_column(text) is large
+
+
+def test_a_custom_status_over_the_column_limit_is_refused_with_its_size() -> None:
+    with pytest.raises(PayloadTooLargeError) as caught:
+        check_plain_column("the custom status", "😀" * 16_385)
+
+    assert caught.value.size_bytes == utf16_units("😀" * 16_385) * 2

@@ -1,0 +1,197 @@
+"""Retries and errors of the lean transport, against a server whose every answer is scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from durable_ext.backends.azure_storage.transport.account import Service, SharedKey, StorageAccount
+from durable_ext.backends.azure_storage.transport.auth import SharedKeySigner
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageAccessError,
+    StorageConflictError,
+    StorageError,
+    StorageNotFoundError,
+    StoragePreconditionError,
+    StorageUnavailableError,
+)
+from durable_ext.backends.azure_storage.transport.http import StorageHttp
+from durable_ext.backends.azure_storage.transport.queue import LeanQueues
+from durable_ext.backends.azure_storage.transport.retry import RetryPolicy, retry_after_seconds
+
+QUICK = RetryPolicy(attempts=3, first_delay=timedelta(milliseconds=1))
+
+
+@dataclass
+class ScriptedServer:
+    """Gives its answers one after the other, then the last one for ever."""
+
+    answers: list[bytes] = field(default_factory=list)
+    requests: list[bytes] = field(default_factory=list)
+    port: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.requests.append(head)
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                if not answer:
+                    writer.close()
+                    return
+                writer.write(answer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    listening = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+    scripted.port = listening.sockets[0].getsockname()[1]
+    yield scripted
+    listening.close()
+
+
+@pytest.fixture
+async def http(server: ScriptedServer) -> AsyncIterator[StorageHttp]:
+    endpoint = f"http://127.0.0.1:{server.port}/acct"
+    account = StorageAccount(
+        blob_endpoint=endpoint, queue_endpoint=endpoint, table_endpoint=endpoint, credential=SharedKey("acct", b"key")
+    )
+    opened = StorageHttp(account, SharedKeySigner(SharedKey("acct", b"key")), retry=QUICK)
+    yield opened
+    await opened.close()
+
+
+async def get(http: StorageHttp) -> bytes:
+    return (await http.send("queue.get", Service.QUEUE, "GET", "/q/messages")).body
+
+
+async def test_a_throttled_request_is_sent_again(server: ScriptedServer, http: StorageHttp) -> None:
+    server.answers = [answer("503 Busy", b"", "Retry-After: 0"), answer("429 Slow"), answer("200 OK", b"yes")]
+
+    assert await get(http) == b"yes"
+    assert len(server.requests) == 3
+
+
+async def test_a_connection_that_breaks_is_opened_again(server: ScriptedServer, http: StorageHttp) -> None:
+    server.answers = [b"", answer("200 OK", b"yes")]
+
+    assert await get(http) == b"yes"
+
+
+async def test_a_service_that_stays_down_is_unavailable_after_the_last_attempt(
+    server: ScriptedServer, http: StorageHttp
+) -> None:
+    server.answers = [answer("500 Oops")]
+
+    with pytest.raises(StorageUnavailableError, match=r"queue\.get"):
+        await get(http)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected", "code"),
+    [
+        ("404 Missing", b"<Error><Code>QueueNotFound</Code></Error>", StorageNotFoundError, "QueueNotFound"),
+        ("409 Conflict", b'{"odata.error":{"code":"EntityAlreadyExists"}}', StorageConflictError, "EntityAlreadyExists"),
+        ("412 Failed", b"", StoragePreconditionError, ""),
+        ("400 Bad", b"<Error><Code>PopReceiptMismatch</Code></Error>", StorageError, "PopReceiptMismatch"),
+    ],
+)
+async def test_a_refusal_is_raised_at_once_with_its_code(
+    server: ScriptedServer, http: StorageHttp, status: str, body: bytes, expected: type[StorageError], code: str
+) -> None:
+    server.answers = [answer(status, body)]
+
+    with pytest.raises(expected) as caught:
+        await get(http)
+
+    assert (caught.value.code, len(server.requests)) == (code, 1)
+
+
+async def test_a_wrong_key_says_what_to_check(server: ScriptedServer, http: StorageHttp) -> None:
+    server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>")]
+
+    with pytest.raises(StorageAccessError, match="Storage Queue, Blob and Table Data Contributor"):
+        await get(http)
+
+
+async def test_nobody_listening_is_unavailable(server: ScriptedServer) -> None:
+    endpoint = "http://127.0.0.1:9/acct"
+    account = StorageAccount(
+        blob_endpoint=endpoint, queue_endpoint=endpoint, table_endpoint=endpoint, credential=SharedKey("acct", b"key")
+    )
+    http = StorageHttp(account, SharedKeySigner(SharedKey("acct", b"key")), retry=QUICK)
+
+    with pytest.raises(StorageUnavailableError):
+        await get(http)
+
+    await http.close()
+
+
+async def test_a_message_that_xml_cannot_carry_does_not_hide_the_others(server: ScriptedServer, http: StorageHttp) -> None:
+    message = (
+        "<QueueMessage><MessageId>{0}</MessageId><InsertionTime>Sat, 21 Nov 2026 12:00:00 GMT</InsertionTime>"
+        "<ExpirationTime>Sat, 21 Nov 2026 12:00:00 GMT</ExpirationTime><PopReceipt>r</PopReceipt>"
+        "<TimeNextVisible>Sat, 21 Nov 2026 12:00:30 GMT</TimeNextVisible><DequeueCount>2</DequeueCount>"
+        "<MessageText>{1}</MessageText></QueueMessage>"
+    )
+    body = f"<QueueMessagesList>{message.format('a', chr(1))}{message.format('b', 'fine &amp; well')}</QueueMessagesList>"
+    server.answers = [answer("200 OK", body.encode())]
+
+    found = await LeanQueues(http).get("q", count=32, visibility=30)
+
+    assert [(one.message_id, one.text, one.dequeue_count) for one in found] == [
+        ("a", "\x01", 2),
+        ("b", "fine & well", 2),
+    ]
+
+
+async def test_a_clock_that_is_a_minute_off_is_noticed(server: ScriptedServer, http: StorageHttp) -> None:
+    server.answers = [answer("200 OK", b"", "Date: Sat, 21 Nov 2015 12:00:00 GMT")]
+
+    await get(http)
+
+    assert http.server_offset() < timedelta(days=-365)
+
+
+async def test_requests_are_signed_and_name_their_version(server: ScriptedServer, http: StorageHttp) -> None:
+    server.answers = [answer("200 OK")]
+
+    await get(http)
+
+    head = server.requests[0].decode().lower()
+    assert "authorization: sharedkey acct:" in head
+    assert "x-ms-version: " in head
+
+
+def test_the_service_decides_how_long_to_wait_but_not_for_ever() -> None:
+    policy = RetryPolicy(attempts=3, longest=timedelta(seconds=10))
+
+    assert policy.delay(1, 3.0, 0.5) == 3.0
+    assert policy.delay(1, 600.0, 0.5) == 10.0
+    assert policy.delay(3, None, 0.5) is None
+
+
+def test_delays_double_and_spread() -> None:
+    policy = RetryPolicy(attempts=9, first_delay=timedelta(seconds=1), longest=timedelta(seconds=4))
+
+    assert [policy.delay(attempt, None, 0.5) for attempt in (1, 2, 3, 4)] == [1.0, 2.0, 4.0, 4.0]
+    assert (policy.delay(1, None, 0.0), policy.delay(1, None, 1.0)) == pytest.approx((0.8, 1.2))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [(None, None), ("2", 2.0), ("-1", 0.0), ("Sat, 21 Nov 2026", None)])
+def test_retry_after_is_read_as_seconds(text: str | None, seconds: float | None) -> None:
+    assert retry_after_seconds(text) == seconds
