@@ -28,7 +28,6 @@ __all__ = [
     "PayloadTooLargeError",
     "RegistrationError",
     "TaskFailedError",
-    "TaskHubNotFoundError",
     "UnexpectedResponseError",
 ]
 
@@ -202,7 +201,11 @@ class BackendUnavailableError(BackendError):
 
 
 class LeaseLostError(BackendError):
-    """This worker no longer owns a partition or an instance."""
+    """Another worker has what this one held; nothing was written."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} is no longer held by this worker, and nothing was written. Leave it to its new owner.")
 
 
 class CheckpointConflictError(BackendError):
@@ -222,11 +225,3 @@ class PayloadTooLargeError(BackendError, ValueError):
             f"{what} has {size_bytes} bytes, more than the {limit_bytes} that can be stored. Keep large data elsewhere and "
             f"pass a reference."
         )
-
-
-class TaskHubNotFoundError(BackendError, LookupError):
-    """The task hub has not been created yet."""
-
-    def __init__(self, task_hub: str) -> None:
-        self.task_hub = task_hub
-        super().__init__(f"Task hub '{task_hub}' does not exist. Start a worker once, or check the hub name in host.json.")

@@ -185,7 +185,12 @@ class ActivityStore(Protocol):
         ...
 
     async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
-        """Send TaskCompleted or TaskFailed to the orchestration and delete the item, atomically or in that order."""
+        """Send TaskCompleted or TaskFailed to the orchestration and delete the item, atomically or in that order.
+
+        Raises:
+            LeaseLostError: Another worker has the item; nothing was sent. A store that cannot tell sends the result again,
+                which the orchestration ignores.
+        """
         ...
 
     async def abandon(self, item: ActivityWorkItem) -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from durable_ext.backends.protocol import Checkpoint, SessionEnd
+from durable_ext.backends.protocol import Checkpoint, MessageBatch, SessionEnd
 from durable_ext.backends.sqlite.connection import Connection
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
-from durable_ext.core.events import ExecutionTerminated, OrchestrationStatus, TaskScheduled
+from durable_ext.core.events import ExecutionTerminated, HistoryEvent, OrchestrationStatus, TaskCompleted, TaskScheduled
 from durable_ext.core.messages import ExecutionId, InstanceId, OutgoingMessage, TaskMessage
-from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError, LeaseLostError
 from durable_ext.testing.clock import ManualClock
+from durable_ext.testing.contract_activities import scheduled
 from durable_ext.testing.contract_scenes import (
     ANY_STATUS,
     AT_ONCE,
@@ -80,6 +81,26 @@ async def test_a_worker_without_signs_of_life_loses_its_sessions_and_starts_over
     assert ended is SessionEnd.LOST
     assert fresh[1].instance.instance_id != start.instance.instance_id
     assert len(await sleeper.instances.get_history(start.instance.instance_id)) == 5
+
+
+async def test_the_result_of_an_activity_that_another_worker_took_over_is_refused(
+    sleeper: SqliteBackend, settings: SqliteSettings
+) -> None:
+    session, start, _ = await scheduled(Scene(sleeper, PATIENCE), 1)
+    item = await sleeper.activities.lock_next_activity(PATIENCE)
+    assert item is not None
+    await session.release()
+    async with SqliteBackend(settings) as other:  # its clock is years ahead
+        await other.start_worker()
+        taken = await other.activities.lock_next_activity(PATIENCE)
+        assert taken is not None
+
+        with pytest.raises(LeaseLostError, match=start.instance.instance_id):
+            await sleeper.activities.complete(item, TaskCompleted(timestamp=now(), task_scheduled_id=0, result="1"))
+        await other.activities.complete(taken, TaskCompleted(timestamp=now(), task_scheduled_id=0, result="2"))
+        batch = await messages_of(await Scene(other, PATIENCE).session(), PATIENCE)
+
+    assert [event.result for event in _events(batch) if isinstance(event, TaskCompleted)] == ["2"]
 
 
 async def test_a_worker_that_is_late_takes_nothing_over(sleeper: SqliteBackend, settings: SqliteSettings) -> None:
@@ -316,3 +337,7 @@ async def test_an_activity_whose_workers_keep_dying_waits_before_the_next_one_tr
     assert early is None
     assert in_time is not None
     assert in_time.dequeue_count == 3
+
+
+def _events(batch: MessageBatch) -> list[HistoryEvent]:
+    return [received.message.event for received in batch.messages]

@@ -19,7 +19,7 @@ from durable_ext.backends.sqlite.session import SqliteSession
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
 from durable_ext.core.messages import InstanceId, OutgoingMessage, TaskMessage
-from durable_ext.errors import PayloadTooLargeError
+from durable_ext.errors import LeaseLostError, PayloadTooLargeError
 
 _PURGE_PAGE = 100
 
@@ -48,7 +48,8 @@ class SqliteActivities:
 
     async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
         post = post_of(OutgoingMessage(message=TaskMessage(event=result, target=item.message.target)))
-        await self._writer.submit(self._mailbox.complete_activities, (int(item.item_id), post))
+        if not await self._writer.submit(self._mailbox.complete_activities, (int(item.item_id), post)):
+            raise LeaseLostError(f"Activity work item {item.item_id} of instance '{item.message.target.instance_id}'")
 
     async def abandon(self, item: ActivityWorkItem) -> None:
         await self._dispatch.abandon_activity(item)
