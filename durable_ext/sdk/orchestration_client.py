@@ -279,7 +279,7 @@ class DurableOrchestrationClient:
         connection_name: str | None = None,
     ) -> None:
         """Send an operation to an entity without waiting for it; `None` sends no input."""
-        url = self._url(path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name, op=operation_name)
+        url = self._entity_url(entityId, task_hub_name, connection_name, op=operation_name)
         trace_parent, trace_state = self._get_current_activity_context()
         status, body = await self._post_async_request(
             url, self._get_json_input(operation_input), trace_parent, trace_state, self._function_invocation_id
@@ -291,7 +291,7 @@ class DurableOrchestrationClient:
         self, entityId: EntityId, task_hub_name: str | None = None, connection_name: str | None = None
     ) -> EntityStateResponse:
         """Return whether the entity exists, and its state as parsed JSON."""
-        url = self._url(path_of_entity(entityId), taskHub=task_hub_name, connectionName=connection_name)
+        url = self._entity_url(entityId, task_hub_name, connection_name)
         status, body = await self._get_async_request(url)
         if status == 200:
             return EntityStateResponse(True, body)
@@ -390,6 +390,11 @@ class DurableOrchestrationClient:
     def _url(self, path: str, **query: Any) -> str:
         return self._orchestration_bindings.url(path, **query)
 
+    def _entity_url(self, entity: EntityId, task_hub: str | None, connection: str | None, **query: Any) -> str:
+        # compat: 1.x names the connection as no host reads it (specs/sdk.md 7, row 23)
+        name = "connectionName" if self._is_1x else "connection"
+        return self._url(path_of_entity(entity), taskHub=task_hub, **{name: connection}, **query)
+
     async def _post(self, url: str, data: str | None) -> list[Any]:
         return await self._post_async_request(url, data, function_invocation_id=self._function_invocation_id)
 
@@ -408,11 +413,16 @@ class DurableOrchestrationClient:
         return await call_endpoint("POST", url, data, {name: value for name, value in headers.items() if value})
 
     async def _get_async_request(self, url: str, continuation: str | None = None) -> list[Any]:
-        answer = await call_endpoint("GET", url, None, {"x-ms-continuation-token": continuation} if continuation else {})
-        return answer
+        headers = {"x-ms-continuation-token": continuation or "", "X-Azure-Functions-InvocationId": self._invocation}
+        return await call_endpoint("GET", url, None, {name: value for name, value in headers.items() if value})
 
     async def _delete_async_request(self, url: str) -> list[Any]:
-        return await call_endpoint("DELETE", url, None, {})
+        headers = {"X-Azure-Functions-InvocationId": self._invocation} if self._invocation else {}
+        return await call_endpoint("DELETE", url, None, headers)
+
+    @property
+    def _invocation(self) -> str:
+        return self._function_invocation_id or ""
 
     def _get_start_new_url(self, instance_id: str | None, function_name: str, version: str | None = None) -> str:
         path = f"orchestrators/{escaped(function_name)}" + ("" if instance_id is None else f"/{escaped(instance_id)}")

@@ -138,7 +138,7 @@ class OutOfProcContext(OrchestrationContext):
         """Return the input, decoded afresh at every call; `None` if there is none.
 
         Raises:
-            json.JSONDecodeError: It was started with a text that is no JSON (specs/sdk.md 7, row 12).
+            json.JSONDecodeError: It was started with a text that is no JSON, as recorded (specs/sdk.md 7, row 12).
         """
         if self._input_text is None:
             return None
