@@ -14,12 +14,13 @@ from durable_ext.backends.protocol import (
     OutgoingActivity,
     Receipt,
 )
-from durable_ext.core.events import HistoryEvent
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OutgoingMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
 from durable_ext.errors import PayloadTooLargeError
+from durable_ext.runtime.entity_requests import may_go_first, sends_to_entities
 from durable_ext.runtime.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class SessionWriter:
         self._batched = settings.local_activities == "batched"
         self._hold = int(settings.local_activity_spill.total_seconds() * TICKS_PER_SECOND)
         self._written = now()
+        self._max_events = traits.max_events_per_write
         self.in_one_transaction = traits.max_events_per_write is None
         self._now = now
         self._consumed: tuple[str, ...] = ()
@@ -83,8 +85,16 @@ class SessionWriter:
         )
 
     async def write_start(self, episode: Episode) -> None:
-        """Store how a generation began, with its row (a child has none yet), before its first activity: rule R1."""
-        await self._commit(episode.execution_id, (), (), (), episode.instance)
+        """Store how a generation began, before its first activity: rule R1.
+
+        A child has no row yet: it goes along. Another one's start was sent with a row, so R9 decides when it changes.
+        """
+        started = next(event for event in self.pending if isinstance(event, ExecutionStarted))
+        if started.parent is None:
+            self.keep_row(episode)
+        await self._commit(
+            episode.execution_id, (), (), (), episode.instance if started.parent is not None else None
+        )
 
     async def write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Receipt:
         """Store what is pending while local activities go on.
@@ -110,6 +120,10 @@ class SessionWriter:
 
     async def store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
         """Store what is pending and all that an episode decided: the plain way, rule R4."""
+        if self._keeps_trigger and self.pending and sends_to_entities(episode) and may_go_first(self.pending):
+            # Its time is stored before anything is sent: if the episode has to run again, it sends the same requests,
+            # and the entities drop the copies.
+            await self._commit(episode.execution_id, (), (), (), _row_of_child(self.pending, episode))
         self.add(episode.decisions)
         consumed, self._consumed = self._consumed, ()
         row = episode.instance
@@ -118,7 +132,20 @@ class SessionWriter:
             row = None if self.in_one_transaction else replace(row, custom_status=self._session.custom_status)
         else:
             row, self._row = _merged(self._row, row), None
+            if row is not None and not episode.custom_status_changed and self._may_lag(row):
+                row, self._row = None, row
         return await self._commit(episode.execution_id, consumed, episode.messages, activities, row)
+
+    def can_end_with(self, episode: Episode) -> bool:
+        """Whether an episode ends the instance, sends nothing, and fits into one write with the results it came from."""
+        count = len(self.pending) + len(episode.opening) + len(episode.decisions)
+        sends = episode.messages or episode.activities or episode.starts_generation
+        return episode.is_terminal and not sends and (self._max_events is None or count <= self._max_events)
+
+    def _may_lag(self, row: InstanceUpdate) -> bool:
+        """Rule R9: on a store where a row is a write of its own, one that says nothing new is written once a second."""
+        recent = self._now() - self._row_written < _ROW_INTERVAL
+        return recent and not self.in_one_transaction and not _says_something(row)
 
     async def _commit(
         self,
@@ -160,3 +187,11 @@ def _merged(earlier: InstanceUpdate | None, later: InstanceUpdate | None) -> Ins
         return later or earlier
     kept = {name: getattr(earlier, name) for name in _OPTIONAL_COLUMNS if getattr(later, name) is None}
     return replace(later, **kept) if kept else later
+
+
+def _row_of_child(opening: Sequence[HistoryEvent], episode: Episode) -> InstanceUpdate | None:
+    """Return the first row of a sub-orchestration; other instances have one since they were started."""
+    row = episode.instance
+    if row is None or not any(isinstance(event, ExecutionStarted) and event.parent is not None for event in opening):
+        return None
+    return replace(row, status=OrchestrationStatus.RUNNING, output=None, completed_at=None)

@@ -179,8 +179,8 @@ class CrashMatrix:
                 dying.cancel()
                 if transport.died.is_set():
                     closing.cancel()
+                    transport.bury()
                     await backend.abort()
-                    await worker.drain(timedelta(0))
                     await worker.stop()
             await asyncio.gather(closing, return_exceptions=transport is not None)
 

@@ -361,15 +361,18 @@ def test_a_signal_of_a_client_that_comes_again_in_another_session_counts_once() 
     assert episode.starts_generation
 
 
-def test_nothing_is_written_for_a_message_that_was_processed_before() -> None:
-    bench = EntityBench()
+def test_a_message_that_comes_again_repairs_the_row_on_a_store_that_writes_it_apart() -> None:
+    bench = EntityBench(options=EntityOptions(deliver_in_order=False))
     request = signal("add", 5)
-    bench.run(request)
+    stored = bench.run(request)
     bench.reload()
 
     episode = bench.run(request)
 
-    assert (episode.new_events, episode.messages, episode.instance) == ((), (), None)
+    assert stored.instance is not None
+    assert episode.instance is not None
+    assert (episode.new_events, episode.messages, episode.instance.input) == ((), (), stored.instance.input)
+    assert episode.instance.execution_id == stored.execution_id
 
 
 def test_a_signal_that_waits_in_the_queue_is_not_queued_twice() -> None:
