@@ -26,6 +26,21 @@ class FailureDetails:
     is_non_retriable: bool = False
     properties: str | None = None
 
+    @property
+    def message(self) -> str:
+        """The same as `error_message`, by its name in azure-functions-durable 2.x."""
+        return self.error_message
+
+    def is_caused_by(self, error: type[BaseException] | str) -> bool:
+        """Whether this or an inner failure is of an exception class, or of a name as it was recorded."""
+        name = error if isinstance(error, str) else error.__name__
+        failure: FailureDetails | None = self
+        while failure is not None:
+            if name in (failure.error_type, failure.error_type.rpartition(".")[2]):
+                return True
+            failure = failure.inner_failure
+        return False
+
 
 def exception_text(exc: BaseException) -> str:
     """Return `str(exc)`, or what kind of exception it is if its class cannot make a text."""

@@ -11,6 +11,7 @@ from typing import Any
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.ids import deterministic_guid, deterministic_uuid
 from durable_ext.core.replay import Replay
+from durable_ext.core.replay_logger import Logger, ReplaySafeLogger
 from durable_ext.core.timestamps import ticks_from_datetime, ticks_to_datetime
 
 
@@ -106,6 +107,10 @@ class InstanceView:
     def will_continue_as_new(self) -> bool:
         """Whether `continue_as_new` was called."""
         return self._replay.next_input is not None
+
+    def create_replay_safe_logger(self, logger: Logger) -> ReplaySafeLogger:
+        """Return a logger that hands on to `logger` what is logged for the first time, and drops it in replays."""
+        return ReplaySafeLogger(logger, lambda: self.is_replaying)
 
     def get_input(self, expected_type: Any = None) -> Any:
         """Return the input, decoded afresh at every call; `None` if there is none.

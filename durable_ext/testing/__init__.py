@@ -2,6 +2,7 @@
 
 from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.generator_wrapper import orchestrator_generator_wrapper
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 
-__all__ = ["ManualClock", "RunningTaskHub", "eventually", "run_task_hub"]
+__all__ = ["ManualClock", "RunningTaskHub", "eventually", "orchestrator_generator_wrapper", "run_task_hub"]

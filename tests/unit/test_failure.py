@@ -45,3 +45,21 @@ def test_a_long_chain_of_causes_is_cut() -> None:
         error = link
 
     assert _messages(failure_from_exception(error)) == [str(number) for number in range(4999, 4966, -1)]
+
+
+def test_a_failure_is_caused_by_its_own_class_and_those_of_its_causes() -> None:
+    error = ValueError("outer")
+    error.__cause__ = KeyError("inner")
+    failure = failure_from_exception(error)
+
+    assert failure.is_caused_by(ValueError)
+    assert failure.is_caused_by("KeyError")
+    assert not failure.is_caused_by(TypeError)
+    assert failure.message == "outer"
+
+
+def test_a_recorded_name_with_its_module_counts_by_its_last_part() -> None:
+    failure = FailureDetails(error_type="System.InvalidOperationException", error_message="x")
+
+    assert failure.is_caused_by("InvalidOperationException")
+    assert failure.is_caused_by("System.InvalidOperationException")
