@@ -2,6 +2,7 @@
 
 Examples:
     python -m tests.bench --synchronous FULL --which LAT,W1
+    python -m tests.bench --hub azure --mode plain,local --which LAT,W1,IDLE
     python -m tests.bench compare --peers ../shared/bench/peers --python durabletask=/tmp/venv-dt/bin/python
 """
 
@@ -17,10 +18,13 @@ from tempfile import TemporaryDirectory
 from durable_ext.hosting.local.garbage import collect_garbage_less_often
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.task_hub import run_task_hub
+from tests.bench.azure import DEFAULT_WORKLOADS, MODES, measure_azure
 from tests.bench.compare import compare
 from tests.bench.functions import bench_registry
 from tests.bench.replay import cold_start, pure_replay
 from tests.bench.workloads import WORKLOADS, BenchRun, warm_up
+
+_EMBEDDED_WORKLOADS = "LAT,W1,W2,W3,W4,W5,W6,W7"
 
 
 async def measure(arguments: argparse.Namespace) -> None:
@@ -47,7 +51,9 @@ async def measure(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("command", nargs="?", choices=["run", "compare"], default="run")
-    parser.add_argument("--which", default="LAT,W1,W2,W3,W4,W5,W6,W7", help="workloads, separated by commas")
+    parser.add_argument("--which", default=None, help="workloads, separated by commas")
+    parser.add_argument("--hub", choices=["embedded", "azure"], default="embedded", help="the store; azure starts Azurite")
+    parser.add_argument("--mode", default=",".join(MODES), help="ways to run on Azure Storage, separated by commas")
     parser.add_argument("--synchronous", default="FULL,NORMAL", help="FULL, NORMAL or both")
     parser.add_argument("--reps", type=int, default=3, help="repeats of each workload")
     parser.add_argument("--dir", default=None, help="where the files are made (default: the temp folder)")
@@ -60,8 +66,13 @@ def main() -> None:
         help="interpreter of a peer's environment, e.g. durabletask=/tmp/venv/bin/python (compare)",
     )
     arguments = parser.parse_args()
+    if arguments.which is None:
+        arguments.which = DEFAULT_WORKLOADS if arguments.hub == "azure" else _EMBEDDED_WORKLOADS
     if arguments.command == "compare":
         compare(arguments)
+    elif arguments.hub == "azure":
+        collect_garbage_less_often()
+        asyncio.run(measure_azure(arguments))
     else:
         asyncio.run(measure(arguments))
 

@@ -32,6 +32,15 @@ def own_cpu_seconds() -> float:
     return times.user + times.system
 
 
+def process_cpu_seconds(pid: int) -> float:
+    """Return the CPU time of another process, 0 where /proc does not tell."""
+    status = Path(f"/proc/{pid}/stat")
+    if not status.exists():
+        return 0.0
+    fields = status.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def own_rss_mb() -> float:
     """Return the resident memory of this process in MB, 0 where /proc does not tell."""
     status = Path("/proc/self/status")
