@@ -265,7 +265,7 @@ class InstanceRun:
         overlaps = self._waves > _LONG and services.slots.taken < _CALM
         if writer.holds_back(len(results)) or not overlaps:
             following = await played
-            if not (writer.in_one_transaction or writer.holds_back(len(results)) or self._ends_with(following)):
+            if not (writer.in_one_transaction or writer.holds_back(len(results)) or writer.can_end_with(following)):
                 writer.add((OrchestratorStarted(timestamp=now), *results))
                 await writer.write(episode)  # rule R4: stored before anything that they caused is sent
                 if following.starts_generation:
@@ -288,11 +288,6 @@ class InstanceRun:
         if following.starts_generation:
             writer.begin(following)
         return following
-
-    def _ends_with(self, episode: Episode) -> bool:
-        """Whether an episode ends the instance and sends nothing: one write may hold its results and its end."""
-        quiet = not (episode.messages or episode.activities or episode.starts_generation)
-        return episode.is_terminal and quiet and self._writer.fits_with(episode)
 
     async def _look_for_messages(self, episode: Episode) -> Episode | None:
         """Between two waves: if something arrived, what was decided so far goes the plain way with it."""

@@ -24,6 +24,7 @@ from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import (
     EventRaised,
+    ExecutionCompleted,
     ExecutionStarted,
     OrchestrationStatus,
     TaskCompleted,
@@ -126,8 +127,37 @@ async def test_the_start_is_stored_before_the_first_activity_runs(tmp_path: Path
     first = hub.backend.checkpoints["i"][0]
     assert written == [1]
     assert [type(event) for event in first.new_events][1] is ExecutionStarted
-    assert first.instance is not None
     assert first.consumed == ()
+
+
+async def test_the_row_of_a_child_is_stored_with_its_start(tmp_path: Path) -> None:
+    def child(context: Any) -> Any:
+        yield context.call_activity("echo", 1)
+
+    def parent(context: Any) -> Any:
+        yield context.call_sub_orchestrator("child", instance_id="c")
+
+    async with recorded(tmp_path, registry_of(orchestrators=[parent, child], activities=[echo])) as hub:
+        await hub.client.start("parent", instance_id="p")
+        await hub.client.wait_for_completion("p")
+
+    first = hub.backend.checkpoints["c"][0]
+    assert first.instance is not None
+    assert first.instance.status is OrchestrationStatus.RUNNING
+
+
+async def test_the_last_results_and_the_end_are_one_write(tmp_path: Path) -> None:
+    def one(context: Any) -> Any:
+        return (yield context.call_activity("echo", 1))
+
+    async with recorded(tmp_path, registry_of(orchestrators=[one], activities=[echo])) as hub:
+        output, checkpoints = await hub.finish("one")
+
+    assert output == 1
+    assert len(checkpoints) == 2
+    assert checkpoints[1].new_events[-2].__class__ is ExecutionCompleted
+    assert checkpoints[1].instance is not None
+    assert checkpoints[1].instance.status is OrchestrationStatus.COMPLETED
 
 
 @pytest.mark.parametrize("width", [1, 2, 47, 48, 49, 100, 250])
@@ -150,8 +180,7 @@ async def test_a_wave_ends_its_write_and_the_next_one_brings_its_own_decisions(t
         ["OrchestratorStarted", "ExecutionStarted"],
         wave,
         wave,
-        wave,
-        ["ExecutionCompleted", "OrchestratorCompleted"],
+        [*wave, "ExecutionCompleted", "OrchestratorCompleted"],
     ]
     check_every_prefix(checkpoints)
 
@@ -160,7 +189,7 @@ async def test_the_message_that_woke_the_instance_stays_until_the_end(tmp_path: 
     async with recorded(tmp_path, registry_of(orchestrators=[sequence], activities=[echo])) as hub:
         _, checkpoints = await hub.finish("sequence", 3)
 
-    assert [len(checkpoint.consumed) for checkpoint in checkpoints] == [0, 0, 0, 0, 1]
+    assert [len(checkpoint.consumed) for checkpoint in checkpoints] == [0, 0, 0, 1]
 
 
 async def test_an_episode_woken_by_an_event_goes_the_plain_way(tmp_path: Path) -> None:
