@@ -171,7 +171,7 @@ class StorageHttp:
         session = self._session or self._open_session()
         # An empty body still needs Content-Length: 0, which aiohttp only sends for a body it was given.
         data = body if body or method == "GET" else b""
-        async with session.request(method, url, headers=signed, data=data or None, timeout=self._timeout) as response:
+        async with session.request(method, url, headers=signed, data=data or None) as response:
             answer = HttpAnswer(response.status, response.headers, await response.read())
         date = answer.headers.get("Date")
         if date is not None:
@@ -181,6 +181,8 @@ class StorageHttp:
     def _open_session(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
         )
