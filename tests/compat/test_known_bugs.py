@@ -14,6 +14,7 @@ import pytest
 from azure.durable_functions.models import DurableOrchestrationContext
 from support.request_builder import RequestBuilder
 
+import durable_ext
 from durable_ext.sdk.management_calls import EndpointAnswer, announced
 
 BINDING = json.dumps(
@@ -176,3 +177,45 @@ async def test_row_44_every_call_carries_the_invocation(monkeypatch: pytest.Monk
         await client.purge_instance_history("i1")
 
     assert [headers["x-azure-functions-invocationid"] for headers in seen] == ["inv-7", "inv-7"]
+
+
+def test_row_16_what_an_entity_returns_does_not_count_under_the_old_names() -> None:
+    request = {
+        "self": {"name": "counter", "key": "k"},
+        "exists": True,
+        "state": "1",
+        "batch": [{"name": "get", "input": None, "isSignal": False}],
+    }
+
+    answer = json.loads(df.Entity.create(lambda context: "ignored")(json.dumps(request)))
+
+    assert answer["results"][0]["result"] == "null"
+
+
+async def test_row_23_the_connection_is_named_as_1x_does() -> None:
+    seen: list[str] = []
+
+    async def endpoint(method: str, url: str, headers: Any, body: Any) -> EndpointAnswer:
+        seen.append(url.partition("?")[2])
+        return EndpointAnswer(status=404, body=b"")
+
+    with announced("http://127.0.0.1:1/durabletask/", endpoint):
+        for client in (df.DurableOrchestrationClient(BINDING), durable_ext.DurableOrchestrationClient(BINDING)):
+            await client.read_entity_state(df.EntityId("Counter", "k"), "Hub2", "Conn2")
+
+    assert seen == ["taskHub=Hub2&connectionName=Conn2", "taskHub=Hub2&connection=Conn2"]
+
+
+@pytest.mark.parametrize(("data", "body"), [(False, b"false"), (None, b"null"), ({"a": 1}, b'{"a": 1}')])
+async def test_row_11_an_event_is_sent_once_encoded_and_twice_under_the_old_names(data: Any, body: bytes) -> None:
+    seen: list[bytes | None] = []
+
+    async def endpoint(method: str, url: str, headers: Any, sent: bytes | None) -> EndpointAnswer:
+        seen.append(sent)
+        return EndpointAnswer(status=202, body=b"")
+
+    with announced("http://127.0.0.1:1/durabletask/", endpoint):
+        await durable_ext.DurableOrchestrationClient(BINDING).raise_event("i1", "Go", data)
+        await df.DurableOrchestrationClient(BINDING).raise_event("i1", "Go", data)
+
+    assert seen == [body, json.dumps(body.decode()).encode()]

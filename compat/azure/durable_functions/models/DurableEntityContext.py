@@ -19,6 +19,10 @@ class DurableEntityContext(OutOfProcEntityContext):
         """Return the converter of the mode that is set now."""
         return current_converter()
 
+    def result_text(self, returned: Any) -> str:
+        """Return the JSON text of what the operation set; what it returned does not count, as in 1.x."""
+        return super().result_text(None)
+
 
 def from_json_util(json_str: str, expected_type: Any = None) -> Any:
     """Decode a payload."""
