@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,17 @@ from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import When
 from tests.azurite import Azurite, running_azurite
-from tests.support.crash_matrix import CrashMatrix, Scenario, Story, check_history, check_runs, finished
+from tests.support.crash_matrix import (
+    CrashMatrix,
+    Scenario,
+    Story,
+    azure_processes,
+    check_history,
+    check_runs,
+    finished,
+)
 from tests.support.functions import registry_of
-
-pytestmark = pytest.mark.azurite
+from tests.support.mortal_sqlite import every_write, sqlite_processes
 
 CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
 
@@ -234,30 +242,46 @@ class Purge(OneOrchestration):
         check_runs(story, ["once"])
 
 
+ALL = [Hello5, FanOut, SubOrchestrations, Timer, Event, ContinueAsNew, Entities, Terminate, Purge]
 # What the process that dies and the one that goes on do with activities. "on", "off" is invariant I1 of design.md 5.
 MODES = [("on", "off"), ("on", "on"), ("off", "off")]
 
 
+@pytest.mark.azurite
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize(("first", "second"), [("on", "off"), ("off", "off")])
 @pytest.mark.parametrize("scenario", [Hello5, FanOut])
 async def test_a_crash_at_any_storage_call_changes_nothing(
     azurite: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
 ) -> None:
-    matrix = CrashMatrix(connection=azurite.connection_string, first=first, second=second)
+    matrix = CrashMatrix(open_backend=azure_processes(azurite.connection_string, 1), first=first, second=second)
 
     assert await matrix.run(scenario, when) > 5
 
 
+@pytest.mark.azurite
 @pytest.mark.slow
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize(("first", "second"), [*MODES, ("off", "on"), ("batched", "off")])
 @pytest.mark.parametrize(
-    "scenario", [SubOrchestrations, Timer, Event, ContinueAsNew, Entities, Terminate, Purge, Hello5, FanOut]
+    "scenario", ALL
 )
 async def test_a_crash_at_any_storage_call_changes_nothing_on_two_partitions(
     azurite: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
 ) -> None:
-    matrix = CrashMatrix(connection=azurite.connection_string, first=first, second=second, partitions=2)
+    matrix = CrashMatrix(open_backend=azure_processes(azurite.connection_string, 2), first=first, second=second)
 
     assert await matrix.run(scenario, when) > 3
+
+
+@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize(
+    ("first", "second"), [("on", "on"), *(pytest.param(*modes, marks=pytest.mark.slow) for modes in MODES[::2])]
+)
+@pytest.mark.parametrize("scenario", ALL)
+async def test_a_crash_at_any_write_to_the_embedded_store_changes_nothing(
+    tmp_path: Path, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
+) -> None:
+    matrix = CrashMatrix(open_backend=sqlite_processes(tmp_path), first=first, second=second, counts=every_write)
+
+    assert await matrix.run(scenario, when) > 1

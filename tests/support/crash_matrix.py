@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.protocol import Backend
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
@@ -25,7 +26,7 @@ from durable_ext.core.events import (
     TaskScheduled,
 )
 from durable_ext.core.messages import InstanceId
-from durable_ext.errors import BackendUnavailableError, InstanceAlreadyExistsError
+from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
@@ -77,11 +78,37 @@ class Scenario(Protocol):
         ...
 
 
+class MortalBackend(Backend, Protocol):
+    """A store that can be left as a killed process leaves it."""
+
+    async def abort(self) -> None: ...
+
+
+def azure_processes(connection: str, partitions: int) -> Callable[[str, FailingTransport | None], MortalBackend]:
+    """Return how processes on Azure Storage open a hub."""
+
+    def open_one(hub: str, transport: FailingTransport | None) -> MortalBackend:
+        settings = AzureStorageSettings(
+            connection=connection,
+            task_hub=hub,
+            partition_count=partitions,
+            control_queue_visibility=timedelta(seconds=2),
+            work_item_queue_visibility=timedelta(seconds=2),
+            max_queue_polling_interval=timedelta(milliseconds=300),
+            lease_interval=timedelta(seconds=2),
+            lease_acquire_interval=timedelta(milliseconds=500),
+            use_app_lease=False,
+        )
+        return AzureStorageBackend(settings, interceptor=transport)
+
+    return open_one
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """One simulated process: its own backend, worker and client."""
 
-    backend: AzureStorageBackend
+    backend: MortalBackend
     worker: TaskHubWorker
     client: DurableClient
 
@@ -90,13 +117,14 @@ class Process:
 class CrashMatrix:
     """Where scenarios are played. Times are short so that a dead process is soon forgotten.
 
-    `first` and `second` are the local activities of the process that dies and of the one that goes on.
+    `open_backend` makes the store of one process; `first` and `second` are the local activities of the process that
+    dies and of the one that goes on.
     """
 
-    connection: str
+    open_backend: Callable[[str, FailingTransport | None], MortalBackend]
     first: LocalActivities
     second: LocalActivities
-    partitions: int = 1
+    counts: Callable[[StorageCall], bool] = is_work
     failures: list[str] = field(default_factory=list)
 
     async def run(self, scenario: Callable[[], Scenario], when: When) -> int:
@@ -105,12 +133,12 @@ class CrashMatrix:
         Raises:
             AssertionError: Some runs did not end as they should; the text names the calls.
         """
-        counter = await self._play(scenario(), FailingTransport(_NEVER, When.BEFORE, is_work))
+        counter = await self._play(scenario(), FailingTransport(_NEVER, When.BEFORE, self.counts))
         calls = counter.count
         slots = asyncio.Semaphore(_PARALLEL)
 
         async def one(n: int) -> None:
-            transport = FailingTransport(n, when, is_work)
+            transport = FailingTransport(n, when, self.counts)
             async with slots:
                 try:
                     await self._play(scenario(), transport)
@@ -147,18 +175,7 @@ class CrashMatrix:
         self, hub: str, registry: FunctionRegistry, local: LocalActivities, transport: FailingTransport | None
     ) -> AsyncIterator[Process]:
         converter, codec = DataConverter(), JsonEntityCodec()
-        settings = AzureStorageSettings(
-            connection=self.connection,
-            task_hub=hub,
-            partition_count=self.partitions,
-            control_queue_visibility=timedelta(seconds=2),
-            work_item_queue_visibility=timedelta(seconds=2),
-            max_queue_polling_interval=timedelta(milliseconds=300),
-            lease_interval=timedelta(seconds=2),
-            lease_acquire_interval=timedelta(milliseconds=500),
-            use_app_lease=False,
-        )
-        backend = AzureStorageBackend(settings, interceptor=transport)
+        backend = self.open_backend(hub, transport)
         await backend.open()
         worker = TaskHubWorker(
             backend,
@@ -185,7 +202,7 @@ class CrashMatrix:
             await asyncio.gather(closing, return_exceptions=transport is not None)
 
 
-async def _close(backend: AzureStorageBackend, worker: TaskHubWorker) -> None:
+async def _close(backend: MortalBackend, worker: TaskHubWorker) -> None:
     await worker.drain(timedelta(seconds=5))
     await worker.stop()
     await backend.close()
@@ -209,11 +226,3 @@ async def check_history(backend: Backend, instance_id: str) -> None:
 def check_runs(story: Story, activities: Sequence[str]) -> None:
     """Each activity ran, and nothing else did."""
     assert set(story.ran) == set(activities)
-
-
-async def tolerate_outage(step: Awaitable[Any]) -> None:
-    """Await a step of a client that does not mind whether it succeeds."""
-    try:
-        await step
-    except BackendUnavailableError:
-        return
