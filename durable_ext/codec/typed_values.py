@@ -146,8 +146,9 @@ def _shape_class(value: Any, hint: Any, strict: bool, variables: dict[Any, Any] 
     try:
         if reader is not None:
             return reader(value)
-        if hasattr(hint, "from_json"):
-            return hint.from_json(value)
+        from_json = getattr(hint, "from_json", None)
+        if from_json is not None:
+            return from_json(value)
         if issubclass(hint, Enum):
             return _shape_enum(value, hint)
         if _is_pydantic_model(hint):

@@ -239,7 +239,7 @@ class Replay:
 
     def _task_scheduled(self, event: TaskScheduled) -> None:
         decision = self.pending.pop(event.event_id, None)
-        if decision.__class__ is not ActivityTask or decision.name != event.name:
+        if not isinstance(decision, ActivityTask) or decision.name != event.name:
             self._check(event, decision)
 
     def _scheduled(self, event: HistoryEvent) -> None:

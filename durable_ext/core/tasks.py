@@ -128,9 +128,9 @@ class ActivityTask(Task[T]):
     __slots__ = ("argument", "expected_type", "name", "text")
 
     def __init__(self, name: str, argument: Any, text: str | None, expected_type: Any = None) -> None:
-        self.id = None
+        self.id: int | str | None = None
         self.state = _RUNNING
-        self.result = None
+        self.result: Any = None
         self.is_scheduled = False
         self._parents = None
         self.name = name

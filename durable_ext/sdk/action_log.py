@@ -114,9 +114,9 @@ class ActionLog:
         return (node,)
 
     def _text(self, node: _Node) -> str:
-        if node.__class__ is str:
+        if isinstance(node, str):
             return node
-        if node.__class__ is _Compound:
+        if isinstance(node, _Compound):
             children = ", ".join([self._text(child) for child in node.children])
             return f'{{"actionType": {node.action_type}, "compoundActions": [{children}]}}'
         return _WRITERS[node.__class__](node, self._converter)

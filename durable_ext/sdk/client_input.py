@@ -58,4 +58,4 @@ def _annotate_as_text(user_function: Callable[..., Any], wrapper: Callable[..., 
     user_function.__annotations__[client_name] = str
     wrapper.__annotations__ = dict(user_function.__annotations__)
     if hasattr(wrapper, "__annotate__"):
-        wrapper.__annotate__ = None
+        wrapper.__annotate__ = None  # pyright: ignore[reportFunctionMemberAccess]

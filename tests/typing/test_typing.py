@@ -43,3 +43,12 @@ def test_mistakes_are_found_where_they_are(checker: list[str]) -> None:
 
     found = {int(line.split(":")[1]) for line in checked.stdout.splitlines() if "error" in line and "wrong_app.py:" in line}
     assert found == set(MISTAKES), checked.stdout
+
+
+@pytest.mark.parametrize("checker", ["pyright"], indirect=True)  # mypy of the package is a step of tests/run.py
+def test_the_package_itself_is_accepted(checker: list[str]) -> None:
+    package = HERE.parents[1] / "durable_ext"
+
+    checked = subprocess.run([*checker, str(package)], capture_output=True, text=True, cwd=HERE)
+
+    assert checked.returncode == 0, checked.stdout

@@ -50,7 +50,7 @@ class KnownTasks:
         for event in events:
             if event.event_id >= 0:
                 self.event_ids.add(event.event_id)
-                if event.__class__ is EventSent and event.input:
+                if isinstance(event, EventSent) and event.input:
                     found = _REQUEST_ID.search(event.input)
                     if found is not None:
                         self.request_ids.add(found[1].lower())

@@ -236,13 +236,13 @@ class HistoryTable:
         size = _ROW_BYTES
         for column in LARGE_COLUMNS:
             value = columns.get(column)
-            if value.__class__ is not str:
+            if not isinstance(value, str):
                 continue
             if exceeds_column(value):
                 reference = await self._payloads.store_column(
-                    str(columns["PartitionKey"]), str(columns["RowKey"]), str(columns["EventType"]), column, str(value)
+                    str(columns["PartitionKey"]), str(columns["RowKey"]), str(columns["EventType"]), column, value
                 )
-                offloaded[str(value)] = reference
+                offloaded[value] = reference
                 columns[column] = ""
                 columns[f"{column}BlobName"] = reference.name
                 cursor.blobs.add(reference.name)

@@ -14,17 +14,18 @@ from durable_ext.errors import ConfigurationError
 
 APPLICATION_ID: Final = 0x64757261  # "dura"
 SCHEMA_VERSION: Final = 1
+_PACKAGE: Final = "durable_ext.backends.sqlite"
 
 
 def bundled_schema() -> str:
     """Return schema.sql."""
-    return files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    return files(_PACKAGE).joinpath("schema.sql").read_text(encoding="utf-8")
 
 
 def bundled_migrations() -> dict[int, str]:
     """Return the SQL of migrations/NNNN_name.sql by the version it leads to."""
     found = {}
-    for entry in files(__package__).joinpath("migrations").iterdir():
+    for entry in files(_PACKAGE).joinpath("migrations").iterdir():
         match = re.match(r"(\d{4})_\w+\.sql$", entry.name)
         if match:
             found[int(match.group(1))] = entry.read_text(encoding="utf-8")

@@ -53,9 +53,9 @@ def configure_logging(levels: Mapping[str, int], *, verbose: bool, stream: TextI
     Args:
         levels: Categories of host.json's `logging.logLevel`, lower case; `default` is the app's level.
     """
-    stream = stream or sys.stdout
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(ConsoleFormatter(colours=stream.isatty()))
+    target = sys.stdout if stream is None else stream
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(ConsoleFormatter(colours=target.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(levels.get("default", logging.INFO))

@@ -81,8 +81,10 @@ class Invoker:
                     arguments[str(plan.client["name"])] = self._make_client(plan, context.invocation_id)
                 if plan.is_async:
                     return await _await(plan.name, plan.call(**arguments))
-                call = functools.partial(contextvars.copy_context().run, _call, plan.name, plan.call, arguments)
-                result = await asyncio.get_running_loop().run_in_executor(self._pool, call)
+                run = contextvars.copy_context().run
+                result = await asyncio.get_running_loop().run_in_executor(
+                    self._pool, lambda: run(_call, plan.name, plan.call, arguments)
+                )
                 return await _await(plan.name, result) if inspect.isawaitable(result) else result
         finally:
             self._running -= 1

@@ -54,7 +54,7 @@ def entity_to_json(entity: Entity, *, ascii_only: bool = False) -> bytes:
     """
     out: dict[str, Any] = {}
     for name, value in entity.items():
-        if value.__class__ is EdmDateTime:
+        if isinstance(value, EdmDateTime):
             out[name + _TYPE] = "Edm.DateTime"
             out[name] = value.text
         elif isinstance(value, EdmOther):
