@@ -21,6 +21,11 @@ from durable_ext.errors import ConfigurationError, RegistrationError
 from durable_ext.hosting.function_json import function_folders, load_function
 
 DEFAULT_SCRIPT = "function_app.py"
+_OLD_NAMES = "azure.durable_functions"
+_REQUIREMENTS_HINT = " Install what the app needs: python -m pip install -r requirements.txt"
+_COMPAT_HINT = (
+    " Under this engine the old import names come with durable-ext-compat: python -m pip install durable-ext-compat"
+)
 
 
 class AppImportError(ConfigurationError):
@@ -31,7 +36,7 @@ class AppImportError(ConfigurationError):
         what = f"{place or script}: {type(error).__name__}: {_first_line(error)}"
         hint = ""
         if isinstance(error, ModuleNotFoundError):
-            hint = " Install what the app needs: python -m pip install -r requirements.txt"
+            hint = _COMPAT_HINT if error.name == _OLD_NAMES else _REQUIREMENTS_HINT
         super().__init__(f"The app cannot be loaded: {what}.{hint}")
 
 
@@ -93,6 +98,7 @@ def load_app(script_root: Path, script: str = DEFAULT_SCRIPT) -> LoadedApp:
             f"with --script-root."
         )
     module = _imported(script_root, script)
+    _require_own_sdk()
     app = _app_object(module, path)
     _check_names(script_root, getattr(app, "_function_builders", ()))
     try:
@@ -116,10 +122,22 @@ def _load_folders(script_root: Path, folders: Sequence[Path]) -> LoadedApp:
             raise
         except (Exception, SystemExit) as exc:
             raise AppImportError(folder.name, exc, _place(exc, script_root)) from exc
+    _require_own_sdk()
     served = tuple(function for function in functions if function is not None)
     if not served:
         raise ConfigurationError(f"Every function.json in {script_root} is disabled. Enable one.")
     return LoadedApp(script_root=script_root, app=None, functions=served)
+
+
+def _require_own_sdk() -> None:
+    """Refuse an app whose `azure.durable_functions` is not the one that stands on this engine."""
+    sdk = sys.modules.get(_OLD_NAMES)
+    if sdk is not None and not hasattr(sdk, "refuse_upstream"):
+        raise ConfigurationError(
+            "The app imports azure.durable_functions from azure-functions-durable, which works under the Durable extension "
+            "only. Replace it: 'pip uninstall azure-functions-durable', then 'pip install --force-reinstall --no-deps "
+            "durable-ext-compat'."
+        )
 
 
 def _put_on_path(script_root: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -118,3 +120,21 @@ def test_two_functions_of_one_name_are_refused_with_both_places(write_app: Calla
 
     assert str(caught.value).count("function_app.py:") == 2
     assert f"'{second}'" in str(caught.value)
+
+
+def test_an_app_on_the_sdk_of_the_extension_is_told_what_to_install(
+    write_app: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "azure.durable_functions", ModuleType("azure.durable_functions"))
+
+    with pytest.raises(ConfigurationError, match="pip uninstall azure-functions-durable"):
+        load_app(write_app(HELLO))
+
+
+def test_an_app_without_the_old_names_is_told_where_they_come_from(
+    write_app: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "azure.durable_functions", None)
+
+    with pytest.raises(AppImportError, match="pip install durable-ext-compat"):
+        load_app(write_app(f"import azure.durable_functions\n{HELLO}"))
