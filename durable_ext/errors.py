@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from durable_ext.failure import FailureDetails
 
 __all__ = [
+    "ActivityProcessDiedError",
     "BackendError",
     "BackendUnavailableError",
     "CheckpointConflictError",
@@ -14,8 +16,11 @@ __all__ = [
     "ConfigurationError",
     "DurableError",
     "EntityOperationError",
+    "EpisodeTimeoutError",
     "FunctionNotFoundError",
     "FunctionReferenceError",
+    "FunctionTimeoutError",
+    "HttpCallError",
     "InstanceAlreadyExistsError",
     "InstanceNotFoundError",
     "InstanceWaitTimeoutError",
@@ -23,6 +28,7 @@ __all__ = [
     "InvalidInstanceStateError",
     "LeaseLostError",
     "LockingRulesError",
+    "MissingPayloadError",
     "NonDeterminismError",
     "OrchestrationError",
     "PayloadTooLargeError",
@@ -107,6 +113,46 @@ class EntityOperationError(OrchestrationError, LookupError):
             f"Entity '{entity}' has no operation '{operation}'. Its operations are: {names}. Call one of them, or add a "
             f"public method of that name."
         )
+
+
+class EpisodeTimeoutError(OrchestrationError, TimeoutError):
+    """An episode ran longer than `functionTimeout`; its thread cannot be stopped, so its result will be dropped."""
+
+    def __init__(self, label: str, limit: timedelta) -> None:
+        self.label, self.limit = label, limit
+        super().__init__(
+            f"An episode of '{label}' blocked its thread for more than {limit.total_seconds():g} s (functionTimeout). "
+            f"Orchestrator code must not wait or loop by itself; move the work to an activity."
+        )
+
+
+class FunctionTimeoutError(DurableError, TimeoutError):
+    """A function ran longer than `functionTimeout`; `limit` is that time as host.json spells it.
+
+    The text begins like the Functions host's, which callers of entities look for (specs/sdk.md 5.5).
+    """
+
+    def __init__(self, function_name: str, limit: str) -> None:
+        self.function_name, self.limit = function_name, limit
+        super().__init__(
+            f"Timeout value of {limit} exceeded by function: Functions.{function_name}. Make it faster, split its work, or "
+            f"raise functionTimeout in host.json."
+        )
+
+
+class ActivityProcessDiedError(DurableError):
+    """The process of an `executor="process"` activity ended in the middle of a call."""
+
+    def __init__(self, function_name: str) -> None:
+        self.function_name = function_name
+        super().__init__(
+            f"The process that ran activity '{function_name}' ended unexpectedly (killed, out of memory, or os._exit). "
+            f"Look at the memory it needs; a retry policy runs it again."
+        )
+
+
+class HttpCallError(DurableError):
+    """A `call_http` request could not be made or did not end well; the text is what the orchestrator sees."""
 
 
 class ClientError(DurableError):
@@ -225,3 +271,11 @@ class PayloadTooLargeError(BackendError, ValueError):
             f"{what} has {size_bytes} bytes, more than the {limit_bytes} that can be stored. Keep large data elsewhere and "
             f"pass a reference."
         )
+
+
+class MissingPayloadError(BackendError):
+    """A row or message refers to a blob that is gone."""
+
+    def __init__(self, blob: str) -> None:
+        self.blob = blob
+        super().__init__(f"The payload blob '{blob}' is missing. It was deleted, or the hub was purged while it was read.")

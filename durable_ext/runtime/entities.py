@@ -19,8 +19,9 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.timestamps import Ticks
+from durable_ext.errors import FunctionTimeoutError
 from durable_ext.failure import exception_text
-from durable_ext.runtime.executors import USER_ERRORS, Executors, FunctionTimeoutError
+from durable_ext.runtime.executors import USER_ERRORS, Executors
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.session_end import give_back_after

@@ -7,11 +7,10 @@ import functools
 import logging
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Final, TypeVar, Union
 
 from durable_ext.core.timestamps import timespan_to_text
-from durable_ext.errors import DurableError
+from durable_ext.errors import ActivityProcessDiedError, FunctionTimeoutError
 from durable_ext.runtime.process_crew import ProcessCall, ProcessCrew, ProcessDiedError
 from durable_ext.runtime.registry import ActivityDefinition
 from durable_ext.runtime.settings import WorkerSettings
@@ -25,31 +24,6 @@ T = TypeVar("T")
 
 USER_ERRORS: Final = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 """What user code may raise: each fails the call it came from. Out of a task, the last three would end the loop or worker."""
-
-
-class FunctionTimeoutError(DurableError, TimeoutError):
-    """A function ran longer than `functionTimeout`.
-
-    The text begins like the Functions host's, which callers of entities look for (specs/sdk.md 5.5).
-    """
-
-    def __init__(self, function_name: str, limit: timedelta) -> None:
-        self.function_name, self.limit = function_name, limit
-        super().__init__(
-            f"Timeout value of {timespan_to_text(limit)} exceeded by function: Functions.{function_name}. Make it faster, "
-            f"split its work, or raise functionTimeout in host.json."
-        )
-
-
-class ActivityProcessDiedError(DurableError):
-    """The process of an `executor="process"` activity ended in the middle of a call."""
-
-    def __init__(self, function_name: str) -> None:
-        self.function_name = function_name
-        super().__init__(
-            f"The process that ran activity '{function_name}' ended unexpectedly (killed, out of memory, or os._exit). "
-            f"Look at the memory it needs; a retry policy runs it again."
-        )
 
 
 _Outcome = tuple[Any, Union[BaseException, None]]
@@ -126,7 +100,7 @@ class Executors:
 
         def stop() -> None:
             task.cancel()
-            _hand_over(waiter, FunctionTimeoutError(name, limit))
+            _hand_over(waiter, FunctionTimeoutError(name, timespan_to_text(limit)))
 
         try:
             value, error = await self._wait(name, waiter, stop)
@@ -142,7 +116,7 @@ class Executors:
         future = crew.run(call)
         if self._limit is None:
             return await future
-        error = FunctionTimeoutError(name, self._limit)
+        error = FunctionTimeoutError(name, timespan_to_text(self._limit))
         return await self._wait(name, future, lambda: crew.give_up(future, error))
 
     async def _run_in_process(self, definition: ActivityDefinition, value: Any) -> Any:
@@ -157,7 +131,7 @@ class Executors:
             return await self._processes.run(definition.call, value, handle, started)
         except ProcessDiedError as error:
             if watched.timed_out and limit is not None:
-                raise FunctionTimeoutError(definition.name, limit) from None
+                raise FunctionTimeoutError(definition.name, timespan_to_text(limit)) from None
             raise ActivityProcessDiedError(definition.name) from error
         finally:
             if self._sweeper is not None:

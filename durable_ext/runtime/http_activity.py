@@ -12,7 +12,7 @@ import aiohttp
 
 from durable_ext.core.orchestrators import HTTP_ACTIVITY_NAME
 from durable_ext.core.timestamps import timespan_from_text
-from durable_ext.errors import ConfigurationError, DurableError
+from durable_ext.errors import ConfigurationError, HttpCallError
 from durable_ext.runtime.registry import ActivityDefinition
 
 _CLIENT_TIMEOUT: Final = timedelta(seconds=240)
@@ -36,10 +36,6 @@ _CONTENT_HEADERS: Final = frozenset(
 )
 # Resources that take a scope's suffix; others are used as they are (11.2)
 _SCOPED: Final = ("https://management.core.windows.net", "https://graph.microsoft.com")
-
-
-class HttpCallError(DurableError):
-    """A `call_http` request could not be made or did not end well; the text is what the orchestrator sees."""
 
 
 class HttpActivity:

@@ -32,7 +32,7 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.errors import PayloadTooLargeError
+from durable_ext.errors import EpisodeTimeoutError, PayloadTooLargeError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -43,7 +43,6 @@ from durable_ext.runtime.episodes import (
 from durable_ext.runtime.lifecycle_log import log_arrival, log_end, log_left
 from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
-from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
 from durable_ext.runtime.refused import failing_instead
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_end import give_back_after

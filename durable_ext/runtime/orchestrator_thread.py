@@ -18,23 +18,12 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
-from durable_ext.errors import OrchestrationError
+from durable_ext.errors import EpisodeTimeoutError
 
 log = logging.getLogger("durable_ext.runtime.orchestrator_thread")
 
 T = TypeVar("T")
 _HAND_BACK_SECONDS: Final = 0.005  # a slow episode must not hold back the results of those before it
-
-
-class EpisodeTimeoutError(OrchestrationError, TimeoutError):
-    """An episode ran longer than `functionTimeout`; its thread cannot be stopped, so its result will be dropped."""
-
-    def __init__(self, label: str, limit: timedelta) -> None:
-        self.label, self.limit = label, limit
-        super().__init__(
-            f"An episode of '{label}' blocked its thread for more than {limit.total_seconds():g} s (functionTimeout). "
-            f"Orchestrator code must not wait or loop by itself; move the work to an activity."
-        )
 
 
 class _Work:

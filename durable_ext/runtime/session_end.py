@@ -6,8 +6,7 @@ import logging
 from collections.abc import Awaitable
 
 from durable_ext.backends.protocol import OrchestrationSession
-from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
-from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError, EpisodeTimeoutError
 
 log = logging.getLogger("durable_ext.runtime.orchestrations")
 

@@ -15,7 +15,7 @@ from durable_ext.backends.azure_storage.message_codec import decode_envelope
 from durable_ext.backends.azure_storage.names import HubNames, property_blob
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
 from durable_ext.core.events import ExecutionStarted
-from durable_ext.errors import BackendError, PayloadTooLargeError
+from durable_ext.errors import MissingPayloadError, PayloadTooLargeError
 
 MAX_COLUMN_UNITS: Final = 30_720  # UTF-16 code units; longer texts go to a blob
 MAX_PLAIN_COLUMN_UNITS: Final = 32_768  # what the service takes in one string column
@@ -31,14 +31,6 @@ LARGE_COLUMNS: Final = (
     "FailureDetails",
     "Tags",
 )
-
-
-class MissingPayloadError(BackendError):
-    """A row or message refers to a blob that is gone."""
-
-    def __init__(self, blob: str) -> None:
-        self.blob = blob
-        super().__init__(f"The payload blob '{blob}' is missing. It was deleted, or the hub was purged while it was read.")
 
 
 def utf16_units(text: str) -> int:

@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from durable_ext.runtime.http_activity import HttpActivity, HttpCallError
+from durable_ext.errors import HttpCallError
+from durable_ext.runtime.http_activity import HttpActivity
 
 
 async def reflect(request: web.Request) -> web.Response:

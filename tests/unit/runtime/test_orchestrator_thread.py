@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from durable_ext.runtime.orchestrator_thread import EpisodeTimeoutError, OrchestratorThread
+from durable_ext.errors import EpisodeTimeoutError
+from durable_ext.runtime.orchestrator_thread import OrchestratorThread
 from durable_ext.testing.eventually import eventually
 
 SOON = timedelta(milliseconds=40)
