@@ -2,6 +2,7 @@
 
 from durable_ext.client.client import DurableClient
 from durable_ext.client.entities import EntityPage, EntityQuery, EntitySnapshot, StorageCleaning
+from durable_ext.client.opening import open_client
 from durable_ext.client.query import InstanceQuery, StatusPage
 from durable_ext.client.status import InstanceStatus
 
@@ -14,4 +15,5 @@ __all__ = [
     "InstanceStatus",
     "StatusPage",
     "StorageCleaning",
+    "open_client",
 ]

@@ -15,10 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from azure.functions import FunctionRegister
-
 from durable_ext.errors import ConfigurationError, RegistrationError
 from durable_ext.hosting.function_json import function_folders, load_function
+from durable_ext.sdk.discovery import app_objects, indexed_functions
 
 DEFAULT_SCRIPT = "function_app.py"
 _OLD_NAMES = "azure.durable_functions"
@@ -102,7 +101,7 @@ def load_app(script_root: Path, script: str = DEFAULT_SCRIPT) -> LoadedApp:
     app = _app_object(module, path)
     _check_names(script_root, getattr(app, "_function_builders", ()))
     try:
-        functions = tuple(app.get_functions())
+        functions = indexed_functions(app)
     except (Exception, SystemExit) as exc:
         raise AppImportError(script, exc, _place(exc, script_root)) from exc
     if not functions:
@@ -159,18 +158,18 @@ def _imported(script_root: Path, script: str) -> ModuleType:
 
 
 def _app_object(module: ModuleType, path: Path) -> Any:
-    found = {id(value): (name, value) for name, value in vars(module).items() if isinstance(value, FunctionRegister)}
+    found = app_objects(module)
     if not found:
         raise ConfigurationError(
             f"{path} has no app object and so no functions. Add `app = durable_ext.DFApp()` and decorate functions with it."
         )
     if len(found) > 1:
-        names = ", ".join(name for name, _ in found.values())
+        names = ", ".join(found)
         raise ConfigurationError(
             f"{path} has {len(found)} app objects ({names}), but a host serves one. Make the others durable_ext.Blueprint() "
             f"and register them: app.register_functions(bp)."
         )
-    return next(iter(found.values()))[1]
+    return next(iter(found.values()))
 
 
 def _check_names(script_root: Path, builders: Any) -> None:

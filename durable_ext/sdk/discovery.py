@@ -11,8 +11,10 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from types import ModuleType
+from typing import Any, Union
 
+from azure.functions import FunctionRegister
 from azure.functions.decorators.function_app import Function, FunctionBuilder
 
 from durable_ext.core.entities.definitions import EntityDefinition
@@ -60,6 +62,39 @@ class DurableFunctions:
         for entity in self.entities:
             registry.add_entity(entity)
         return registry
+
+
+AppLike = Union[FunctionRegister, ModuleType]
+"""An app object (`DFApp`, `azure.functions.FunctionApp`), or a module that has one."""
+
+
+def app_objects(module: ModuleType) -> dict[str, FunctionRegister]:
+    """Return the app objects of a module by name; one with several names counts once, under the first."""
+    found: dict[int, tuple[str, FunctionRegister]] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, FunctionRegister):
+            found.setdefault(id(value), (name, value))
+    return dict(found.values())
+
+
+def indexed_functions(app: AppLike) -> tuple[Function, ...]:
+    """Return the functions that an app has registered, in their order.
+
+    Raises:
+        RegistrationError: A module has no app object, or several.
+    """
+    if isinstance(app, ModuleType):
+        found = app_objects(app)
+        if len(found) != 1:
+            which = f"{len(found)} app objects ({', '.join(found)})" if found else "no app object"
+            raise RegistrationError(
+                f"The module '{app.__name__}' has {which}, but one is needed. Pass the app object itself."
+            )
+        app = next(iter(found.values()))
+    # Indexing an app without HTTP functions would print a warning about their auth level, and a second one would find
+    # every name of the first in use.
+    app._require_auth_level, app.functions_bindings = True, None
+    return tuple(app.get_functions())
 
 
 def collect_durable_functions(functions: Iterable[Function]) -> DurableFunctions:

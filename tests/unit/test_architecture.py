@@ -25,7 +25,7 @@ RANKS = {
     "runtime": 4,
     "sdk": 5,
     "http": 5,
-    "testing": 5,
+    "testing": 6,
     "hosting": 6,
     "cli": 7,
 }

@@ -1,0 +1,41 @@
+"""Which store a file path or a storage connection means; opens nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+from durable_ext.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from durable_ext.backends import BackendSettings
+
+HubLocation = Union[Path, str, "BackendSettings"]
+
+
+def settings_at(where: HubLocation, task_hub: str | None = None) -> BackendSettings:
+    """Return the settings of an existing hub.
+
+    Args:
+        where: The file of an embedded hub, an Azure Storage connection string, or settings, which are returned as they are.
+        task_hub: Name of the hub; of a file, its name without suffix if not given; of an account it is needed.
+
+    Raises:
+        ConfigurationError: There is no such file, or an account without a hub name.
+    """
+    if not isinstance(where, (Path, str)):
+        return where
+    if isinstance(where, str) and "=" in where:
+        from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+
+        if task_hub is None:
+            raise ConfigurationError("A storage account may hold many task hubs. Pass task_hub= as well.")
+        return AzureStorageSettings(connection=where, task_hub=task_hub)
+    from durable_ext.backends.sqlite.settings import SqliteSettings
+
+    path = Path(where)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"There is no task hub file '{path}'. `durable start` makes one in .durable/ beside the app."
+        )
+    return SqliteSettings(path=path, task_hub=task_hub or path.stem)
