@@ -46,7 +46,8 @@ class LiveOrchestration:
     """History, user code and decisions of one instance; used from one thread at a time.
 
     The first `play` replays `history` silently, later ones cost only what is new. `activity_names`, `orchestrator_names`
-    and `entity_names` say what is registered, asked when something new is called; for `None` nothing is checked.
+    and `entity_names` say what is registered, asked when something new is called; for `None` nothing is checked. `is_left`
+    says whether the instances of an orchestrator are left to another worker.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LiveOrchestration:
         activity_names: Callable[[], Collection[str]] | None = None,
         orchestrator_names: Callable[[], Collection[str]] | None = None,
         entity_names: Callable[[], Collection[str]] | None = None,
+        is_left: Callable[[str], bool] | None = None,
         resolve_name: NameResolver = function_name,
         resolve_type: ResultTypeResolver = no_result_type,
     ) -> None:
@@ -75,6 +77,7 @@ class LiveOrchestration:
             orchestrator_names=orchestrator_names,
             entity_names=entity_names,
         )
+        self._is_left = is_left
         self._converter = converter
         self._entity_codec = entity_codec
         self._options = options
@@ -109,6 +112,9 @@ class LiveOrchestration:
         live = self._live
         if live is None:
             first = self.state.started or next(event for event in events if isinstance(event, ExecutionStarted))
+            if self._is_left is not None and self._is_left(first.name):
+                reason = f"the orchestrator '{first.name}' is not served here. Start a host that serves it"
+                return _left_to_others(first, reason)
             if not self._options.worker_version.accepts(first.version):
                 return self._refuse(first, events, now, admission)
             live = self._begin(first)
@@ -159,9 +165,11 @@ class LiveOrchestration:
         """Run nothing of an instance of another version (specs/host-json.md 7): leave it to another worker, or fail it."""
         worker = self._options.worker_version
         if worker.mismatch is VersionMismatch.REJECT:
-            reason = f"its version is '{started.version or ''}', this worker's is '{worker.version}' ({worker.match.value})"
-            left = Admission(kind=AdmissionKind.ABANDON, reason=reason)
-            return Episode(admission=left, execution_id=started.instance.execution_id or _NO_EXECUTION)
+            return _left_to_others(
+                started,
+                f"its version is '{started.version or ''}', this worker's is '{worker.version}' ({worker.match.value}). "
+                f"Start a worker that takes it, or change defaultVersion or versionMatchStrategy",
+            )
         opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now()), *events)
         self.state.extend(opening)
         outbox = Outbox(started, now(), self._options.store_inputs, self._new_execution_id, [])
@@ -182,9 +190,8 @@ class LiveOrchestration:
 
     def _begin(self, started: ExecutionStarted) -> tuple[Replay, OrchestrationContext]:
         name = started.name
-        definition = self._functions.orchestrator(name)
-        if definition is None:
-            definition = self._functions.missing_definition(name)
+        registered = self._functions.orchestrator(name)
+        definition = registered or self._functions.missing_definition(name)
         options = self._options
         if definition.fixes is not None and definition.fixes is not options.fixes:
             options = dataclasses.replace(options, fixes=definition.fixes)
@@ -194,6 +201,7 @@ class LiveOrchestration:
             converter=self._converter,
             entities=EntityCalls(codec=self._entity_codec, converter=self._converter, options=options),
             options=options,
+            verify=registered is not None,  # what an orchestrator that is gone had decided is not compared with nothing
         )
         context = OrchestrationContext(
             replay,
@@ -265,3 +273,8 @@ class LiveOrchestration:
             ),
             failure=outbox.failure,
         )
+
+
+def _left_to_others(started: ExecutionStarted, reason: str) -> Episode:
+    left = Admission(kind=AdmissionKind.ABANDON, reason=reason)
+    return Episode(admission=left, execution_id=started.instance.execution_id or _NO_EXECUTION)

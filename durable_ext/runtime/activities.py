@@ -19,6 +19,7 @@ from durable_ext.runtime.activity_failures import activity_failed, activity_miss
 from durable_ext.runtime.backoff import Backoff
 from durable_ext.runtime.call_queue import CallQueue
 from durable_ext.runtime.executors import USER_ERRORS, Executors
+from durable_ext.runtime.lifecycle_log import LeftToOthers
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.slots import Slots
 
@@ -53,6 +54,10 @@ class ActivityRunner:
     def knows(self, name: str) -> bool:
         """Whether this worker has the activity."""
         return name == self._http.name or self._registry.activity(name) is not None
+
+    def is_left(self, name: str) -> bool:
+        """Whether the activity is left to another worker."""
+        return self._registry.is_left("activity", name)
 
     def revoke(self, task: asyncio.Task[Any]) -> None:
         """Cancel a task that runs activities whose results nobody wants any more."""
@@ -112,11 +117,14 @@ class ActivityDispatcher:
     Order per item: lock, run, complete. A crash before `complete` makes the item visible again: the activity runs twice.
     """
 
-    def __init__(self, store: ActivityStore, runner: ActivityRunner, slots: Slots, supervisor: Supervisor) -> None:
+    def __init__(
+        self, store: ActivityStore, runner: ActivityRunner, slots: Slots, supervisor: Supervisor, left: LeftToOthers
+    ) -> None:
         self._store = store
         self._runner = runner
         self._slots = slots
         self._supervisor = supervisor
+        self._left = left
         self._queue: CallQueue[ActivityWorkItem] = CallQueue("activity", slots, supervisor, self._process)
         self._started: set[str] = set()
         self.draining = False
@@ -176,6 +184,12 @@ class ActivityDispatcher:
         return len(self._started)
 
     async def _process(self, item: ActivityWorkItem) -> None:
+        event = item.message.event
+        assert isinstance(event, TaskScheduled)
+        if self._runner.is_left(event.name):
+            self._left.tell_not_served(item.message.target.instance_id, "activity", event.name)
+            await self._abandon(item)
+            return
         self._started.add(item.item_id)
         try:
             result = await self._runner.run(item.message)

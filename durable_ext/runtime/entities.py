@@ -22,6 +22,7 @@ from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import FunctionTimeoutError
 from durable_ext.failure import exception_text
 from durable_ext.runtime.executors import USER_ERRORS, Executors
+from durable_ext.runtime.lifecycle_log import LeftToOthers
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.session_end import give_back_after
@@ -37,6 +38,7 @@ class EntityServices:
     """What all entity runs of one worker share.
 
     Attributes:
+        left: What this worker does not run, for people.
         open_live: Makes the live entity of a session from a history.
         is_stopping: Whether a cancelled operation is the worker's doing and no failure of the operation.
     """
@@ -47,6 +49,7 @@ class EntityServices:
     cache: SessionCache
     idle: timedelta
     now: Callable[[], Ticks]
+    left: LeftToOthers
     open_live: Callable[[OrchestrationSession, tuple[HistoryEvent, ...], EntityDefinition], LiveEntity]
     is_stopping: Callable[[], bool]
 
@@ -99,6 +102,11 @@ class EntityRun:
 
     async def _converse(self) -> None:
         first = await self._session.next_messages(_AT_ONCE)
+        name = self._entity_id.name
+        if self._services.registry.is_left("entity", name):
+            self._services.left.tell_not_served(self._session.instance.instance_id, "entity", name)
+            await self._session.abandon()
+            return
         got = first if isinstance(first, MessageBatch) else None
         while got is not None:
             episode = await self._process(got)

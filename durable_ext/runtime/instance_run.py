@@ -40,7 +40,7 @@ from durable_ext.runtime.episodes import (
     scheduled_events,
     take_events,
 )
-from durable_ext.runtime.lifecycle_log import log_arrival, log_end, log_left
+from durable_ext.runtime.lifecycle_log import log_arrival, log_end
 from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.refused import failing_instead
@@ -144,7 +144,7 @@ class InstanceRun:
         """Carry out an episode and those that follow, then let the session go."""
         while episode is not None:
             if episode.admission.kind is AdmissionKind.ABANDON:
-                log_left(episode, self._instance_id)
+                self._services.left.tell(self._instance_id, episode.admission.reason)
                 await self._session.abandon()
                 return
             if self._local and episode.can_run_locally:

@@ -14,6 +14,7 @@ from durable_ext.core.events import (
     OrchestrationStatus,
 )
 from durable_ext.failure import FailureDetails
+from durable_ext.runtime.registry import FunctionKind
 
 log = logging.getLogger("durable_ext.runtime.lifecycle")
 
@@ -45,16 +46,28 @@ def log_arrival(episode: Episode, instance_id: str) -> None:
             )
 
 
-def log_left(episode: Episode, instance_id: str) -> None:
-    """Say why this worker leaves an instance to others, if it must."""
-    reason = episode.admission.reason
-    if reason is not None:
-        log.warning(
-            "%s: left to another worker: %s. Start one that takes it, or change defaultVersion or versionMatchStrategy.",
+class LeftToOthers:
+    """Says why this worker leaves instances and activities to others: once for each reason, then at DEBUG."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, instance_id: str, reason: str | None) -> None:
+        """Log a reason; nothing if there is none."""
+        if reason is None:
+            return
+        log.log(
+            logging.DEBUG if reason in self._told else logging.WARNING,
+            "%s: left to another worker: %s.",
             instance_id,
             reason,
             extra={"event": "orchestration_left", "instance_id": instance_id},
         )
+        self._told.add(reason)
+
+    def tell_not_served(self, instance_id: str, kind: FunctionKind, name: str) -> None:
+        """Log that a function of the app is off here."""
+        self.tell(instance_id, f"the {kind} '{name}' is not served here. Start a host that serves it")
 
 
 def log_end(episode: Episode, name: str, instance_id: str) -> None:

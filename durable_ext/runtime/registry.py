@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from durable_ext.core.orchestrators import OrchestratorDefinition
 
 ActivityExecutor = Literal["auto", "thread", "process"]
+FunctionKind = Literal["orchestrator", "activity", "entity"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class FunctionRegistry:
         self._orchestrator_names: tuple[str, ...] = ()  # asked for at each call of an activity
         self._activity_names: tuple[str, ...] = ()
         self._entity_names: tuple[str, ...] = ()
+        self._left: set[tuple[FunctionKind, str]] = set()
 
     def add_orchestrator(self, definition: OrchestratorDefinition) -> None:
         """Register an orchestrator.
@@ -75,6 +77,14 @@ class FunctionRegistry:
     def add_entity(self, definition: EntityDefinition) -> None:
         """Register an entity; errors as `add_orchestrator`."""
         self._entity_names += (_add(self._entities, definition, "entity"),)
+
+    def leave_to_others(self, kind: FunctionKind, name: str) -> None:
+        """A function of this app that this worker does not serve: what waits for it is left to another worker."""
+        self._left.add((kind, name.lower()))
+
+    def is_left(self, kind: FunctionKind, name: str) -> bool:
+        """Whether what needs this function is left to another worker."""
+        return bool(self._left) and (kind, name.lower()) in self._left
 
     def orchestrator(self, name: str) -> OrchestratorDefinition | None:
         """Return the orchestrator of that name, `None` if there is none."""

@@ -30,6 +30,7 @@ from durable_ext.runtime.entities import EntityRun, EntityServices
 from durable_ext.runtime.executors import Executors
 from durable_ext.runtime.http_activity import HttpActivity
 from durable_ext.runtime.instance_run import InstanceRun
+from durable_ext.runtime.lifecycle_log import LeftToOthers
 from durable_ext.runtime.new_ids import new_execution_id
 from durable_ext.runtime.orchestrations import SessionDispatcher
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
@@ -66,9 +67,12 @@ class _Machinery:
         self.work = Supervisor("worker", on_failure)
         self.executors = Executors(settings)
         self.http = HttpActivity()
+        self.left = LeftToOthers()
         self.runner = ActivityRunner(registry, self.http.definition, converter, self.executors, now)
         self.activity_slots = Slots(settings.max_concurrent_activities)
-        self.activities = ActivityDispatcher(backend.activities, self.runner, self.activity_slots, self.work)
+        self.activities = ActivityDispatcher(
+            backend.activities, self.runner, self.activity_slots, self.work, self.left
+        )
         self.cache = SessionCache(settings.max_cached_sessions)
         self.spill: Sweeper[InstanceRun] = Sweeper(settings.local_activity_spill.total_seconds(), InstanceRun.spill)
         self.rest: Sweeper[InstanceRun] = Sweeper(_REST_SECONDS, InstanceRun.rest)
@@ -89,6 +93,7 @@ class _Machinery:
             rest=self.rest,
             spill=self.spill,
             now=now,
+            left=self.left,
             open_live=open_orchestration,
             is_draining=lambda: self.draining,
         )
@@ -108,6 +113,7 @@ class _Machinery:
             cache=self.cache,
             idle=settings.session_idle_timeout,
             now=now,
+            left=self.left,
             open_live=open_entity,
             is_stopping=lambda: self.runner.stopping,
         )
@@ -264,6 +270,7 @@ class TaskHubWorker:
             activity_names=lambda: self._registry.activity_names,
             orchestrator_names=lambda: self._registry.orchestrator_names,
             entity_names=lambda: self._registry.entity_names,
+            is_left=lambda name: self._registry.is_left("orchestrator", name),
             resolve_name=self._resolve_name,
             resolve_type=self._resolve_type,
         )

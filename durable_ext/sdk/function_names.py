@@ -5,14 +5,15 @@ Source: specs/sdk.md 2.4, BUG-10, appendix A (M1, M2).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from azure.functions.decorators.function_app import Function, FunctionBuilder
 
 from durable_ext.errors import FunctionReferenceError
+from durable_ext.runtime.registry import FunctionKind
 from durable_ext.sdk.triggers import ActivityTrigger, EntityTrigger, OrchestrationTrigger
 
-_TRIGGERS: Final[dict[str, tuple[type, str]]] = {
+_TRIGGERS: Final[dict[FunctionKind, tuple[type, str]]] = {
     "activity": (ActivityTrigger, "activity"),
     "orchestrator": (OrchestrationTrigger, "orchestration"),
     "entity": (EntityTrigger, "entity_name"),
@@ -43,7 +44,7 @@ def resolve_function_name(reference: object, kind: str) -> str:
     else:
         raise FunctionReferenceError(_NO_TRIGGER)
     trigger = function.get_trigger()
-    expected, name_attribute = _TRIGGERS[kind]
+    expected, name_attribute = _TRIGGERS[cast("FunctionKind", kind)]
     if not isinstance(trigger, expected):
         found = "None" if trigger is None else trigger.get_binding_name()
         wanted = expected.__name__
@@ -57,3 +58,12 @@ def resolve_function_name(reference: object, kind: str) -> str:
 def registered_name(function: Any, explicit: str | None) -> str:
     """Return the trigger's own name if it has one, else that of `@function_name`, else the Python name."""
     return explicit or str(function.get_function_name())
+
+
+def durable_name(function: Function) -> tuple[FunctionKind, str] | None:
+    """Return kind and name of an indexed durable function, `None` for one with another trigger."""
+    trigger = function.get_trigger()
+    for kind, (expected, name_attribute) in _TRIGGERS.items():
+        if isinstance(trigger, expected):
+            return kind, registered_name(function, getattr(trigger, name_attribute, None))
+    return None

@@ -233,3 +233,21 @@ def test_a_hub_folder_that_cannot_be_made_is_refused(make_app: MakeApp, launch: 
 
     assert host.wait_for_exit() != 0
     assert ".durable" in _one_clear_line(host.output)
+
+
+def test_an_instance_of_a_function_that_is_off_waits_for_a_host_that_serves_it(make_app: MakeApp, launch: Launch) -> None:
+    folder = make_app(WAITING_APP)
+    with launch(folder).wait_until_ready() as host:
+        host.start("wait_for_go", "waits")
+        eventually(lambda: host.status("waits")["runtimeStatus"] == "Running")
+        host.interrupt()
+    with launch(folder, options=("--hub", "embedded", "--functions", "slow")).wait_until_ready() as host:
+        host.post("/runtime/webhooks/durabletask/instances/waits/raiseEvent/Go", 7)
+        eventually(lambda: "orchestrator 'wait_for_go' is not served here" in host.output)
+        left = host.status("waits")["runtimeStatus"]
+        host.interrupt()
+    with launch(folder).wait_until_ready() as host:
+        found = host.finished("waits")
+
+    assert left == "Running"
+    assert found["output"] == 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from durable_ext.hosting.local.task_hub import worker_settings
 from durable_ext.hosting.settings import HostSettings
 from durable_ext.http.history import HistoryView, history_json
 from durable_ext.http.urls import ManagementUrls
-from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.registry import FunctionKind, FunctionRegistry
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.sdk.discovery import DurableFunctions, result_type
 from durable_ext.sdk.engine_client import EngineOrchestrationClient
@@ -46,7 +46,12 @@ class LocalEngine:
     """
 
     def __init__(
-        self, settings: HostSettings, store: BackendSettings, functions: DurableFunctions, urls: ManagementUrls
+        self,
+        settings: HostSettings,
+        store: BackendSettings,
+        functions: DurableFunctions,
+        urls: ManagementUrls,
+        not_served: Iterable[tuple[FunctionKind, str]] = (),
     ) -> None:
         activities = tuple(
             activity
@@ -55,6 +60,8 @@ class LocalEngine:
             for activity in functions.with_clients(self._activity_client).activities
         )
         self._registry = replace(functions, activities=activities).to_registry()
+        for kind, name in not_served:
+            self._registry.leave_to_others(kind, name)
         self._settings, self._urls = settings, urls
         self._backend = open_backend(store)
         self._parts: _Parts | None = None

@@ -96,6 +96,7 @@ def _serve_app(
     from durable_ext.hosting.app_loader import DEFAULT_SCRIPT, IndexedFunction, load_app
     from durable_ext.hosting.local.app_plan import DURABLE_TRIGGERS, plan_app
     from durable_ext.sdk.discovery import collect_durable_functions
+    from durable_ext.sdk.function_names import durable_name
 
     app = load_app(settings.script_root, environ.get("PYTHON_SCRIPT_FILE_NAME") or DEFAULT_SCRIPT)
     allowed = {name.lower() for name in options.functions} or settings.allowed_functions
@@ -113,6 +114,7 @@ def _serve_app(
     functions = collect_durable_functions(
         function for function in app.functions if str(function.get_function_name()) in durable
     )
+    off = [durable_name(function) for function in app.functions if str(function.get_function_name()) not in durable]
     if not (plan.routes or plan.timers or plan.warmups or durable):
         problem = next(iter(plan.errors.values()), "all of them are disabled.")
         raise ConfigurationError(f"No function of {settings.script_root} can be served: {problem}")
@@ -121,9 +123,15 @@ def _serve_app(
     from durable_ext.hosting.local.run import RunPlan, run_host
 
     collect_garbage_less_often()
-    return asyncio.run(
-        run_host(RunPlan(plan=plan, functions=functions, options=options, origin=origin, listener=listener), environ)
+    run = RunPlan(
+        plan=plan,
+        functions=functions,
+        not_served=tuple([each for each in off if each is not None]),
+        options=options,
+        origin=origin,
+        listener=listener,
     )
+    return asyncio.run(run_host(run, environ))
 
 
 def _wait_for_repair(script_root: Path, problem: ConfigurationError) -> Path:

@@ -18,6 +18,7 @@ from durable_ext.hosting.local.reload import wait_for_change
 from durable_ext.hosting.local.server import HostOptions, LocalHost
 from durable_ext.hosting.local.task_hub import backend_settings, hub_file
 from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
+from durable_ext.runtime.registry import FunctionKind
 from durable_ext.sdk.discovery import DurableFunctions
 
 if TYPE_CHECKING:
@@ -26,10 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """Everything that was decided before the loop started."""
+    """Everything that was decided before the loop started.
+
+    Attributes:
+        not_served: Durable functions of the app that are off in this host: others may serve them.
+    """
 
     plan: AppPlan
     functions: DurableFunctions
+    not_served: tuple[tuple[FunctionKind, str], ...]
     options: LaunchOptions
     origin: str
     listener: socket
@@ -44,7 +50,7 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
         connection=settings.connection_name,
         rpc_base_url=f"http://127.0.0.1:{run.listener.getsockname()[1]}/durabletask/",
     )
-    engine = LocalEngine(settings, backend_settings(settings, environ), run.functions, urls)
+    engine = LocalEngine(settings, backend_settings(settings, environ), run.functions, urls, run.not_served)
     local = settings.local_host
     host = LocalHost(
         plan,
@@ -63,6 +69,9 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
 
     async def watch() -> None:
         changed.append(await wait_for_change(plan.script_root))
+        console.write(
+            f"File change detected in {changed[0].name}; waiting up to {options.drain:g} s for running functions…"
+        )
         host.stop()
 
     def show_banner() -> None:
