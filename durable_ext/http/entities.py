@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable_ext.client.client import DurableClient
 from durable_ext.client.entities import EntityQuery, EntitySnapshot
+from durable_ext.client.query import CONTINUATION_HEADER
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.timestamps import ticks_from_datetime, ticks_to_iso
 from durable_ext.errors import FunctionNotFoundError, InvalidArgumentError
@@ -19,8 +20,6 @@ from durable_ext.http.payloads import (
     token,
 )
 from durable_ext.http.queries import parse_moment
-
-CONTINUATION_HEADER = "x-ms-continuation-token"
 
 
 class EntityRoutes:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.client.client import DurableClient
-from durable_ext.client.query import InstanceQuery
+from durable_ext.client.query import CONTINUATION_HEADER, InstanceQuery
 from durable_ext.client.status import InstanceStatus
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.errors import (
@@ -36,7 +36,9 @@ from durable_ext.http.payloads import (
 )
 from durable_ext.http.queries import (
     InvalidDurationError,
+    InvalidFilterError,
     UnsupportedStatusError,
+    check_purge_filters,
     parse_moment,
     parse_seconds,
     parse_statuses,
@@ -45,7 +47,6 @@ from durable_ext.http.urls import ManagementUrls
 
 BAD_ARGUMENTS: Final = "One or more of the arguments submitted is incorrect"
 UNEXPECTED: Final = "Something went wrong while processing your request"
-CONTINUATION_HEADER: Final = "x-ms-continuation-token"
 _RESTART_ARGUMENTS: Final = "InstanceId does not match a valid orchestration instance."
 
 Operation = Callable[[str, HttpRequestValue, QueryParameters, ManagementUrls], Awaitable[HttpResponseValue]]
@@ -165,13 +166,17 @@ class InstanceRoutes:
         return json_response(200, f'{{"instancesDeleted":{result.deleted}}}')
 
     async def purge_many(self, query: QueryParameters) -> HttpResponseValue:
-        """Delete ended instances by creation time and status; running ones and entities are never deleted."""
+        """Delete ended instances by creation time and status; running ones and entities are never deleted.
+
+        Filters that cannot be read are refused, unlike with upstream, which drops them and so deletes more.
+        """
         created_from = parse_moment(query.get("createdTimeFrom"))
         if created_from is None:
             return json_response(400, quote("Please provide value for 'createdTimeFrom' parameter."))
         try:
+            check_purge_filters(query)
             wanted = parse_statuses(query)
-        except UnsupportedStatusError as exc:
+        except (InvalidFilterError, UnsupportedStatusError) as exc:
             return error_response(400, BAD_ARGUMENTS, exc)
         if wanted.matches_nothing:
             return empty_response(404)

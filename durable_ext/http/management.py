@@ -1,13 +1,13 @@
 """ManagementApi: routes of the management API, the order in which they are tried, and what errors become.
 
-Source: specs/http-api.md 2, 4.3, 4.6. Paths are decoded once, form-style, segment by segment, so that every instance id is
-reached by the links made for it.
+Source: specs/http-api.md 2, 4.3, 4.6. Paths are decoded once, segment by segment, so that every instance id is reached by
+the links made for it; a `+` is a plus sign, as in extension 2.13.
 """
 
 from __future__ import annotations
 
 import logging
-from urllib.parse import unquote_plus
+from urllib.parse import unquote
 
 from durable_ext.client.client import DurableClient
 from durable_ext.errors import BackendUnavailableError, PayloadTooLargeError
@@ -52,7 +52,7 @@ class ManagementApi:
             return error_response(500, UNEXPECTED, exc)
 
     async def _dispatch(self, request: HttpRequestValue, route: str) -> HttpResponseValue:
-        segments = [unquote_plus(segment) for segment in route.strip("/").split("/") if segment]
+        segments = [unquote(segment) for segment in route.strip("/").split("/") if segment]
         query = QueryParameters(request.query)
         foreign = self._refuse_foreign(query)
         if foreign is not None:

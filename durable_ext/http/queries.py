@@ -1,4 +1,4 @@
-"""Filters of list and purge requests: invalid values count as absent, never as errors (specs/http-api.md 4.2)."""
+"""Filters of list and purge requests: invalid values count as absent (specs/http-api.md 4.2), except in purges of many."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class UnsupportedStatusError(ValueError):
 
 class InvalidDurationError(ValueError):
     """A number of seconds is not a number."""
+
+
+class InvalidFilterError(ValueError):
+    """A filter of a purge cannot be read; the text names it and its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,24 @@ def parse_statuses(query: QueryParameters) -> StatusFilter:
             else:
                 foreign = True
     return StatusFilter(frozenset(statuses), foreign and not statuses)
+
+
+def check_purge_filters(query: QueryParameters) -> None:
+    """Refuse a purge of many whose filters would be dropped as invalid: it would delete more than was asked for.
+
+    Raises:
+        InvalidFilterError: `runtimeStatus` has an item that is no status, or `createdTimeTo` no time.
+    """
+    for item in ",".join(query.all("runtimeStatus")).split(","):
+        name = item.strip()
+        if name and name not in _STATUSES and name != "Unknown" and not re.fullmatch(r"-?\d+", name):
+            known = ", ".join(_STATUSES)
+            raise InvalidFilterError(f"runtimeStatus '{name}' is not a status; nothing was deleted. Statuses are: {known}.")
+    text = query.get("createdTimeTo")
+    if text and parse_moment(text) is None:
+        raise InvalidFilterError(
+            f"createdTimeTo '{text}' is not a time; nothing was deleted. Write it as 2024-01-31 or 2024-01-31T12:00:00Z."
+        )
 
 
 def parse_moment(text: str | None) -> datetime | None:

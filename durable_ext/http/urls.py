@@ -16,6 +16,11 @@ def form_encode(text: str) -> str:
     return quote_plus(text, safe="!*()").replace("~", "%7E")
 
 
+def path_encode(text: str) -> str:
+    """Encode a path segment: as `form_encode`, but a space is `%20`, since a `+` in a path is a plus sign."""
+    return form_encode(text).replace("+", "%20")
+
+
 def origin_of(url: str) -> str:
     """Return `scheme://authority` of an absolute URL."""
     parts = urlsplit(url)
@@ -58,7 +63,7 @@ class ManagementUrls:
 
         `{eventName}` and `{text}` stay as placeholders for the reader to fill.
         """
-        prefix = f"{self.base_url}/instances/{form_encode(instance_id)}"
+        prefix = f"{self.base_url}/instances/{path_encode(instance_id)}"
         suffix = f"taskHub={form_encode(self.task_hub)}&connection={form_encode(self.connection)}"
         if self.required_query:
             suffix += f"&{self.required_query}"

@@ -466,6 +466,41 @@ async def test_purging_many_needs_a_start_and_leaves_running_instances(api: Api)
     assert (await api.call("GET", "instances/busy")).status == 202
 
 
+@pytest.mark.parametrize(
+    ("filters", "value"),
+    [("runtimeStatus=Faild", "Faild"), ("runtimeStatus=Failed,completed", "completed"), ("createdTimeTo=soon", "soon")],
+)
+async def test_a_purge_whose_filter_cannot_be_read_deletes_nothing(api: Api, filters: str, value: str) -> None:
+    await api.ended("a1")
+
+    response = await api.call("DELETE", f"instances?createdTimeFrom=2000-01-01&{filters}")
+
+    assert response.status == 400
+    assert f"'{value}'" in _json(response)["ExceptionMessage"]
+    assert (await api.call("GET", "instances/a1")).status == 200
+
+
+async def test_a_plus_in_a_path_is_a_plus(api: Api) -> None:
+    started = _json(await api.call("POST", "orchestrators/wait/p+q"))
+
+    assert started["id"] == "p+q"
+    assert "/instances/p%2Bq?" in started["statusQueryGetUri"]
+    assert (await api.call("GET", "instances/p+q")).status == (await api.call("GET", "instances/p%2Bq")).status == 202
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "body"), [("POST", "orchestrators/wait/x", "{nonsense"), ("POST", "instances/w/raiseEvent/E", "{")]
+)
+async def test_what_the_caller_did_wrong_comes_without_a_stack(api: Api, method: str, route: str, body: str) -> None:
+    await api.waiting("w")
+
+    response = await api.call(method, route, body)
+
+    assert response.status == 400
+    assert _json(response)["ExceptionMessage"]
+    assert _json(response)["StackTrace"] is None
+
+
 async def test_an_id_with_signs_is_reached_by_its_own_links(api: Api) -> None:
     response = await api.call("POST", "orchestrators/wait/a%20b%2B%40c%27d")
     link = _json(response)["statusQueryGetUri"]

@@ -30,8 +30,8 @@ def test_the_links_of_an_instance_come_in_the_documented_order() -> None:
 def test_links_name_hub_and_connection_and_keep_placeholders() -> None:
     links = URLS.links("a b")
 
-    assert links["statusQueryGetUri"] == f"{URLS.base_url}/instances/a+b?taskHub=My+Hub&connection=Storage"
-    assert links["sendEventPostUri"].endswith("/instances/a+b/raiseEvent/{eventName}?taskHub=My+Hub&connection=Storage")
+    assert links["statusQueryGetUri"] == f"{URLS.base_url}/instances/a%20b?taskHub=My+Hub&connection=Storage"
+    assert links["sendEventPostUri"].endswith("/instances/a%20b/raiseEvent/{eventName}?taskHub=My+Hub&connection=Storage")
     assert links["terminatePostUri"].endswith("/terminate?reason={text}&taskHub=My+Hub&connection=Storage")
 
 
