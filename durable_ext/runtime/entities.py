@@ -20,9 +20,8 @@ from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import FunctionTimeoutError
-from durable_ext.failure import exception_text
 from durable_ext.runtime.executors import USER_ERRORS, Executors
-from durable_ext.runtime.lifecycle_log import LeftToOthers
+from durable_ext.runtime.lifecycle_log import LeftToOthers, log_failed_operation
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.session_end import give_back_after
@@ -169,11 +168,15 @@ class EntityRun:
         live = self._live
         assert live is not None
         for failure in step.batch.failures:
-            raised = failure.error
-            reason = f"{type(raised).__name__}: {exception_text(raised)}" if raised is not None else ""
-            self._report("entity operation failed", failure.request.operation, reason)
+            if failure.error is not None:
+                log_failed_operation(self._entity_id, failure.request.operation, failure.error)
         for reason in step.batch.unreadable:
-            self._report("message dropped: it is no entity message", None, reason)
+            log.warning(
+                "%s: message dropped: it is no entity message: %s",
+                self._entity_id,
+                reason,
+                extra={"event": "entity_message_dropped", "instance_id": str(self._entity_id)},
+            )
         return step.episode or live.commit(step.batch, self._services.now)
 
     async def _step(self, call: Callable[[], _Step]) -> _Step:
@@ -213,14 +216,3 @@ class EntityRun:
             batch.close(outcome)
         assert self._live is not None
         return _Step(batch=batch, done=len(batch.operations), episode=self._live.commit(batch, self._services.now))
-
-    def _report(self, message: str, operation: str | None, reason: str) -> None:
-        log.info(
-            message,
-            extra={
-                "event": "entity_operation_failed",
-                "instance_id": str(self._entity_id),
-                "operation": operation,
-                "error": reason,
-            },
-        )

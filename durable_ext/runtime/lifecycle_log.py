@@ -1,10 +1,14 @@
-"""Log lines of what happens to an instance: started, completed, failed, terminated; one line a fact, none in replay."""
+"""Log lines of what happens to instances: started, completed, failed, terminated, failed operations of entities.
+
+One line a fact, none in replay.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Final
 
+from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import (
     ExecutionCompleted,
@@ -13,7 +17,7 @@ from durable_ext.core.events import (
     ExecutionSuspended,
     OrchestrationStatus,
 )
-from durable_ext.failure import FailureDetails
+from durable_ext.failure import FailureDetails, failure_from_exception
 from durable_ext.runtime.registry import FunctionKind
 
 log = logging.getLogger("durable_ext.runtime.lifecycle")
@@ -68,6 +72,20 @@ class LeftToOthers:
     def tell_not_served(self, instance_id: str, kind: FunctionKind, name: str) -> None:
         """Log that a function of the app is off here."""
         self.tell(instance_id, f"the {kind} '{name}' is not served here. Start a host that serves it")
+
+
+def log_failed_operation(entity: EntityId, operation: str | None, error: BaseException) -> None:
+    """Say that an entity operation failed, with the stack of the user's code: nobody waits for a signal's result."""
+    failure = failure_from_exception(error)
+    log.error(
+        "%s: operation '%s' failed. %s: %s%s",
+        entity,
+        operation,
+        failure.error_type,
+        failure.error_message,
+        f"\n{failure.stack_trace.rstrip()}" if failure.stack_trace else "",
+        extra={"event": "entity_operation_failed", "instance_id": str(entity), "operation": operation},
+    )
 
 
 def log_end(episode: Episode, name: str, instance_id: str) -> None:

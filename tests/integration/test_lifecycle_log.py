@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from durable_ext.core.context import OrchestrationContext
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
 from tests.support.functions import registry_of
 
@@ -67,3 +69,25 @@ async def test_a_termination_is_a_warning_with_its_reason(tmp_path: Path, caplog
 
     messages = [each.getMessage() for each in lines(caplog, logging.WARNING)]
     assert messages == ["ended: orchestration 'wait' was terminated. Reason: enough"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_failed_entity_operation_is_an_error_with_the_stack_of_the_users_code(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    def stock(context: Any) -> None:
+        raise LookupError("no such shelf")
+
+    async def shop(context: Any) -> None:
+        stock(context)
+
+    entity = EntityId("shop" if is_async else "stock", "7")
+    async with run_task_hub(tmp_path / "hub.db", registry_of(entities=[stock, shop])) as hub:
+        await hub.client.signal_entity(entity, "take")
+        await eventually(lambda: lines(caplog, logging.ERROR))
+
+    (line,) = lines(caplog, logging.ERROR)
+    text = line.getMessage()
+    assert text.startswith(f"@{entity.name}@7: operation 'take' failed. LookupError: no such shelf")
+    assert 'raise LookupError("no such shelf")' in text
+    assert "durable_ext/runtime" not in text
