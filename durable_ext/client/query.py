@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from durable_ext.client.status import InstanceStatus
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
+
+CONTINUATION_HEADER: Final = "x-ms-continuation-token"
+"""The header of the management API that asks for the page after another, and names the next one."""
 
 TERMINAL_STATUSES = frozenset(status for status in OrchestrationStatus if status.is_terminal)
 ACTIVE_STATUSES = frozenset(OrchestrationStatus) - TERMINAL_STATUSES

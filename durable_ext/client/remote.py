@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import aiohttp
 
+from durable_ext.client.query import CONTINUATION_HEADER
 from durable_ext.codec.json_text import JsonBody
 from durable_ext.errors import UnexpectedResponseError
 
-CONTINUATION_HEADER: Final = "x-ms-continuation-token"
 _TOTAL_SECONDS: Final = 240
 _CONNECT_SECONDS: Final = 10
 _MOST_CONNECTIONS: Final = 30

@@ -13,7 +13,6 @@ from durable_ext.core.events import (
     ExecutionSuspended,
     HistoryEvent,
     OrchestrationStatus,
-    OrchestratorStarted,
 )
 from durable_ext.core.messages import ExecutionId
 
@@ -41,17 +40,15 @@ class RuntimeState:
         started: The ExecutionStarted, `None` before it came.
         completed: The event that ended the generation.
         status: PENDING before the start.
-        episodes: How many OrchestratorStarted there are.
     """
 
-    __slots__ = ("completed", "episodes", "events", "started", "status")
+    __slots__ = ("completed", "events", "started", "status")
 
     def __init__(self, history: Iterable[HistoryEvent] = ()) -> None:
         self.events: list[HistoryEvent] = []
         self.started: ExecutionStarted | None = None
         self.completed: ExecutionCompleted | ContinueAsNew | None = None
         self.status = _PENDING
-        self.episodes = 0
         self.extend(history)
 
     def append(self, event: HistoryEvent) -> None:
@@ -90,11 +87,6 @@ class RuntimeState:
         return self.completed.result if self.completed is not None else None
 
     @property
-    def is_suspended(self) -> bool:
-        """Whether it waits for a resume."""
-        return self.status is _SUSPENDED
-
-    @property
     def is_terminal(self) -> bool:
         """Whether it is over for good."""
         return self.status.is_terminal
@@ -115,9 +107,6 @@ class RuntimeState:
         if status is not None:
             self.status = status
 
-    def _episode(self, event: HistoryEvent) -> None:
-        self.episodes += 1
-
 
 _FOLD: Final[dict[type[HistoryEvent], Callable[..., None]]] = {
     ExecutionStarted: RuntimeState._started,
@@ -125,5 +114,4 @@ _FOLD: Final[dict[type[HistoryEvent], Callable[..., None]]] = {
     ContinueAsNew: RuntimeState._completed,
     ExecutionSuspended: RuntimeState._move,
     ExecutionResumed: RuntimeState._move,
-    OrchestratorStarted: RuntimeState._episode,
 }

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class _Job:
+class _Call:
     __slots__ = ("call", "context", "error", "future", "outcome")
 
     def __init__(self, call: Callable[[], Any], context: contextvars.Context, future: asyncio.Future[Any]) -> None:
@@ -36,8 +36,8 @@ class ThreadCrew:
         self._name = name
         self._limit = limit
         self._loop = asyncio.get_running_loop()
-        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
-        self._done: deque[_Job] = deque()
+        self._inbox: SimpleQueue[_Call | None] = SimpleQueue()
+        self._done: deque[_Call] = deque()
         self._delivery_due = False
         self._threads = 0
         self._unfinished = 0
@@ -48,7 +48,7 @@ class ThreadCrew:
         """Run a call on a thread, in a copy of the caller's context; waits in line while all threads are busy."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._unfinished += 1
-        self._inbox.put(_Job(call, contextvars.copy_context(), future))
+        self._inbox.put(_Call(call, contextvars.copy_context(), future))
         if self._unfinished > self._threads and self._threads - self._given_up < self._limit:
             self._threads += 1
             threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
@@ -69,14 +69,14 @@ class ThreadCrew:
     def _work(self) -> None:
         inbox, done = self._inbox, self._done
         while True:
-            job = inbox.get()
-            if job is None:
+            work = inbox.get()
+            if work is None:
                 return
             try:
-                job.outcome = job.context.run(job.call)
+                work.outcome = work.context.run(work.call)
             except BaseException as error:  # user code may raise anything; it belongs to the waiting future
-                job.error = error
-            done.append(job)
+                work.error = error
+            done.append(work)
             if not self._delivery_due:
                 self._delivery_due = True
                 try:
@@ -88,17 +88,17 @@ class ThreadCrew:
         self._delivery_due = False  # before looking: a result that comes now asks for another delivery
         done = self._done
         while done:
-            job = done.popleft()
+            work = done.popleft()
             self._unfinished -= 1
-            future = job.future
+            future = work.future
             if future.done():
                 if not future.cancelled():
                     self._given_up -= 1
-            elif job.error is None:
-                future.set_result(job.outcome)
-            elif isinstance(job.error, Exception) and not isinstance(job.error, StopIteration):
-                future.set_exception(job.error)
+            elif work.error is None:
+                future.set_result(work.outcome)
+            elif isinstance(work.error, Exception) and not isinstance(work.error, StopIteration):
+                future.set_exception(work.error)
             else:
-                wrapped = RuntimeError(f"The function raised {type(job.error).__name__}.")
-                wrapped.__cause__ = job.error
+                wrapped = RuntimeError(f"The function raised {type(work.error).__name__}.")
+                wrapped.__cause__ = work.error
                 future.set_exception(wrapped)

@@ -11,11 +11,9 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from durable_ext.codec.json_text import JsonBody
-
-CONTINUATION_HEADER: Final = "x-ms-continuation-token"
 
 Endpoint = Callable[[str, str, Mapping[str, str], "bytes | None"], Awaitable["EndpointAnswer"]]
 """`(method, url, headers with lower-case names, body)` → answer; runs on the loop it was announced from."""

@@ -107,7 +107,7 @@ class CheckpointWriter:
         self._mailbox = mailbox
 
     def write(self, connection: Connection, writes: list[CheckpointWrite]) -> Sequence[Answer]:
-        """Job: one checkpoint. The token decides who may write; whoever took the instance over has raised it."""
+        """Runner: one checkpoint. The token decides who may write; whoever took the instance over has raised it."""
         heads: dict[int, tuple[int, str | None, str | None]] = {}
         for block in queries.in_blocks([write.n for write in writes]):
             for n, token, execution_id, status in connection.execute(queries.tokens_of(len(block)), tuple(block)):

@@ -1,7 +1,7 @@
 """Threads that own a SQLite connection and take all ready work at once; know no durable word.
 
-The only module that imports `sqlite3`: its errors end here. Jobs go in from the event loop; results of a whole group come
-back with one `call_soon_threadsafe` (design.md 4: a hop per job would cost more than the job).
+The only module that imports `sqlite3`: its errors end here. Requests go in from the event loop; results of a whole group
+come back with one `call_soon_threadsafe` (design.md 4: a hop per request would cost more than the request).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from durable_ext.backends.sqlite.faults import busy_error, is_busy, replaced_err
 from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError
 
 Connection = sqlite3.Connection
-P = TypeVar("P")
 R = TypeVar("R")
 Runner = Callable[[Connection, list[Any]], Sequence[Any]]
 
@@ -37,7 +36,7 @@ _LARGEST_LOG_BYTES: Final = 32 * 1024 * 1024
 _OLDEST_SQLITE: Final = (3, 35, 0)  # RETURNING
 
 
-class _Job(NamedTuple):
+class _Request(NamedTuple):
     runner: Runner
     payload: Any
     future: asyncio.Future[Any] | None
@@ -95,12 +94,12 @@ def allocate_log(connection: Connection) -> None:
 
 
 class GroupThread:
-    """A daemon thread with one connection; `_work` is called with every job that is ready, or none after 20 ms."""
+    """A daemon thread with one connection; `_work` is called with every request that is ready, or none after 20 ms."""
 
     def __init__(self, name: str, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.path = path
         self._loop = loop
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._stopping = False
         self._closed = False
@@ -109,9 +108,9 @@ class GroupThread:
         self._thread.start()
 
     def submit(self, runner: Runner, payload: Any) -> asyncio.Future[Any]:
-        """Queue a job; all queued jobs of one runner are given to it as one list, which it answers with one list.
+        """Queue a request; all queued requests of one runner are given to it as one list, which it answers with one list.
 
-        An answer that is an exception becomes the exception of its job's future.
+        An answer that is an exception becomes the exception of its request's future.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._closed:
@@ -119,14 +118,14 @@ class GroupThread:
                 BackendUnavailableError(f"The task hub file '{self.path}' is closed. Open the backend first.")
             )
             return future
-        self._jobs.put(_Job(runner, payload, future))
+        self._requests.put(_Request(runner, payload, future))
         return future
 
     def refuse(self) -> None:
-        """Take no more jobs; called where jobs are submitted, so that none can come after the end of the queue."""
+        """Take no more requests; called where requests are submitted, so that none can come after the end of the queue."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(None)
+            self._requests.put(None)
 
     def join(self) -> None:
         """Return when what was queued is done and the thread has ended; blocks."""
@@ -141,40 +140,42 @@ class GroupThread:
     def _run(self) -> None:
         open_ended = True
         while open_ended and not self._stopping:
-            jobs: list[_Job] = []
+            requests: list[_Request] = []
             try:
-                job = self._jobs.get(timeout=POLL_SECONDS)
-                while job is not None:
-                    jobs.append(job)
-                    if len(jobs) == _MAX_GROUP:
+                request = self._requests.get(timeout=POLL_SECONDS)
+                while request is not None:
+                    requests.append(request)
+                    if len(requests) == _MAX_GROUP:
                         break
-                    job = self._jobs.get_nowait()
+                    request = self._requests.get_nowait()
                 else:
                     open_ended = False
             except queue.Empty:
                 pass
             if not self._stopping:
-                self._work(jobs)
+                self._work(requests)
         self._end()
 
-    def _work(self, jobs: list[_Job]) -> None:
+    def _work(self, requests: list[_Request]) -> None:
         raise NotImplementedError
 
     def _end(self) -> None:
         raise NotImplementedError
 
-    def _hand_back(self, jobs: Sequence[_Job], answers: Sequence[Any], before: Callable[[], None] | None = None) -> None:
+    def _hand_back(
+        self, requests: Sequence[_Request], answers: Sequence[Any], before: Callable[[], None] | None = None
+    ) -> None:
         try:
-            self._loop.call_soon_threadsafe(_resolve, jobs, answers, before)
+            self._loop.call_soon_threadsafe(_resolve, requests, answers, before)
         except RuntimeError:  # the loop is closed: nobody waits any more
             log.debug("results dropped: the event loop is closed", extra={"event": "results_dropped"})
 
 
-def _resolve(jobs: Sequence[_Job], answers: Sequence[Any], before: Callable[[], None] | None) -> None:
+def _resolve(requests: Sequence[_Request], answers: Sequence[Any], before: Callable[[], None] | None) -> None:
     if before is not None:
         before()
-    for job, answer in zip(jobs, answers, strict=True):
-        future = job.future
+    for request, answer in zip(requests, answers, strict=True):
+        future = request.future
         if future is None or future.done():
             continue
         if isinstance(answer, BaseException):
@@ -183,11 +184,11 @@ def _resolve(jobs: Sequence[_Job], answers: Sequence[Any], before: Callable[[], 
             future.set_result(answer)
 
 
-def by_runner(jobs: Sequence[_Job]) -> list[tuple[Runner, list[_Job]]]:
-    """Group jobs by runner, in the order in which runners first appear."""
-    groups: dict[Runner, list[_Job]] = {}
-    for job in jobs:
-        groups.setdefault(job.runner, []).append(job)
+def by_runner(requests: Sequence[_Request]) -> list[tuple[Runner, list[_Request]]]:
+    """Group requests by runner, in the order in which runners first appear."""
+    groups: dict[Runner, list[_Request]] = {}
+    for request in requests:
+        groups.setdefault(request.runner, []).append(request)
     return list(groups.items())
 
 
@@ -195,7 +196,7 @@ class TransactionScope(Protocol):
     """What takes part in every write transaction; called on the writer thread only."""
 
     def duties(self, foreign_commits: bool) -> list[tuple[Runner, Any]]:
-        """Jobs of its own that are due now; `foreign_commits`: other processes have written since the last call."""
+        """Requests of its own that are due now; `foreign_commits`: other processes have written since the last call."""
         ...
 
     def began(self, connection: Connection, foreign_commits: bool) -> None:
@@ -254,17 +255,17 @@ class WriterThread(GroupThread):
         self._connection = connection
         self._file_id = _file_id(self.path)
 
-    def _work(self, jobs: list[_Job]) -> None:
+    def _work(self, requests: list[_Request]) -> None:
         now = time.monotonic()
         if now >= self._next_poll:
             self._next_poll = now + POLL_SECONDS
             version = self._read_data_version()
             duties = self._scope.duties(version != self._data_version)
-            if not duties and not jobs:
+            if not duties and not requests:
                 self._data_version = version  # the scope has heard of it, and no transaction follows to see it
-            jobs = jobs + [_Job(runner, payload, None) for runner, payload in duties]
-        if jobs:
-            self._transact(jobs)
+            requests = requests + [_Request(runner, payload, None) for runner, payload in duties]
+        if requests:
+            self._transact(requests)
 
     def _read_data_version(self) -> int:
         """A number that differs from the last one if another connection has committed in between."""
@@ -274,38 +275,38 @@ class WriterThread(GroupThread):
             return self._data_version
         return version
 
-    def _transact(self, jobs: list[_Job]) -> None:
+    def _transact(self, requests: list[_Request]) -> None:
         try:
             self._begin()
-            answers = self._answer(jobs)
+            answers = self._answer(requests)
             if _file_id(self.path) != self._file_id:  # a commit to a deleted file would be lost with this process
                 raise replaced_error(self.path)
             self._connection.execute("COMMIT")
         except Exception as error:
             self._roll_back()
-            if len(jobs) > 1 and not isinstance(error, BackendError):
-                for job in jobs:  # one bad value must not take the others with it
-                    self._transact([job])
+            if len(requests) > 1 and not isinstance(error, BackendError):
+                for request in requests:  # one bad value must not take the others with it
+                    self._transact([request])
                 return
             problem = translate(error, self.path) if isinstance(error, sqlite3.Error) else error
-            if jobs[0].future is None:
+            if requests[0].future is None:
                 log.warning("housekeeping failed: %s", problem, extra={"event": "housekeeping_failed"})
-            self._hand_back(jobs, [problem] * len(jobs))
+            self._hand_back(requests, [problem] * len(requests))
             return
         self.commits += 1
-        self._hand_back(jobs, answers, self._scope.committed())
+        self._hand_back(requests, answers, self._scope.committed())
 
-    def _answer(self, jobs: list[_Job]) -> list[Any]:
+    def _answer(self, requests: list[_Request]) -> list[Any]:
         version = self._read_data_version()
         foreign, self._data_version = version != self._data_version, version
         self._scope.began(self._connection, foreign)
-        if len(jobs) == 1:
-            return list(jobs[0].runner(self._connection, [jobs[0].payload]))
+        if len(requests) == 1:
+            return list(requests[0].runner(self._connection, [requests[0].payload]))
         answers: dict[int, Any] = {}
-        for runner, group in by_runner(jobs):
-            for job, answer in zip(group, runner(self._connection, [job.payload for job in group]), strict=True):
-                answers[id(job)] = answer
-        return [answers[id(job)] for job in jobs]
+        for runner, group in by_runner(requests):
+            for request, answer in zip(group, runner(self._connection, [request.payload for request in group]), strict=True):
+                answers[id(request)] = answer
+        return [answers[id(request)] for request in requests]
 
     def _begin(self) -> None:
         """BEGIN IMMEDIATE, waiting for other processes in steps of 0.2 to 5 ms."""
@@ -358,10 +359,10 @@ class ReaderThread(GroupThread):
         super().__init__("durable-sqlite-reader", path, loop)
         self._connection = connect(path, "NORMAL")
 
-    def _work(self, jobs: list[_Job]) -> None:
-        for runner, group in by_runner(jobs):
+    def _work(self, requests: list[_Request]) -> None:
+        for runner, group in by_runner(requests):
             try:
-                answers = runner(self._connection, [job.payload for job in group])
+                answers = runner(self._connection, [request.payload for request in group])
             except sqlite3.Error as error:
                 problem = translate(error, self.path)
                 self._hand_back(group, [problem] * len(group))

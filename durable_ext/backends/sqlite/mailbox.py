@@ -54,7 +54,6 @@ class _Found(NamedTuple):
     status: str | None
     generation: int | None
     lock_owner: int | None
-    lock_token: int
     wake_at: int | None
     execution_id: str | None
     history_execution_id: str | None
@@ -72,15 +71,15 @@ class Mailbox:
     def __init__(self, state: WriterState) -> None:
         self._state = state
 
-    # ---- jobs ----
+    # ---- runners ----
 
     def send(self, connection: Connection, posts: list[Post]) -> list[None]:
-        """Job: queue one message."""
+        """Runner: queue one message."""
         self.post(connection, posts)
         return [None] * len(posts)
 
     def create(self, connection: Connection, wanted: list[NewInstance]) -> list[InstanceAlreadyExistsError | None]:
-        """Job: create an instance, or start a new generation of one whose status is not rejected."""
+        """Runner: create an instance, or start a new generation of one whose status is not rejected."""
         found = self._find(connection, {item.start.instance.instance_id for item in wanted})
         answers: list[InstanceAlreadyExistsError | None] = [None] * len(wanted)
         fresh: dict[str, ExecutionStarted] = {}
@@ -102,7 +101,7 @@ class Mailbox:
         return answers
 
     def complete_activities(self, connection: Connection, done: list[tuple[int, Post]]) -> list[bool]:
-        """Job: `(activity id, result)` → whether this worker still had it; the result is sent only then."""
+        """Runner: `(activity id, result)` → whether this worker still had it; the result is sent only then."""
         ours: set[int] = set()
         for block in queries.in_blocks([activity_id for activity_id, _ in done]):
             values = (self._state.owner, *block)
@@ -110,7 +109,7 @@ class Mailbox:
         self.post(connection, [post for activity_id, post in done if activity_id in ours])
         return [activity_id in ours for activity_id, _ in done]
 
-    # ---- parts of other jobs ----
+    # ---- parts of runners ----
 
     def post(self, connection: Connection, posts: list[Post]) -> None:
         """Insert messages; deliver, claim or wake their targets."""

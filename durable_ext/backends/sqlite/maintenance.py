@@ -25,11 +25,11 @@ class Maintenance:
         self._mailbox = mailbox
 
     def purge(self, connection: Connection, wanted: list[list[str]]) -> list[int]:
-        """Job: instance ids → how many of them existed. A session on one of them can commit nothing afterwards."""
+        """Runner: instance ids → how many of them existed. A session on one of them can commit nothing afterwards."""
         return [sum(self._purge(connection, instance_id) for instance_id in instance_ids) for instance_ids in wanted]
 
     def rewind(self, connection: Connection, wanted: list[tuple[str, str]]) -> list[InstanceNotFoundError | None]:
-        """Job: `(instance id, reason)`; the whole tree of failed children in one transaction."""
+        """Runner: `(instance id, reason)`; the whole tree of failed children in one transaction."""
         answers: list[InstanceNotFoundError | None] = []
         for instance_id, reason in wanted:
             found = connection.execute(queries.FIND_N, (storable(instance_id),)).fetchone()
@@ -41,13 +41,13 @@ class Maintenance:
         return answers
 
     def create_hub(self, connection: Connection, names: list[str]) -> list[None]:
-        """Job: write the hub's name if the file has none."""
+        """Runner: write the hub's name if the file has none."""
         for name in names:
             connection.execute(queries.CREATE_HUB, (name, self._state.now))
         return [None] * len(names)
 
     def delete_hub(self, connection: Connection, payloads: list[Any]) -> list[None]:
-        """Job: empty all tables; every lock is gone with its row."""
+        """Runner: empty all tables; every lock is gone with its row."""
         for statement in queries.DELETE_HUB:
             connection.execute(statement)
         for n in list(self._state.held.values()):

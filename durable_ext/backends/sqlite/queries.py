@@ -111,7 +111,7 @@ WHERE n = :n AND lock_token = :token AND lock_owner = :owner RETURNING wake_at, 
 @cache
 def find_instances(count: int) -> str:
     return (
-        "SELECT instance_id, n, status, generation, lock_owner, lock_token, wake_at, execution_id, history_execution_id "
+        "SELECT instance_id, n, status, generation, lock_owner, wake_at, execution_id, history_execution_id "
         f"FROM instances WHERE instance_id IN {_marks(count)}"
     )
 

@@ -146,7 +146,7 @@ class WriterState:
         return locked
 
     def lock_ready(self, connection: Connection, wanted: list[tuple[bool, int]]) -> list[ReadyAnswer]:
-        """Job: `(is_entity, limit)`: lock instances; the answer is when the next one will be ready (`None`: unknown)."""
+        """Runner: `(is_entity, limit)`: lock instances; the answer is when the next one will be ready (`None`: unknown)."""
         answers: list[ReadyAnswer] = []
         for is_entity, limit in wanted:
             if self.owner is None:
@@ -162,7 +162,7 @@ class WriterState:
         return answers
 
     def lock_activities(self, connection: Connection, limits: list[int]) -> list[ActivityAnswer]:
-        """Job: limit → activities locked now, oldest first, and when the next one will be visible."""
+        """Runner: limit → activities locked now, oldest first, and when the next one will be visible."""
         answers: list[ActivityAnswer] = []
         for limit in limits:
             values = {"owner": self.owner, "now": self.now, "limit": limit}
@@ -177,7 +177,7 @@ class WriterState:
         return answers
 
     def release(self, connection: Connection, given_up: list[tuple[int, int, int | None]]) -> list[None]:
-        """Job: `(n, token, wake_at)`; `None` = when its next message is due, else abandoned until then."""
+        """Runner: `(n, token, wake_at)`; `None` = when its next message is due, else abandoned until then."""
         for n, token, wake_at in given_up:
             values = {"n": n, "token": token, "owner": self.owner, "now": self.now, "wake_at": wake_at}
             statement = queries.RELEASE if wake_at is None else queries.ABANDON
@@ -193,7 +193,7 @@ class WriterState:
         return [None] * len(given_up)
 
     def free_activities(self, connection: Connection, given_up: list[tuple[int, int, int]]) -> list[None]:
-        """Job: `(activity id, visible from, deliveries to forget)`."""
+        """Runner: `(activity id, visible from, deliveries to forget)`."""
         for activity_id, visible_at, forget in given_up:
             connection.execute(queries.FREE_ACTIVITY, (visible_at, forget, activity_id, self.owner))
             self.effects.wakes.append(visible_at)
@@ -202,14 +202,14 @@ class WriterState:
     # ---- the worker row ----
 
     def register(self, connection: Connection, payloads: list[None]) -> list[int]:
-        """Job: make this process a worker; returns its id."""
+        """Runner: make this process a worker; returns its id."""
         allocate_log(connection)
         self._register(connection)
         self._take_over_dead(connection)
         return [self.owner or 0] * len(payloads)
 
     def unregister(self, connection: Connection, payloads: list[None]) -> list[None]:
-        """Job: give up every lock and the worker row."""
+        """Runner: give up every lock and the worker row."""
         if self.owner is not None:
             values = {"owner": self.owner, "now": self.now, "recovered": 0}
             connection.execute(queries.FREE_INSTANCES_OF, values)
@@ -221,7 +221,7 @@ class WriterState:
         return [None] * len(payloads)
 
     def beat(self, connection: Connection, payloads: list[None]) -> list[None]:
-        """Job: a sign of life. Who gives it too late leaves the others time for theirs before it takes anything over."""
+        """Runner: a sign of life. Who gives it too late leaves the others time for theirs before it takes anything over."""
         late = self.now > self._expires_at
         self._next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
         self._expires_at = self._expiry()
@@ -231,7 +231,7 @@ class WriterState:
         return [None] * len(payloads)
 
     def look_around(self, connection: Connection, payloads: list[None]) -> list[None]:
-        """Job: nothing; `began` has done what foreign commits ask for."""
+        """Runner: nothing; `began` has done what foreign commits ask for."""
         return [None] * len(payloads)
 
     def _register(self, connection: Connection) -> None:

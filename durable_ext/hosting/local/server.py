@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.client.query import CONTINUATION_HEADER
 from durable_ext.hosting.app_loader import IndexedFunction
 from durable_ext.hosting.bindings import timer_trigger_value, warmup_trigger_value
 from durable_ext.hosting.local.admin import AdminRoutes
@@ -35,7 +36,7 @@ from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
 from durable_ext.http.payloads import empty_response, error_response
 from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
-from durable_ext.sdk.management_calls import CONTINUATION_HEADER, EndpointAnswer, announced
+from durable_ext.sdk.management_calls import EndpointAnswer, announced
 
 log = logging.getLogger("durable_ext.hosting")
 

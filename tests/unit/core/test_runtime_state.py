@@ -32,7 +32,7 @@ def test_a_start_makes_it_running() -> None:
     state = RuntimeState([OrchestratorStarted(timestamp=START), STARTED])
 
     assert state.status is OrchestrationStatus.RUNNING
-    assert (state.execution_id, state.name, state.input, state.episodes) == ("first", "orchestrator", '"1"', 1)
+    assert (state.execution_id, state.name, state.input) == ("first", "orchestrator", '"1"')
 
 
 def test_a_second_start_counts_for_nothing() -> None:
@@ -47,11 +47,11 @@ def test_it_can_be_suspended_and_resumed() -> None:
     state = RuntimeState([STARTED])
 
     state.append(SUSPENDED)
-    assert state.is_suspended
+    assert state.status is OrchestrationStatus.SUSPENDED
     state.append(SUSPENDED)
     state.append(ExecutionResumed(timestamp=START))
 
-    assert not state.is_suspended
+    assert state.status is OrchestrationStatus.RUNNING
 
 
 def test_an_end_is_final() -> None:
