@@ -14,6 +14,7 @@ from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
 from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageCall
 from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
 from durable_ext.core.events import OrchestrationStatus
@@ -162,6 +163,27 @@ async def test_orchestrations_go_on_after_the_service_was_frozen_longer_than_the
             ends = [await hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started]
 
     assert [end.output for end in ends] == [[f"Hello {city}!" for city in _CITIES]] * 10
+
+
+async def test_an_outage_of_the_lease_store_is_a_warning(
+    azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = False
+
+    async def without_leases(call: StorageCall, send: Send) -> HttpAnswer:
+        if failing and "Partitions" in call.resource:
+            raise StorageUnavailableError(call=call.verb, why="no answer")
+        return await send()
+
+    async with AzureStorageBackend(settings_of(azurite, task_hub), interceptor=without_leases) as backend:
+        await backend.start_worker()
+        failing = True
+        await eventually(lambda: "partition leases cannot be kept" in " ".join(_warnings(caplog)), within=PATIENCE)
+        failing = False
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 _CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]

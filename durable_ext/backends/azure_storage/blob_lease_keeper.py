@@ -148,7 +148,7 @@ class BlobLeaseKeeper:
     async def run(self) -> None:
         """Keep leases until `stop()` has released them all."""
         interval = min(self._interval, _OWNERSHIP_INTERVAL) if self._ownership else self._interval
-        next_take = 0.0
+        next_take, failures = 0.0, 0
         while not self._stopped.is_set():
             try:
                 await self._renew()
@@ -160,10 +160,14 @@ class BlobLeaseKeeper:
                     if self._ownership is not None:
                         await self._ownership.take(self._me, steals=False, wanted=lambda name: name in self._first.held)
                 self._listen()
+                failures = 0
             except BackendError as exc:
-                _log.info(
-                    "lease round failed",
-                    extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(exc)},
+                failures += 1  # the first may be a hiccup; the next comes an interval later
+                _log.log(
+                    logging.INFO if failures == 1 else logging.WARNING,
+                    "partition leases cannot be kept: %s",
+                    exc,
+                    extra={"event": "lease_round_failed", "worker_id": self._me, "failures": failures},
                 )
             self._round_done.set()
             if self._stopping and not self._listening.states:

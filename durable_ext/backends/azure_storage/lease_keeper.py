@@ -20,6 +20,7 @@ from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _SOON_SECONDS: Final = 1.0
+_WARNED_FAILURE: Final = 3
 _MAX_QUICK_FAILURES: Final = 10
 _FAILURE_PAUSE_SECONDS: Final = 0.1
 _STOP_LIMIT_SECONDS: Final = 75.0
@@ -86,8 +87,12 @@ class TableLeaseKeeper:
                 failures = 0
             except (BackendError, asyncio.TimeoutError) as exc:
                 failures += 1
-                _log.info(
-                    "lease round failed",
+                # A hiccup is nothing to tell; an outage is, before the leases run out and then at each try.
+                is_outage = failures == _WARNED_FAILURE or failures > _MAX_QUICK_FAILURES
+                _log.log(
+                    logging.WARNING if is_outage else logging.INFO,
+                    "partition leases cannot be kept: %s",
+                    str(exc) or type(exc).__name__,
                     extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(exc), "failures": failures},
                 )
                 if failures <= _MAX_QUICK_FAILURES:
