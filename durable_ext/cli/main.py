@@ -11,6 +11,7 @@ from durable_ext.errors import DurableError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="durable-ext", prog_name="durable", message="%(prog)s_ext %(version)s")
 def commands() -> None:
     """Durable Functions for Python without the .NET extension."""
 

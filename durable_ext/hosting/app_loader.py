@@ -211,6 +211,8 @@ def _place(error: BaseException, script_root: Path) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.text and error.offset:
+        return f"{error.msg} at column {error.offset} of: {error.text.strip()}"
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return next((line.strip().rstrip(".") for line in str(text).splitlines() if line.strip()), "no message")
 

@@ -195,6 +195,12 @@ def _hub_name(host: HostJson, environ: Mapping[str, str]) -> str:
     if written is None:
         return default
     name = resolve_setting_names(written, environ)
+    missing = [each for each in _SETTING.findall(name) if each not in environ]
+    if missing:
+        raise ConfigurationError(
+            f"host.json: hubName is '{written}', but the setting {missing[0]} does not exist. Set it in local.settings.json "
+            f"or in the environment."
+        )
     if not name.strip():
         raise ConfigurationError("host.json: A non-empty HubName configuration is required.")
     if name.lower() == default.lower():

@@ -41,8 +41,12 @@ def resolve_function_name(reference: object, kind: str) -> str:
         function = reference._function
     elif isinstance(reference, Function):
         function = reference
-    else:
+    elif callable(reference):
         raise FunctionReferenceError(_NO_TRIGGER)
+    else:
+        raise FunctionReferenceError(
+            f"The name of the {kind} is {reference!r}, but it must be a text or a function that a decorator has registered."
+        )
     trigger = function.get_trigger()
     expected, name_attribute = _TRIGGERS[cast("FunctionKind", kind)]
     if not isinstance(trigger, expected):

@@ -168,5 +168,6 @@ def _parsed_time(text: str | None) -> datetime | None:
 
 
 def _formatted_time(moment: datetime | None) -> str:
-    # compat: a missing time raises AttributeError, as upstream's to_json does
-    return moment.strftime(DATETIME_FORMAT)  # type: ignore[union-attr]
+    if moment is None:  # compat: the class is that of upstream's to_json
+        raise AttributeError("The instance does not exist, so its status has no times. Ask `if status` before to_json().")
+    return moment.strftime(DATETIME_FORMAT)

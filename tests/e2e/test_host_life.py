@@ -251,3 +251,16 @@ def test_an_instance_of_a_function_that_is_off_waits_for_a_host_that_serves_it(m
 
     assert left == "Running"
     assert found["output"] == 7
+
+
+def test_a_change_of_a_file_is_announced_while_functions_still_run(make_app: MakeApp, launch: Launch) -> None:
+    slow_app = WAITING_APP.replace("1.0", "8.0")
+    app = make_app(slow_app)
+    host = launch(app).wait_until_ready()
+    host.start("slow", "running")
+    eventually(lambda: "Executing 'Functions.sleep'" in host.output, message=host.output)
+
+    (app / "function_app.py").write_text(slow_app + "\n# changed\n", encoding="utf-8")
+    eventually(lambda: "File change detected in function_app.py; waiting up to 30 s" in host.output, message=host.output)
+
+    assert "Executed 'Functions.sleep'" not in host.output

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
@@ -101,6 +101,8 @@ def _serve_app(
     app = load_app(settings.script_root, environ.get("PYTHON_SCRIPT_FILE_NAME") or DEFAULT_SCRIPT)
     allowed = {name.lower() for name in options.functions} or settings.allowed_functions
 
+    _check_names(options.functions, [function.name for function in app.indexed], settings.script_root)
+
     def is_off(function: IndexedFunction) -> bool:
         setting = environ.get(f"AzureWebJobs.{function.name}.Disabled") or environ.get(
             f"AzureWebJobs_{function.name}_Disabled", ""
@@ -132,6 +134,15 @@ def _serve_app(
         listener=listener,
     )
     return asyncio.run(run_host(run, environ))
+
+
+def _check_names(wanted: tuple[str, ...], names: Sequence[str], script_root: Path) -> None:
+    known = {name.lower() for name in names}
+    for name in wanted:
+        if name.lower() not in known:
+            raise ConfigurationError(
+                f"--functions: the app in {script_root} has no function '{name}'. It has: {', '.join(sorted(names))}."
+            )
 
 
 def _wait_for_repair(script_root: Path, problem: ConfigurationError) -> Path:

@@ -69,9 +69,7 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
 
     async def watch() -> None:
         changed.append(await wait_for_change(plan.script_root))
-        console.write(
-            f"File change detected in {changed[0].name}; waiting up to {options.drain:g} s for running functions…"
-        )
+        console.write(f"File change detected in {changed[0].name}; waiting up to {options.drain:g} s for running functions…")
         host.stop()
 
     def show_banner() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,38 @@ def test_a_broken_app_is_one_line_without_a_traceback(
     assert len(printed.err.splitlines()) == 1
     assert "function_app.py:1" in printed.err
     assert "Traceback" not in printed.out + printed.err
+
+
+def test_the_version_is_one_line_and_exit_code_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"durable_ext {version('durable-ext')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "host", "named"),
+    [
+        (("--functions", "nosuch"), {}, "'nosuch'"),
+        (("--host", "203.0.113.9"), {}, "address 203.0.113.9 is not one of this machine"),
+        ((), {"extensions": {"durableTask": {"hubName": "%NOPE%"}}}, "the setting NOPE does not exist"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    arguments: tuple[str, ...],
+    host: dict[str, object],
+    named: str,
+) -> None:
+    (folder / "host.json").write_text(json.dumps({"version": "2.0", **host}))
+    (folder / "function_app.py").write_text(
+        "import durable_ext as df\napp = df.DFApp()\n"
+        "@app.activity_trigger(input_name='x')\ndef echo(x: str) -> str:\n    return x\n"
+    )
+
+    code = _run(monkeypatch, "start", "--port", "0", *arguments)
+
+    assert code == 1
+    assert named in capsys.readouterr().err.splitlines()[-1]

@@ -66,7 +66,7 @@ def test_a_missing_script_is_named_with_the_folder(write_app: Callable[..., Path
     ("code", "place", "reason"),
     [
         ("import sys\nimport no_such_package_here\n", "function_app.py:2", "no_such_package_here"),
-        ("x = (\n", "function_app.py:1", "SyntaxError"),
+        ("y = 1\nx = = 2\n", "function_app.py:2", "SyntaxError: invalid syntax at column 5 of: x = = 2"),
         ("def f():\n    raise KeyError('who')\n\nf()\n", "function_app.py:2", "KeyError: 'who'"),
         ("import sys\nsys.exit('no')\n", "function_app.py:2", "SystemExit: no"),
         ("import azure.functions as func\napp = func.FunctionApp()\n@app.route(nonsense=1)\n", "function_app.py:", "Error"),
@@ -138,3 +138,13 @@ def test_an_app_without_the_old_names_is_told_where_they_come_from(
 
     with pytest.raises(AppImportError, match="pip install durable-ext-compat"):
         load_app(write_app(f"import azure.durable_functions\n{HELLO}"))
+
+
+def test_an_app_without_http_functions_prints_nothing_about_auth_levels(
+    write_app: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    code = "import durable_ext as df\napp = df.DFApp()\n@app.activity_trigger(input_name='x')\ndef echo(x): ...\n"
+
+    load_app(write_app(code))
+
+    assert caplog.messages == []

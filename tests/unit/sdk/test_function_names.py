@@ -57,6 +57,12 @@ def test_a_function_without_decorator_is_refused_with_the_1x_text() -> None:
         resolve_function_name(lambda x: x, "activity")
 
 
+@pytest.mark.parametrize("name", [None, 123])
+def test_what_cannot_be_a_name_is_shown(name: Any) -> None:
+    with pytest.raises(FunctionReferenceError, match=f"The name of the orchestrator is {name}, but it must be a text"):
+        resolve_function_name(name, "orchestrator")
+
+
 def test_a_function_of_another_kind_is_refused_with_the_1x_text() -> None:
     with pytest.raises(FunctionReferenceError) as refused:
         resolve_function_name(orchestrator, "activity")
