@@ -36,7 +36,7 @@ CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
 
 @pytest.fixture
 def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:  # in memory, fresh for each test: it slows down with the messages it has seen
+    with running_azurite() as running:  # in memory and fresh for each test: after a minute it stops to collect garbage
         yield running
 
 

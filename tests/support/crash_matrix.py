@@ -30,6 +30,7 @@ from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
+from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import FailingTransport, When, is_work
 
 _NEVER = 1_000_000
@@ -141,7 +142,7 @@ class CrashMatrix:
             transport = FailingTransport(n, when, self.counts)
             async with slots:
                 try:
-                    await self._play(scenario(), transport)
+                    await asyncio.wait_for(self._play(scenario(), transport), 3 * _PATIENCE.total_seconds())
                 except (AssertionError, asyncio.TimeoutError, Exception) as error:
                     killed = transport.killed_at
                     where = f"{killed.verb} {killed.resource}" if killed is not None else "nowhere"
@@ -214,13 +215,25 @@ async def finished(client: DurableClient, instance_id: str) -> Any:
 
 
 async def check_history(backend: Backend, instance_id: str) -> None:
-    """One start, one end, and each scheduled activity answered."""
+    """One start, one end, and each scheduled activity answered.
+
+    A child tells its parent before it writes its own end, so it may still be at it.
+    """
+    message, every = f"{instance_id} has no end", timedelta(milliseconds=100)
+    await eventually(lambda: _ended(backend, instance_id), message, within=_PATIENCE, every=every)
     events = await backend.instances.get_history(InstanceId(instance_id))
     kinds = Counter(type(event) for event in events)
     assert (kinds[ExecutionStarted], kinds[ExecutionCompleted]) == (1, 1), f"{instance_id}: {kinds}"
     scheduled = {event.event_id for event in events if isinstance(event, TaskScheduled)}
     answered = {event.task_scheduled_id for event in events if isinstance(event, (TaskCompleted, TaskFailed))}
     assert scheduled == answered
+
+
+async def _ended(backend: Backend, instance_id: str) -> bool:
+    events = await backend.instances.get_history(InstanceId(instance_id))
+    row = await backend.instances.get_instance(InstanceId(instance_id))
+    whole = row is not None and row.status.is_terminal and bool(row.name) and row.created_at > 0
+    return whole and any(isinstance(event, ExecutionCompleted) for event in events)
 
 
 def check_runs(story: Story, activities: Sequence[str]) -> None:
