@@ -32,6 +32,7 @@ from durable_ext.core.events import (
 from durable_ext.core.external_events import EventMailbox
 from durable_ext.core.matching import Decision, diverged, is_same
 from durable_ext.core.messages import InstanceId
+from durable_ext.core.misuse import async_generator, no_event_loop, not_a_task, too_many_actions
 from durable_ext.core.orchestrators import OrchestratorDefinition, ReplayOptions
 from durable_ext.core.tasks import (
     ActivityTask,
@@ -44,7 +45,7 @@ from durable_ext.core.tasks import (
     failed_task,
 )
 from durable_ext.core.timestamps import MIN_TICKS, Ticks
-from durable_ext.errors import NonDeterminismError, OrchestrationError, TaskFailedError
+from durable_ext.errors import NonDeterminismError, TaskFailedError
 
 if TYPE_CHECKING:
     from durable_ext.core.entity_calls import EntityCalls
@@ -218,12 +219,7 @@ class Replay:
             self._current = completed_task()
             self._resume(event)
         elif hasattr(result, "__aiter__"):
-            self._fail(
-                TypeError(
-                    f"Orchestrator function '{self._definition.name}' is an async generator. Use either `yield` in a plain "
-                    f"function or `await` in an `async def`."
-                )
-            )
+            self._fail(async_generator(self._definition.name))
         else:
             self._return(result)
 
@@ -329,7 +325,7 @@ class Replay:
         """Give a task the next id and make it a decision and an open task."""
         number = self.sequence
         if number >= self.options.max_actions:
-            self._over_budget()
+            self._fail(too_many_actions(self.options.max_actions))
             return
         self.sequence = number + 1
         task.id = number
@@ -343,7 +339,7 @@ class Replay:
         """Decide to send an event to another instance; return its id."""
         number = self.sequence
         if number >= self.options.max_actions and not self.ended:  # lock releases at the end are let through
-            self._over_budget()
+            self._fail(too_many_actions(self.options.max_actions))
             return number
         self.sequence = number + 1
         self.pending[number] = SendEvent(task_id=number, target=InstanceId(target), name=name, input=text, due=due)
@@ -365,14 +361,6 @@ class Replay:
         if self.observer is not None:
             self.observer.hopped(timer)
 
-    def _over_budget(self) -> None:
-        self._fail(
-            OrchestrationError(
-                f"Maximum amount of orchestration actions ({self.options.max_actions}) has been reached. This value can be "
-                f"configured in host.json file as MaxOrchestrationActions."
-            )
-        )
-
     # Running user code.
 
     def _resume(self, event: HistoryEvent) -> None:
@@ -389,7 +377,7 @@ class Replay:
                 self._fail(error)
                 return
             if not isinstance(step, Task):
-                task = failed_task(_not_a_task(step))
+                task = failed_task(not_a_task(step))
                 continue
             if self.next_input is None:
                 if self.observer is not None:
@@ -411,7 +399,7 @@ class Replay:
 
     def _fail(self, error: BaseException) -> None:
         if not self.ended:
-            self.error = _no_event_loop(error) if isinstance(self._routine, CoroutineType) else error
+            self.error = no_event_loop(error) if isinstance(self._routine, CoroutineType) else error
             self._end()
 
     def _end(self) -> None:
@@ -436,27 +424,6 @@ class Replay:
     def waits_for_tasks(self) -> bool:
         """Whether something keeps the generation open: tasks, children, timers that are not cancelled."""
         return len(self.open_tasks) > self.cancelled_timers
-
-
-def _not_a_task(value: object) -> TypeError:
-    return TypeError(
-        f"The orchestrator waits for {value!r}, which is no durable task. Yield (or await) only what the context's methods "
-        f"return: call_activity, call_sub_orchestrator, create_timer, wait_for_external_event, call_entity, call_http, "
-        f"task_all, task_any. Everything else belongs into an activity."
-    )
-
-
-def _no_event_loop(error: BaseException) -> BaseException:
-    """Say what to do instead if an `async def` orchestrator used asyncio; return any other error as it is."""
-    if not isinstance(error, RuntimeError) or str(error) != "no running event loop":
-        return error
-    advice = RuntimeError(
-        "no running event loop. An orchestrator has none: it may await only durable tasks, which the context's methods "
-        "return. Use context.create_timer() instead of asyncio.sleep(), context.task_all() instead of asyncio.gather(), and "
-        "an activity for everything else."
-    )
-    advice.__cause__ = error
-    return advice
 
 
 _STEPS: Final[dict[type[HistoryEvent], Callable[[Any, Any], None]]] = {
