@@ -6,6 +6,7 @@ One line a fact, none in replay.
 from __future__ import annotations
 
 import logging
+import re
 from typing import Final
 
 from durable_ext.core.entities.ids import EntityId
@@ -22,6 +23,7 @@ from durable_ext.runtime.registry import FunctionKind
 
 log = logging.getLogger("durable_ext.runtime.lifecycle")
 
+_DETAILS: Final = re.compile(r' \n (?:\{"\$type":|Message: |None\b)')
 _STARTS: Final = (ExecutionStarted, ExecutionSuspended, ExecutionResumed)
 
 
@@ -96,16 +98,32 @@ def log_end(episode: Episode, name: str, instance_id: str) -> None:
             return
 
 
+def _without_details(text: str) -> str:
+    """Return the reasons of a failure without what follows them for programs: details in JSON, stacks of children."""
+    return _DETAILS.split(text, maxsplit=1)[0]
+
+
+def _stacks(failure: FailureDetails | None) -> str:
+    """Return the stack of the user's code and that of each cause, every line of it after a line break."""
+    if failure is None:
+        return ""
+    parts = [failure.stack_trace or ""]
+    cause = failure.inner_failure
+    while cause is not None:
+        parts += [f"Caused by {cause.error_type}: {_without_details(cause.error_message)}", cause.stack_trace or ""]
+        cause = cause.inner_failure
+    return "".join(f"\n{part.rstrip()}" for part in parts if part)
+
+
 def _log_completion(event: ExecutionCompleted, failure: FailureDetails | None, name: str, instance_id: str) -> None:
     where = {"instance_id": instance_id, "function": name}
     if event.status is OrchestrationStatus.FAILED:
-        stack = failure.stack_trace if failure is not None else None
         log.error(
             "%s: orchestration '%s' failed. %s%s",
             instance_id,
             name,
-            event.result or "",
-            f"\n{stack.rstrip()}" if stack else "",
+            _without_details(event.result or ""),
+            _stacks(failure),
             extra={"event": "orchestration_failed", **where},
         )
     elif event.status is OrchestrationStatus.TERMINATED:
@@ -117,6 +135,4 @@ def _log_completion(event: ExecutionCompleted, failure: FailureDetails | None, n
             extra={"event": "orchestration_terminated", **where},
         )
     else:
-        log.info(
-            "%s: orchestration '%s' completed.", instance_id, name, extra={"event": "orchestration_completed", **where}
-        )
+        log.info("%s: orchestration '%s' completed.", instance_id, name, extra={"event": "orchestration_completed", **where})

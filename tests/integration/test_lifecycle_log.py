@@ -58,6 +58,47 @@ async def test_a_failure_is_an_error_with_the_stack_of_the_users_code(
     assert 'raise LookupError("no such order")' in line.getMessage()
 
 
+async def test_a_failed_activity_is_told_without_the_details_that_are_for_programs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crash(value: Any) -> Any:
+        raise ValueError("outer")
+
+    def child(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+        yield context.call_activity("crash", 1)
+
+    def parent(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+        yield context.call_sub_orchestrator("child", instance_id="below")
+
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[child, parent], activities=[crash])) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("parent", instance_id="above"))
+
+    told = [line.getMessage().splitlines()[0] for line in lines(caplog, logging.ERROR)]
+    reason = "Orchestrator function 'child' failed: Activity function 'crash' failed:  ValueError: outer"
+    assert sorted(told) == [
+        f"above: orchestration 'parent' failed. Orchestrator function 'parent' failed: {reason}",
+        f"below: orchestration 'child' failed. {reason}",
+    ]
+    assert not any("$type" in line.getMessage() for line in lines(caplog, logging.ERROR))
+
+
+async def test_a_failure_is_told_with_its_cause(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def chained(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+        yield context.call_activity("echo", 1)
+        try:
+            raise LookupError("inner")
+        except LookupError as exc:
+            raise ValueError("outer") from exc
+
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[chained], activities=[echo])) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("chained"))
+
+    (line,) = lines(caplog, logging.ERROR)
+    text = line.getMessage()
+    assert text.index("failed: outer") < text.index('raise ValueError("outer") from exc')
+    assert text.index("from exc") < text.index("Caused by LookupError: inner") < text.index('raise LookupError("inner")')
+
+
 async def test_a_termination_is_a_warning_with_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def wait(context: OrchestrationContext) -> Generator[Any, Any, Any]:
         yield context.wait_for_external_event("never")

@@ -34,8 +34,8 @@ def bind(address: str, port: int) -> socket.socket:
         if isinstance(exc, socket.gaierror) or getattr(exc, "errno", None) == errno.EADDRNOTAVAIL:
             reason = getattr(exc, "strerror", None) or exc
             raise PortUnavailableError(
-                f"The address {address} is not one of this machine ({reason}). Use --host 127.0.0.1 for this machine only, or "
-                f"--host 0.0.0.0 for every address that it has."
+                f"The address {address} is not one of this machine ({reason}). Use --host 127.0.0.1 for this machine only, "
+                f"or --host 0.0.0.0 for every address that it has."
             ) from exc
         raise PortUnavailableError(
             f"Port {port} is unavailable. Close the process using that port, or specify another port using --port [-p]. "
