@@ -36,7 +36,8 @@ def say(*words: object) -> None:
 
 async def hear() -> str:
     """Wait for a line from the test; empty at its end."""
-    return (await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)).strip()
+    line: str = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    return line.strip()
 
 
 async def acknowledge(backend: SqliteBackend) -> None:

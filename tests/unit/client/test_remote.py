@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -19,7 +19,7 @@ class Server:
         self.url = ""
         self.requests: list[tuple[str, str | None, bytes]] = []
         self.connections: set[Any] = set()
-        self.answer = web.Response
+        self.answer: Callable[[], web.Response] = web.Response
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.headers.get("Content-Type"), await request.read()))

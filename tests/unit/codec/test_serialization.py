@@ -142,7 +142,7 @@ def deep() -> object:
         deep,
         lambda: 10**5000,
         lambda: print,
-        lambda: (number for number in ()),
+        lambda: (number for number in [1]),
     ],
     ids=["set", "bytes", "tuple key", "object", "cycle", "deep", "huge", "function", "generator"],
 )

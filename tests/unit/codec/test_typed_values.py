@@ -231,7 +231,7 @@ def test_parts_whose_type_says_nothing_stay_as_they_are() -> None:
 def test_a_required_member_is_shaped() -> None:
     if sys.version_info < (3, 11):
         pytest.skip("no Required before Python 3.11")
-    from typing import Required
+    from typing_extensions import Required
 
     Marked = TypedDict("Marked", {"at": Required[date]}, total=False)  # noqa: UP013 -- a class could not be resolved here
 
@@ -328,7 +328,7 @@ def pydantic_like(monkeypatch: pytest.MonkeyPatch) -> type[Any]:
 
 
 def test_a_pydantic_model_is_written_by_itself_and_validated_when_read(pydantic_like: type[Any]) -> None:
-    Customer = type("Customer", (pydantic_like,), {"__annotations__": {"name": str}, "__module__": __name__})
+    Customer: Any = type("Customer", (pydantic_like,), {"__annotations__": {"name": str}, "__module__": __name__})
     value = Customer(name="x")
 
     assert CONVERTER.to_text(value) == '{"name": "x"}'

@@ -21,7 +21,8 @@ def app() -> df.DFApp:
 
 
 def _bindings(function: Any) -> list[dict[str, Any]]:
-    return json.loads(str(function))["bindings"]
+    bindings: list[dict[str, Any]] = json.loads(str(function))["bindings"]
+    return bindings
 
 
 def _only_function(app: df.DFApp) -> Any:
@@ -240,7 +241,8 @@ async def test_a_wrapped_function_without_its_client_says_which_argument_is_miss
 def test_a_decorated_generator_stays_callable(app: df.DFApp) -> None:
     @app.orchestration_trigger(context_name="context")
     def chain(context: df.DurableOrchestrationContext) -> Generator[Any, Any, int]:
-        return (yield 1)
+        received: int = yield 1
+        return received
 
     steps = _only_function(app).get_user_function().orchestrator_function(None)
 

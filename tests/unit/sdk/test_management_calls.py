@@ -21,7 +21,9 @@ class Host:
     """Answers from a list and remembers what it was asked, and on which thread."""
 
     def __init__(self, *answers: EndpointAnswer) -> None:
-        self.answers, self.asked, self.threads = list(answers), [], set()
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, bytes | None]] = []
+        self.threads: set[int] = set()
 
     async def endpoint(self, method: str, url: str, headers: Any, body: bytes | None) -> EndpointAnswer:
         self.asked.append((method, url.removeprefix(BASE), body))

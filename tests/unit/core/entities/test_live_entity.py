@@ -29,7 +29,7 @@ from durable_ext.core.events import (
     OrchestratorCompleted,
     OrchestratorStarted,
 )
-from durable_ext.core.messages import OrchestrationInstance, ReceivedMessage, TaskMessage
+from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ReceivedMessage, TaskMessage
 from durable_ext.core.timestamps import Ticks, ticks_add, ticks_from_iso
 
 
@@ -84,7 +84,9 @@ def test_a_signal_gets_no_answer_and_a_call_gets_one_addressed_to_the_callers_ex
     episode = bench.run(signal("add", 3), request)
 
     (answer,) = episode.messages
-    assert answer.message.target == OrchestrationInstance(instance_id="caller", execution_id="caller-execution")
+    assert answer.message.target == OrchestrationInstance(
+        instance_id=InstanceId("caller"), execution_id=ExecutionId("caller-execution")
+    )
     assert isinstance(answer.message.event, EventRaised)
     assert answer.message.event.name == request.request_id
     assert CODEC.read_response(answer.message.event.input or "").result == "7"
@@ -555,7 +557,7 @@ def test_an_entity_of_another_worker_goes_on_where_it_was() -> None:
     bench = EntityBench()
     started = ExecutionStarted(
         timestamp=bench.now,
-        instance=OrchestrationInstance(instance_id=bench.instance_id, execution_id="dotnet"),
+        instance=OrchestrationInstance(instance_id=bench.instance_id, execution_id=ExecutionId("dotnet")),
         name="@counter@one",
         input='{"exists":true,"state":"3","queue":[{"op":"add","signal":true,"input":"4","id":"ca566d78-ba92-47af-846d-'
         '1d497b0fe23d","Timestamp":"0001-01-01T00:00:00","Predecessor":"0001-01-01T00:00:00"}],"suspended":true,"sorter":{}}',
