@@ -209,9 +209,7 @@ class PurgeResult:
 class InstanceStore(Protocol):
     """What clients need; works without a worker in this process."""
 
-    async def create_instance(
-        self, start: ExecutionStarted, *, reject: frozenset[OrchestrationStatus]
-    ) -> None:
+    async def create_instance(self, start: ExecutionStarted, *, reject: frozenset[OrchestrationStatus]) -> None:
         """Create the instance of `start` with status Pending and queue its start message.
 
         `start.scheduled_start_time` delays the start. `start.generation` None = previous + 1, or 0.

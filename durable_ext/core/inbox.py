@@ -109,8 +109,7 @@ def _has_new_start(state: RuntimeState, messages: Sequence[ReceivedMessage]) -> 
 def _repeats_start(dropped: Sequence[ReceivedMessage], execution_id: ExecutionId | None) -> bool:
     """Whether the start message of this generation came again: a worker died that had kept it as the wake-up (rule R6)."""
     return any(
-        isinstance(received.message.event, ExecutionStarted)
-        and received.message.event.instance.execution_id == execution_id
+        isinstance(received.message.event, ExecutionStarted) and received.message.event.instance.execution_id == execution_id
         for received in dropped
     )
 

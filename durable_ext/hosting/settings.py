@@ -286,11 +286,7 @@ def _relations(host: HostJson) -> list[str]:
 
 
 def _without_effect(host: HostJson) -> list[str]:
-    return [
-        f"host.json: {path} has no effect: {instead}"
-        for path, instead in _INERT.items()
-        if host.get(path)
-    ]
+    return [f"host.json: {path} has no effect: {instead}" for path, instead in _INERT.items() if host.get(path)]
 
 
 def _function_timeout(host: HostJson) -> timedelta | None:

@@ -26,9 +26,7 @@ def ends_generation(episode: Episode) -> bool:
 
 def decides_activities_only(episode: Episode) -> bool:
     """Whether an episode that was caused by a part of a wave decided nothing but activities."""
-    return not (
-        episode.messages or episode.custom_status_changed or episode.is_terminal or episode.starts_generation
-    )
+    return not (episode.messages or episode.custom_status_changed or episode.is_terminal or episode.starts_generation)
 
 
 def scheduled_events(episode: Episode) -> dict[int, HistoryEvent]:

@@ -40,9 +40,7 @@ class LivePlayer:
 
     def play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Episode]:
         """Play results of local activities, all at this time."""
-        return self._services.thread.play(
-            lambda: self._opened().play_results(results, lambda: now), self._instance_id
-        )
+        return self._services.thread.play(lambda: self._opened().play_results(results, lambda: now), self._instance_id)
 
     @property
     def state(self) -> RuntimeState | None:

@@ -78,11 +78,7 @@ class SessionWriter:
 
     def holds_back(self, more: int) -> bool:
         """Whether results may wait for those of later waves, up to 99 events or the spill time (`"batched"`, breaks I2)."""
-        return (
-            self._batched
-            and len(self.pending) + more < _BATCHED_EVENTS
-            and self._now() - self._written < self._hold
-        )
+        return self._batched and len(self.pending) + more < _BATCHED_EVENTS and self._now() - self._written < self._hold
 
     async def write_start(self, episode: Episode) -> None:
         """Store how a generation began, before its first activity: rule R1.
@@ -92,9 +88,7 @@ class SessionWriter:
         started = next(event for event in self.pending if isinstance(event, ExecutionStarted))
         if started.parent is None:
             self.keep_row(episode)
-        await self._commit(
-            episode.execution_id, (), (), (), episode.instance if started.parent is not None else None
-        )
+        await self._commit(episode.execution_id, (), (), (), episode.instance if started.parent is not None else None)
 
     async def write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Receipt:
         """Store what is pending while local activities go on.

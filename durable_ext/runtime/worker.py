@@ -70,9 +70,7 @@ class _Machinery:
         self.left = LeftToOthers()
         self.runner = ActivityRunner(registry, self.http.definition, converter, self.executors, now)
         self.activity_slots = Slots(settings.max_concurrent_activities)
-        self.activities = ActivityDispatcher(
-            backend.activities, self.runner, self.activity_slots, self.work, self.left
-        )
+        self.activities = ActivityDispatcher(backend.activities, self.runner, self.activity_slots, self.work, self.left)
         self.cache = SessionCache(settings.max_cached_sessions)
         self.spill: Sweeper[InstanceRun] = Sweeper(settings.local_activity_spill.total_seconds(), InstanceRun.spill)
         self.rest: Sweeper[InstanceRun] = Sweeper(_REST_SECONDS, InstanceRun.rest)

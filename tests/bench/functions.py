@@ -56,9 +56,7 @@ def leaf(context: Any) -> Any:
 
 
 def branch(context: Any) -> Any:
-    leaves = yield context.task_all(
-        [context.call_sub_orchestrator("leaf", i) for i in range(context.get_input())]
-    )
+    leaves = yield context.task_all([context.call_sub_orchestrator("leaf", i) for i in range(context.get_input())])
     return len(leaves)
 
 

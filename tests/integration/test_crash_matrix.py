@@ -263,9 +263,7 @@ async def test_a_crash_at_any_storage_call_changes_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize(("first", "second"), [*MODES, ("off", "on"), ("batched", "off")])
-@pytest.mark.parametrize(
-    "scenario", ALL
-)
+@pytest.mark.parametrize("scenario", ALL)
 async def test_a_crash_at_any_storage_call_changes_nothing_on_two_partitions(
     azurite: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
 ) -> None:

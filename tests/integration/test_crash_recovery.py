@@ -45,9 +45,7 @@ async def run_and_die(
     converter, codec = DataConverter(), JsonEntityCodec()
     backend = SqliteBackend(settings_of(path))
     await backend.open()
-    worker = TaskHubWorker(
-        backend, registry, settings=settings or WorkerSettings(), converter=converter, entity_codec=codec
-    )
+    worker = TaskHubWorker(backend, registry, settings=settings or WorkerSettings(), converter=converter, entity_codec=codec)
     await worker.start()
     try:
         yield DurableClient(backend.instances, converter=converter, entity_codec=codec), backend

@@ -27,9 +27,7 @@ def registry_of(
             ActivityDefinition(name=function.__name__, call=function, is_async=inspect.iscoroutinefunction(function))
         )
     for function in processes:
-        registry.add_activity(
-            ActivityDefinition(name=function.__name__, call=function, is_async=False, executor="process")
-        )
+        registry.add_activity(ActivityDefinition(name=function.__name__, call=function, is_async=False, executor="process"))
     for function in entities:
         registry.add_entity(EntityDefinition(name=function.__name__, function=function))
     return registry

@@ -113,9 +113,7 @@ def test_an_accepted_instance_runs() -> None:
 
 @pytest.mark.parametrize(("named", "stamped"), [(None, "1.0"), ("0.5", "0.5"), ("", "")])
 def test_a_child_gets_the_version_of_the_worker_unless_the_call_names_one(named: str | None, stamped: str) -> None:
-    bench = _bench(
-        lambda context: (yield context.call_sub_orchestrator("child", version=named)), VersionMismatch.REJECT
-    )
+    bench = _bench(lambda context: (yield context.call_sub_orchestrator("child", version=named)), VersionMismatch.REJECT)
 
     episode = bench.start(version="0.9")
 

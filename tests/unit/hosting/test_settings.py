@@ -37,9 +37,7 @@ def test_an_empty_host_json_means_the_documented_defaults(write_app: Callable[..
         ),
     ],
 )
-def test_a_section_without_effect_is_named_once(
-    write_app: Callable[..., Path], values: dict[str, Any], key: str
-) -> None:
+def test_a_section_without_effect_is_named_once(write_app: Callable[..., Path], values: dict[str, Any], key: str) -> None:
     warnings = load_settings(write_app(host=_durable(**values)), {}).warnings
 
     assert [line.split(" has no effect")[0] for line in warnings] == [f"host.json: {key}"]
