@@ -30,7 +30,13 @@ def aggregator(context: df.DurableEntityContext) -> None:
 async def aggregator_add(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
     """Signal and forget: the body is the number to add."""
     account = df.EntityId("aggregator", req.route_params["account"])
-    await client.signal_entity(account, "add", req.get_json())
+    try:
+        amount = req.get_json()
+    except ValueError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=400)
+    if not isinstance(amount, (int, float)):
+        return func.HttpResponse("The body has to be a number.\n", status_code=400)
+    await client.signal_entity(account, "add", amount)
     return func.HttpResponse(status_code=202)
 
 

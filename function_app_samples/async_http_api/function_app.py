@@ -16,7 +16,12 @@ bp = df.Blueprint()
 @bp.route(route="async_http_api/{instance_id}", methods=["POST"])
 @bp.durable_client_input(client_name="client")
 async def async_http_api_start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-    instance_id = await client.start_new("async_http_api", req.route_params["instance_id"], req.get_json())
+    try:
+        instance_id = await client.start_new("async_http_api", req.route_params["instance_id"], req.get_json())
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # no JSON, or an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return client.create_check_status_response(req, instance_id)
 
 
@@ -24,7 +29,12 @@ async def async_http_api_start(req: func.HttpRequest, client: df.DurableOrchestr
 @bp.durable_client_input(client_name="client")
 async def async_http_api_start_and_wait(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
     """Answer with the output if the job is done within ten seconds, else with 202 and the links."""
-    instance_id = await client.start_new("async_http_api", req.route_params["instance_id"], req.get_json())
+    try:
+        instance_id = await client.start_new("async_http_api", req.route_params["instance_id"], req.get_json())
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # no JSON, or an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return await client.wait_for_completion_or_create_check_status_response(
         req, instance_id, timeout_in_milliseconds=10_000, retry_interval_in_milliseconds=100
     )

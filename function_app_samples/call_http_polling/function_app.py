@@ -19,7 +19,12 @@ bp = df.Blueprint()
 async def call_http_polling_start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
     here = urlsplit(req.url)
     service = f"{here.scheme}://{here.netloc}/api/call_http_polling_service?polls_left=2"
-    instance_id = await client.start_new("call_http_polling", req.route_params["instance_id"], service)
+    try:
+        instance_id = await client.start_new("call_http_polling", req.route_params["instance_id"], service)
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return client.create_check_status_response(req, instance_id)
 
 

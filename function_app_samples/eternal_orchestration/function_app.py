@@ -16,7 +16,12 @@ bp = df.Blueprint()
 @bp.route(route="eternal_orchestration/{instance_id}", methods=["POST"])
 @bp.durable_client_input(client_name="client")
 async def eternal_orchestration_start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-    instance_id = await client.start_new("eternal_orchestration", req.route_params["instance_id"], {"round": 1})
+    try:
+        instance_id = await client.start_new("eternal_orchestration", req.route_params["instance_id"], {"round": 1})
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return client.create_check_status_response(req, instance_id)
 
 

@@ -15,8 +15,13 @@ bp = df.Blueprint()
 @bp.route(route="fan_out_fan_in/{instance_id}", methods=["POST"])
 @bp.durable_client_input(client_name="client")
 async def fan_out_fan_in_start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-    documents: list[str] = req.get_json()
-    instance_id = await client.start_new("fan_out_fan_in", req.route_params["instance_id"], documents)
+    try:
+        documents: list[str] = req.get_json()
+        instance_id = await client.start_new("fan_out_fan_in", req.route_params["instance_id"], documents)
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # no JSON, or an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return client.create_check_status_response(req, instance_id)
 
 

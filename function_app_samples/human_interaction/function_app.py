@@ -16,7 +16,12 @@ bp = df.Blueprint()
 @bp.route(route="human_interaction/{instance_id}", methods=["POST"])
 @bp.durable_client_input(client_name="client")
 async def human_interaction_start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-    instance_id = await client.start_new("human_interaction", req.route_params["instance_id"], req.get_json())
+    try:
+        instance_id = await client.start_new("human_interaction", req.route_params["instance_id"], req.get_json())
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # no JSON, or an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return client.create_check_status_response(req, instance_id)
 
 
@@ -24,7 +29,14 @@ async def human_interaction_start(req: func.HttpRequest, client: df.DurableOrche
 @bp.durable_client_input(client_name="client")
 async def human_interaction_answer(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
     """What the link in the approver's mail would call; the body is `true` or `false`."""
-    await client.raise_event(req.route_params["instance_id"], "Approval", req.get_json())
+    try:
+        await client.raise_event(req.route_params["instance_id"], "Approval", req.get_json())
+    except df.InstanceNotFoundError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=404)
+    except df.InvalidInstanceStateError as exc:  # it has ended
+        return func.HttpResponse(f"{exc}\n", status_code=410)
+    except ValueError as exc:  # no JSON
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return func.HttpResponse("Thank you.\n", status_code=202)
 
 

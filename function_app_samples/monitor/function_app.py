@@ -16,7 +16,12 @@ bp = df.Blueprint()
 @bp.route(route="monitor/{instance_id}", methods=["POST"])
 @bp.durable_client_input(client_name="client")
 async def monitor_start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-    instance_id = await client.start_new("monitor", req.route_params["instance_id"], req.get_json())
+    try:
+        instance_id = await client.start_new("monitor", req.route_params["instance_id"], req.get_json())
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # no JSON, or an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return client.create_check_status_response(req, instance_id)
 
 

@@ -19,8 +19,13 @@ RETRY = df.RetryOptions(first_retry_interval_in_milliseconds=200, max_number_of_
 @bp.route(route="sub_orchestrations/{instance_id}", methods=["POST"])
 @bp.durable_client_input(client_name="client")
 async def sub_orchestrations_start(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
-    devices: list[str] = req.get_json()
-    instance_id = await client.start_new("sub_orchestrations", req.route_params["instance_id"], devices)
+    try:
+        devices: list[str] = req.get_json()
+        instance_id = await client.start_new("sub_orchestrations", req.route_params["instance_id"], devices)
+    except df.InstanceAlreadyExistsError as exc:
+        return func.HttpResponse(f"{exc}\n", status_code=409)
+    except ValueError as exc:  # no JSON, or an id that cannot be used
+        return func.HttpResponse(f"{exc}\n", status_code=400)
     return client.create_check_status_response(req, instance_id)
 
 
