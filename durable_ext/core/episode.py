@@ -43,6 +43,7 @@ class Episode:
         is_terminal: The instance is over.
         custom_status_changed: `instance.custom_status` differs from what was stored before.
         can_run_locally: Rule R4 of design.md 5: nothing but activities was decided and nothing else is open.
+        awaited_together: How many results it takes to wake the code, if all are of activities and none is a failure.
         failure: What the user's code raised, if that ended the instance; history keeps its text only.
     """
 
@@ -57,6 +58,7 @@ class Episode:
     is_terminal: bool = False
     custom_status_changed: bool = False
     can_run_locally: bool = False
+    awaited_together: int = 1
     failure: FailureDetails | None = None
 
 

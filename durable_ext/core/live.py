@@ -153,6 +153,7 @@ class LiveOrchestration:
             starts_generation=starts_generation,
             changed=changed,
             waits_for_others=waits_for_others,
+            awaited_together=replay.awaited_together,
         )
 
     def _refuse(
@@ -245,6 +246,7 @@ class LiveOrchestration:
         starts_generation: bool,
         changed: bool,
         waits_for_others: bool,
+        awaited_together: int = 1,
     ) -> Episode:
         execution_id = outbox.started.instance.execution_id or _NO_EXECUTION
         decisions = tuple(outbox.events)
@@ -271,6 +273,7 @@ class LiveOrchestration:
                 bool(activities)
                 and not (messages or changed or starts_generation or terminal or waits_for_others)
             ),
+            awaited_together=awaited_together,
             failure=outbox.failure,
         )
 

@@ -41,6 +41,7 @@ from durable_ext.core.tasks import (
     Task,
     TaskState,
     TimerTask,
+    WhenAll,
     completed_task,
     failed_task,
 )
@@ -159,6 +160,12 @@ class Replay:
         self._current: Task[Any] = Task()
         self._send: Callable[[Any], Any]
         self._throw: Callable[[BaseException], Any]
+
+    @property
+    def awaited_together(self) -> int:
+        """How many running tasks the code waits for as one; fewer results do not wake it, unless one is a failure."""
+        task = self._current
+        return task.pending if isinstance(task, WhenAll) else 1
 
     def bind(self, context: Any) -> None:
         """Set the context that the user's function is called with."""

@@ -289,6 +289,11 @@ class WhenAll(Task[list[Any]]):
         elif not running:
             self.succeed([child.result for child in children])
 
+    @property
+    def pending(self) -> int:
+        """How many children are running."""
+        return self._pending
+
     def open(self, replay: Replay) -> None:
         self.is_scheduled = True
         for child in self.children:

@@ -244,7 +244,7 @@ class InstanceRun:
         else:
             wave = self._wave = LocalWave(episode.activities, services)
             limit = results_per_write(services.traits, len(writer.pending))
-            await wave.wait(limit)
+            await wave.wait(limit, episode.awaited_together)
             results = wave.take(limit)
             if wave.unfinished:
                 return await self._run_in_parts(episode, wave, results)
@@ -389,7 +389,7 @@ class InstanceRun:
             if found is SessionEnd.LOST:
                 return None
             limit = results_per_write(services.traits, len(writer.pending))
-            await wave.wait(limit)
+            await wave.wait(limit, episode.awaited_together)
             results = wave.take(limit)
 
     async def _hand_over(

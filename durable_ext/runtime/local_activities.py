@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Union
+from typing import Final, Union
 
 from durable_ext.backends.protocol import ActivityWorkItem, BackendTraits
 from durable_ext.core.events import (
@@ -23,6 +23,10 @@ from durable_ext.runtime.call_queue import CallQueue
 from durable_ext.runtime.services import OrchestrationServices
 
 ActivityResult = Union[TaskCompleted, TaskFailed]
+
+_PAUSE_SECONDS: Final = 0.01
+_GATHER_SECONDS: Final = 0.03
+_CLOCK_SECONDS: Final = 0.001  # a loop may call a little early
 
 # Rule R6: what may stay queued over several writes, because a reader drops the copy
 _CARRIED_TYPES = (
@@ -69,7 +73,10 @@ class LocalWave:
         self._spilled: dict[int, asyncio.Future[ActivityWorkItem | None]] = {}
         self._unfinished = len(messages)
         self._wanted = self._unfinished
+        self._any_wakes = False
         self._wake: asyncio.Future[None] | None = None
+        self._gathering: asyncio.TimerHandle | None = None
+        self._last = 0.0
         self._queue.add(messages)
 
     @property
@@ -83,17 +90,27 @@ class LocalWave:
         self._messages.update({message.event.event_id: message for message in messages})
         self._queue.add(messages)
 
-    async def wait(self, at_most: int | None) -> None:
-        """Return when everything has ended, when `at_most` results are there, or after the spill time."""
+    async def wait(self, at_most: int | None, together: int) -> None:
+        """Return when everything has ended, when `at_most` results are there, or after the spill time.
+
+        Also soon after a result that may wake the code: it does not wait for all (`together` results wake it), or the
+        result is a failure. Those that come within 10 ms of each other travel together, for 30 ms.
+        """
         self._wanted = self._unfinished if at_most is None else min(at_most, self._unfinished)
+        self._any_wakes = together < self._unfinished
         if len(self._results) >= self._wanted:
             return
         self._wake = self._loop.create_future()
         timer = self._loop.call_later(self._spill_seconds, self._awaken)
+        if any(self._may_wake(result) for result in self._results):
+            self._gather()
         try:
             await self._wake
         finally:
             timer.cancel()
+            if self._gathering is not None:
+                self._gathering.cancel()
+                self._gathering = None
             self._wake = None
 
     def take(self, at_most: int | None) -> list[ActivityResult]:
@@ -171,6 +188,24 @@ class LocalWave:
         self._results.append(result)
         if len(self._results) >= self._wanted:
             self._awaken()
+        elif self._gathering is not None:
+            self._last = self._loop.time()
+        elif self._wake is not None and self._may_wake(result):
+            self._gather()
+
+    def _may_wake(self, result: ActivityResult) -> bool:
+        return self._any_wakes or result.__class__ is TaskFailed
+
+    def _gather(self) -> None:
+        self._last = now = self._loop.time()
+        self._gathering = self._loop.call_at(now + _PAUSE_SECONDS, self._gathered, now + _GATHER_SECONDS)
+
+    def _gathered(self, latest: float) -> None:
+        end = min(self._last + _PAUSE_SECONDS, latest)
+        if self._loop.time() >= end - _CLOCK_SECONDS:
+            self._awaken()
+        else:
+            self._gathering = self._loop.call_at(end, self._gathered, latest)
 
     async def _finish(self, result: ActivityResult) -> None:
         item = await self._spilled[result.task_scheduled_id]

@@ -258,6 +258,79 @@ async def test_what_takes_long_is_spilled_and_the_rest_is_written(tmp_path: Path
     check_every_prefix(hub.backend.checkpoints[instance_id])
 
 
+async def test_code_that_waits_for_any_result_goes_on_while_others_run(tmp_path: Path) -> None:
+    may_end = asyncio.Event()
+
+    async def held(value: Any) -> str:
+        await may_end.wait()
+        return "held"
+
+    async def let_go(value: Any) -> None:
+        may_end.set()
+
+    def race(context: Any) -> Any:
+        tasks = [context.call_activity("echo", "first"), context.call_activity("held")]
+        winner = yield context.task_any(tasks)
+        yield context.call_activity("let_go")
+        return [winner.result, (yield tasks[1])]
+
+    settings = WorkerSettings(local_activity_spill=timedelta(hours=1))
+    registry = registry_of(orchestrators=[race], activities=[echo, held, let_go])
+    async with recorded(tmp_path, registry, settings) as hub:
+        output, checkpoints = await hub.finish("race")
+
+    assert output == ["first", "held"]
+    assert not any(checkpoint.activities for checkpoint in checkpoints)
+    check_every_prefix(checkpoints)
+
+
+async def test_a_failure_reaches_code_that_waits_for_all_results_while_others_run(tmp_path: Path) -> None:
+    may_end = asyncio.Event()
+
+    async def held(value: Any) -> str:
+        await may_end.wait()
+        return "held"
+
+    async def fail(value: Any) -> None:
+        raise ValueError("no")
+
+    async def let_go(value: Any) -> None:
+        may_end.set()
+
+    def all_or_none(context: Any) -> Any:
+        tasks = [context.call_activity("held"), context.call_activity("fail")]
+        try:
+            yield context.task_all(tasks)
+        except Exception:
+            yield context.call_activity("let_go")
+        return (yield tasks[0])
+
+    settings = WorkerSettings(local_activity_spill=timedelta(hours=1))
+    registry = registry_of(orchestrators=[all_or_none], activities=[held, fail, let_go])
+    async with recorded(tmp_path, registry, settings) as hub:
+        output, checkpoints = await hub.finish("all_or_none")
+
+    assert output == "held"
+    check_every_prefix(checkpoints)
+
+
+async def test_results_that_do_not_wake_the_code_wait_for_the_others(tmp_path: Path) -> None:
+    async def one_after_the_other(value: int) -> int:
+        await asyncio.sleep(value * 0.04)
+        return value
+
+    def all_of_them(context: Any) -> Any:
+        return (yield context.task_all([context.call_activity("one_after_the_other", i) for i in range(4)]))
+
+    settings = WorkerSettings(local_activity_spill=timedelta(hours=1))
+    registry = registry_of(orchestrators=[all_of_them], activities=[one_after_the_other])
+    async with recorded(tmp_path, registry, settings) as hub:
+        output, checkpoints = await hub.finish("all_of_them")
+
+    assert output == [0, 1, 2, 3]
+    assert len(local_writes(checkpoints)) == 1
+
+
 async def test_width_alone_never_spills(tmp_path: Path) -> None:
     async def brief(value: int) -> int:
         await asyncio.sleep(0.005)
