@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import InstanceStore, PurgeResult
 from durable_ext.client.entities import (
     EntityClient,
@@ -17,7 +18,7 @@ from durable_ext.client.entities import (
     KnownFunctions,
     StorageCleaning,
 )
-from durable_ext.client.ids import checked_event_name, checked_instance_id, new_execution_id, new_instance_id
+from durable_ext.client.ids import checked_event_name, checked_instance_id, new_instance_id
 from durable_ext.client.query import ACTIVE_STATUSES, TERMINAL_STATUSES, InstanceQuery, StatusPage, optional_ticks
 from durable_ext.client.status import InstanceStatus
 from durable_ext.core.entities.codec_port import EntityCodec

@@ -10,7 +10,7 @@ import uuid
 from typing import Final
 
 from durable_ext.core.entities.ids import EntityId
-from durable_ext.core.messages import ExecutionId, InstanceId
+from durable_ext.core.messages import InstanceId
 from durable_ext.errors import InvalidArgumentError
 
 MAX_INSTANCE_ID_LENGTH: Final = 256
@@ -20,11 +20,6 @@ _FORBIDDEN: Final = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 def new_instance_id() -> InstanceId:
     """Return a random id of 32 hex digits."""
     return InstanceId(uuid.uuid4().hex)
-
-
-def new_execution_id() -> ExecutionId:
-    """Return a random execution id of 32 hex digits."""
-    return ExecutionId(uuid.uuid4().hex)
 
 
 def checked_instance_id(instance_id: str) -> InstanceId:

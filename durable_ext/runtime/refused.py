@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import Checkpoint
 from durable_ext.core.actions import CompleteOrchestration
 from durable_ext.core.checkpoint import Outbox, instance_update
@@ -18,7 +19,6 @@ from durable_ext.core.events import (
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import PayloadTooLargeError
 from durable_ext.failure import failure_from_exception
-from durable_ext.runtime.new_ids import new_execution_id
 
 
 def failing_instead(

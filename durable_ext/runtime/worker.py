@@ -10,6 +10,7 @@ from typing import Final
 
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import Backend, BackendTraits, OrchestrationSession
 from durable_ext.core.entities.codec_port import EntityCodec
 from durable_ext.core.entities.definitions import EntityDefinition, EntityOptions
@@ -31,7 +32,6 @@ from durable_ext.runtime.executors import Executors
 from durable_ext.runtime.http_activity import HttpActivity
 from durable_ext.runtime.instance_run import InstanceRun
 from durable_ext.runtime.lifecycle_log import LeftToOthers
-from durable_ext.runtime.new_ids import new_execution_id
 from durable_ext.runtime.orchestrations import SessionDispatcher
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
 from durable_ext.runtime.registry import FunctionRegistry

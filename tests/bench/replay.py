@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from durable_ext.aio.clock import SystemClock
+from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import OrchestrationStatus, TaskCompleted
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import InstanceId, OrchestrationInstance
 from durable_ext.core.orchestrators import ReplayOptions
-from durable_ext.runtime.new_ids import new_execution_id
 from durable_ext.runtime.ticks import tick_source
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 from tests.bench.functions import bench_registry

@@ -1,4 +1,4 @@
-"""Where random ids come from."""
+"""Execution ids: what tells one generation of an instance from another, in every store."""
 
 from __future__ import annotations
 
