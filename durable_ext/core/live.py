@@ -270,8 +270,7 @@ class LiveOrchestration:
             is_terminal=terminal,
             custom_status_changed=changed,
             can_run_locally=(
-                bool(activities)
-                and not (messages or changed or starts_generation or terminal or waits_for_others)
+                bool(activities) and not (messages or changed or starts_generation or terminal or waits_for_others)
             ),
             awaited_together=awaited_together,
             failure=outbox.failure,

@@ -158,9 +158,7 @@ class InstanceRun:
         services = self._services
         self._writer.receive(batch)
         # Rule R7: an activity that kills the process must not come back through its orchestrator.
-        self._claims = (
-            services.settings.local_activities != "off" and not batch.redelivered and not services.is_draining()
-        )
+        self._claims = services.settings.local_activities != "off" and not batch.redelivered and not services.is_draining()
         self._local = self._claims and may_begin_locally(batch.messages, services.traits)
 
     async def _next_episode(self) -> Episode | None:
@@ -348,9 +346,7 @@ class InstanceRun:
         self._alone_item.set_result(receipt.activities[0])
         await self._carry_out(await self._next_episode())
 
-    async def _run_in_parts(
-        self, episode: Episode, wave: LocalWave, results: Sequence[ActivityResult]
-    ) -> Episode | None:
+    async def _run_in_parts(self, episode: Episode, wave: LocalWave, results: Sequence[ActivityResult]) -> Episode | None:
         """Store a wave in several writes, because it is too wide for one or takes long (rules R3 and R5)."""
         services, writer = self._services, self._writer
         scheduled = scheduled_events(episode)
@@ -392,9 +388,7 @@ class InstanceRun:
             await wave.wait(limit, episode.awaited_together)
             results = wave.take(limit)
 
-    async def _hand_over(
-        self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]
-    ) -> Episode | None:
+    async def _hand_over(self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]) -> Episode | None:
         """End a wave before it is done: the rest of it becomes claimed work items beside an episode's own."""
         if ends_generation(episode):
             wave.discard()
