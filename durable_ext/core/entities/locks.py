@@ -39,11 +39,6 @@ class CriticalSection:
         self._available: set[InstanceId] = set()
 
     @property
-    def is_held(self) -> bool:
-        """Whether the locks have been granted and not been released."""
-        return self._held
-
-    @property
     def lock_set(self) -> tuple[EntityId, ...]:
         """The entities that are locked or asked for, in lock order; empty outside."""
         return self._lock_set

@@ -33,10 +33,11 @@ def test_locks_are_held_once_their_own_request_is_answered() -> None:
     section.request("lock", lock_order([A]))
 
     section.granted("another")
-    assert not section.is_held
+    section.check_sub_orchestration()
 
     section.granted("lock")
-    assert section.is_held
+    with pytest.raises(LockingRulesError, match="While holding locks"):
+        section.check_sub_orchestration()
 
 
 def test_a_second_lock_is_refused_even_while_the_first_is_awaited() -> None:
