@@ -17,14 +17,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 
+from durable_ext.aio.clock import SystemClock
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, TransportKind
+from durable_ext.backends.azure_storage.transport.http import Interceptor
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
 from tests.azure_hub import AzureHub, run_azure_hub
 from tests.azurite import running_azurite
 from tests.bench.functions import GREETINGS, bench_registry
-from tests.bench.report import emit, own_cpu_seconds, own_rss_mb, process_cpu_seconds
+from tests.bench.report import emit, machine_cpu_seconds, own_cpu_seconds, own_rss_mb, process_cpu_seconds
 from tests.bench.workloads import run_one
 
 _PARTITIONS = 4
@@ -34,11 +40,16 @@ _IDLE_MINUTES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """A way to run: which transport, and whether activities run beside their orchestration."""
+    """A way to run: which transport, whether activities run beside their orchestration, where the client is.
+
+    A client elsewhere knows nothing of the worker, as if it were another process; its calls count too, those that wait
+    for the end (`table.get`) among them.
+    """
 
     name: str
     local_activities: LocalActivities
     transport: TransportKind = TransportKind.LEAN
+    client_elsewhere: bool = False
 
 
 MODES = {
@@ -47,31 +58,63 @@ MODES = {
         Mode(name="plain", local_activities="off"),
         Mode(name="local", local_activities="on"),
         Mode(name="batched", local_activities="batched"),
+        Mode(name="elsewhere", local_activities="on", client_elsewhere=True),
         Mode(name="sdk", local_activities="off", transport=TransportKind.SDK),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """Wall time and the CPU time so far of this process, of the emulator and of the whole machine, in seconds."""
+
+    at: float
+    ours: float
+    emulator: float
+    machine: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What one repeat gave, per unit; `calls` is empty where they cannot be counted.
+
+    `others` = cores that other work on the machine used meanwhile: rates are only comparable where it is small.
+    """
+
+    value: float
+    calls: dict[str, float]
+    cpu_ms: float
+    emulator_cpu_ms: float
+    others: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AzureRun:
     """One repeat on its own emulator."""
 
-    hub: AzureHub
+    client: DurableClient
     calls: CallCounter
     emulator: int
 
-    def cpu_seconds(self) -> tuple[float, float]:
-        """Return the CPU time of this process and of the emulator."""
-        return own_cpu_seconds(), process_cpu_seconds(self.emulator)
+    def start(self) -> _Moment:
+        """Begin to count."""
+        self.calls.reset()
+        return self._now()
 
+    def _now(self) -> _Moment:
+        return _Moment(time.perf_counter(), own_cpu_seconds(), process_cpu_seconds(self.emulator), machine_cpu_seconds())
 
-@dataclass(slots=True)
-class Sample:
-    """What one repeat gave; `calls` per unit, empty where they cannot be counted."""
-
-    value: float
-    calls: dict[str, float]
-    cpu_ms: tuple[float, float]
+    def sample(self, start: _Moment, count: int, value: float | None = None) -> Sample:
+        """Return what `count` units since `start` have cost; the value is their rate unless one is given."""
+        end = self._now()
+        seconds, ours, theirs = end.at - start.at, end.ours - start.ours, end.emulator - start.emulator
+        return Sample(
+            value=count / seconds if value is None else value,
+            calls={verb: round(number / count, 2) for verb, number in sorted(self.calls.by_verb.items())},
+            cpu_ms=ours / count * 1e3,
+            emulator_cpu_ms=theirs / count * 1e3,
+            others=(end.machine - start.machine - ours - theirs) / seconds,
+        )
 
 
 @asynccontextmanager
@@ -95,45 +138,44 @@ async def _fresh_run(mode: Mode, *, concurrency: int | None = 400) -> AsyncItera
             await eventually(
                 lambda: all(hub.backend.owns(index) for index in range(_PARTITIONS)), within=timedelta(seconds=60)
             )
-            await asyncio.gather(*(run_one(hub.client, "hello5", None, GREETINGS) for _ in range(20)))
-            yield AzureRun(hub=hub, calls=calls, emulator=azurite.process.pid)
+            async with _client(mode, settings, hub, counted) as client:
+                await asyncio.gather(*(run_one(client, "hello5", None, GREETINGS) for _ in range(20)))
+                yield AzureRun(client=client, calls=calls, emulator=azurite.process.pid)
 
 
-def _per(calls: CallCounter, count: float) -> dict[str, float]:
-    return {verb: round(number / count, 2) for verb, number in sorted(calls.by_verb.items())}
-
-
-def _cpu_ms(run: AzureRun, before: tuple[float, float], count: int) -> tuple[float, float]:
-    ours, theirs = run.cpu_seconds()
-    return (ours - before[0]) / count * 1e3, (theirs - before[1]) / count * 1e3
+@asynccontextmanager
+async def _client(
+    mode: Mode, settings: AzureStorageSettings, hub: AzureHub, interceptor: Interceptor | None
+) -> AsyncIterator[DurableClient]:
+    if not mode.client_elsewhere:
+        yield hub.client
+        return
+    clock = SystemClock()
+    async with AzureStorageBackend(settings, clock, interceptor=interceptor) as backend:
+        yield DurableClient(
+            backend.instances, converter=DataConverter(), entity_codec=JsonEntityCodec(), clock=clock
+        )
 
 
 async def _hello5(run: AzureRun) -> Sample:
-    count = 100
-    run.calls.reset()
-    cpu, began = run.cpu_seconds(), time.perf_counter()
-    await asyncio.gather(*(run_one(run.hub.client, "hello5", None, GREETINGS) for _ in range(count)))
-    seconds = time.perf_counter() - began
-    return Sample(count / seconds, _per(run.calls, count), _cpu_ms(run, cpu, count))
+    count, start = 100, run.start()
+    await asyncio.gather(*(run_one(run.client, "hello5", None, GREETINGS) for _ in range(count)))
+    return run.sample(start, count)
 
 
 async def _latency(run: AzureRun) -> Sample:
-    count = 20
-    values = []
-    run.calls.reset()
-    cpu = run.cpu_seconds()
+    count, start, values = 20, run.start(), []
     for _ in range(count):
         await asyncio.sleep(0.05)
-        values.append(await run_one(run.hub.client, "hello5", None, GREETINGS) * 1e3)
-    return Sample(sorted(values)[count // 2], _per(run.calls, count), _cpu_ms(run, cpu, count))
+        values.append(await run_one(run.client, "hello5", None, GREETINGS) * 1e3)
+    return run.sample(start, count, sorted(values)[count // 2])
 
 
 def _one(name: str, count: int) -> Callable[[AzureRun], Awaitable[Sample]]:
     async def measure(run: AzureRun) -> Sample:
-        run.calls.reset()
-        cpu = run.cpu_seconds()
-        seconds = await run_one(run.hub.client, name, count, count)
-        return Sample(count / seconds, _per(run.calls, count), _cpu_ms(run, cpu, count))
+        start = run.start()
+        await run_one(run.client, name, count, count)
+        return run.sample(start, count)
 
     return measure
 
@@ -171,8 +213,9 @@ async def measure_azure(arguments: argparse.Namespace) -> None:
                 [sample.value for sample in samples],
                 calls=round(sum(middle.calls.values()), 1),
                 by_kind=middle.calls,
-                cpu_ms=round(middle.cpu_ms[0], 2),
-                azurite_cpu_ms=round(middle.cpu_ms[1], 2),
+                cpu_ms=round(middle.cpu_ms, 2),
+                azurite_cpu_ms=round(middle.emulator_cpu_ms, 2),
+                others=[round(sample.others, 2) for sample in by_value],
                 rss_mb=round(own_rss_mb()),
             )
 

@@ -41,6 +41,15 @@ def process_cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def machine_cpu_seconds() -> float:
+    """Return the CPU time of everything on this machine, 0 where /proc does not tell."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    user, nice, system, _, _, irq, softirq, *_ = (int(field) for field in stat.read_text().split(maxsplit=9)[1:9])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def own_rss_mb() -> float:
     """Return the resident memory of this process in MB, 0 where /proc does not tell."""
     status = Path("/proc/self/status")
