@@ -81,7 +81,7 @@ def indexed_functions(app: AppLike) -> tuple[Function, ...]:
     """Return the functions that an app has registered, in their order.
 
     Raises:
-        RegistrationError: A module has no app object, or several.
+        RegistrationError: It is something else, or a module with no app object or with several.
     """
     if isinstance(app, ModuleType):
         found = app_objects(app)
@@ -91,6 +91,10 @@ def indexed_functions(app: AppLike) -> tuple[Function, ...]:
                 f"The module '{app.__name__}' has {which}, but one is needed. Pass the app object itself."
             )
         app = next(iter(found.values()))
+    if not isinstance(app, FunctionRegister):
+        raise RegistrationError(
+            f"{type(app).__name__} is no app object. Pass a DFApp; register a blueprint first: app.register_functions(bp)."
+        )
     # Indexing an app without HTTP functions would print a warning about their auth level, and a second one would find
     # every name of the first in use.
     app._require_auth_level, app.functions_bindings = True, None

@@ -6,8 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
 
 import durable_ext as df
+from durable_ext.errors import RegistrationError
 from durable_ext.testing import run_task_hub
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -42,3 +47,16 @@ async def test_the_client_script_of_the_reference_works_on_a_hub_file(tmp_path: 
     _write_examples("reference.md", tmp_path)
 
     assert _run(tmp_path, "script.py") == "PENDING\n1\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (ModuleType("empty"), "'empty' has no app object"),
+        (df.Blueprint(), "Blueprint is no app object"),
+    ],
+)
+async def test_what_is_no_app_is_refused(tmp_path: Path, source: Any, text: str) -> None:
+    with pytest.raises(RegistrationError, match=text):
+        async with run_task_hub(tmp_path / "hub.db", source):
+            pass
