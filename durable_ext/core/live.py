@@ -47,7 +47,8 @@ class LiveOrchestration:
 
     The first `play` replays `history` silently, later ones cost only what is new. `activity_names`, `orchestrator_names`
     and `entity_names` say what is registered, asked when something new is called; for `None` nothing is checked. `is_left`
-    says whether the instances of an orchestrator are left to another worker.
+    says whether the instances of an orchestrator are left to another worker. `on_opening` gets what messages brought into
+    an episode before the user's code does.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class LiveOrchestration:
         orchestrator_names: Callable[[], Collection[str]] | None = None,
         entity_names: Callable[[], Collection[str]] | None = None,
         is_left: Callable[[str], bool] | None = None,
+        on_opening: Callable[[Sequence[HistoryEvent]], None] | None = None,
         resolve_name: NameResolver = function_name,
         resolve_type: ResultTypeResolver = no_result_type,
     ) -> None:
@@ -78,6 +80,7 @@ class LiveOrchestration:
             entity_names=entity_names,
         )
         self._is_left = is_left
+        self._on_opening = on_opening
         self._converter = converter
         self._entity_codec = entity_codec
         self._options = options
@@ -121,6 +124,8 @@ class LiveOrchestration:
             live[0].feed(self.state.events, past=True)
         opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now()), *events)
         self.state.extend(opening)
+        if admission is not _PLAY:
+            self._tell(opening)
         live[0].feed(opening, past=False)
         status_before = self._status.text
         messages: list[OutgoingMessage] = []
@@ -141,6 +146,7 @@ class LiveOrchestration:
             replay.close()
             opening = self._next_generation(started, end, outbox.now)
             live = self._begin(started)
+            self._tell(opening)
             live[0].feed(opening, past=False)
         outbox.events.append(OrchestratorCompleted(timestamp=outbox.now))
         self.state.extend(outbox.events)
@@ -173,6 +179,7 @@ class LiveOrchestration:
             )
         opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now()), *events)
         self.state.extend(opening)
+        self._tell(opening)
         outbox = Outbox(started, now(), self._options.store_inputs, self._new_execution_id, [])
         failure = MISMATCH_FAILURE
         outbox.add(
@@ -188,6 +195,10 @@ class LiveOrchestration:
         return self._episode(
             outbox, opening, admission, starts_generation=admission.restarts, changed=False, waits_for_others=True
         )
+
+    def _tell(self, opening: Sequence[HistoryEvent]) -> None:
+        if self._on_opening is not None:
+            self._on_opening(opening)
 
     def _begin(self, started: ExecutionStarted) -> tuple[Replay, OrchestrationContext]:
         name = started.name

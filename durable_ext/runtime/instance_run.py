@@ -40,7 +40,7 @@ from durable_ext.runtime.episodes import (
     scheduled_events,
     take_events,
 )
-from durable_ext.runtime.lifecycle_log import log_arrival, log_end
+from durable_ext.runtime.lifecycle_log import log_end
 from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.refused import failing_instead
@@ -201,7 +201,6 @@ class InstanceRun:
     async def _play(self, messages: Sequence[ReceivedMessage]) -> Episode:
         episode = await self._player.play(messages)
         self._writer.begin(episode)
-        log_arrival(episode, self._instance_id)
         return episode
 
     async def _store(self, episode: Episode) -> None:

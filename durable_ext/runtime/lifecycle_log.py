@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from durable_ext.core.entities.ids import EntityId
@@ -16,6 +17,7 @@ from durable_ext.core.events import (
     ExecutionResumed,
     ExecutionStarted,
     ExecutionSuspended,
+    HistoryEvent,
     OrchestrationStatus,
 )
 from durable_ext.failure import FailureDetails, failure_from_exception
@@ -27,11 +29,11 @@ _DETAILS: Final = re.compile(r' \n (?:\{"\$type":|Message: |None\b)')
 _STARTS: Final = (ExecutionStarted, ExecutionSuspended, ExecutionResumed)
 
 
-def log_arrival(episode: Episode, instance_id: str) -> None:
-    """Say what an episode received: a start, a suspension, a resumption."""
+def log_arrival(opening: Sequence[HistoryEvent], instance_id: str) -> None:
+    """Say what an episode received, before its code runs: a start, a suspension, a resumption."""
     if not log.isEnabledFor(logging.INFO):
         return
-    for event in episode.opening:
+    for event in opening:
         if not isinstance(event, _STARTS):
             continue
         if isinstance(event, ExecutionStarted):

@@ -31,16 +31,22 @@ class LivePlayer:
     async def play(self, messages: Sequence[ReceivedMessage]) -> Episode:
         """Play messages; the first time, the history is replayed before."""
         now = self._services.now
-        return await self._services.thread.play(lambda: self._opened().play(messages, now), self._instance_id)
+        return await self._services.thread.play(
+            lambda: self._opened().play(messages, now), self._instance_id, self._function
+        )
 
     async def resume(self) -> Episode:
         """Play on without anything new."""
         now = self._services.now
-        return await self._services.thread.play(lambda: self._opened().play_results((), now), self._instance_id)
+        return await self._services.thread.play(
+            lambda: self._opened().play_results((), now), self._instance_id, self._function
+        )
 
     def play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Episode]:
         """Play results of local activities, all at this time."""
-        return self._services.thread.play(lambda: self._opened().play_results(results, lambda: now), self._instance_id)
+        return self._services.thread.play(
+            lambda: self._opened().play_results(results, lambda: now), self._instance_id, self._function
+        )
 
     @property
     def state(self) -> RuntimeState | None:
@@ -61,6 +67,9 @@ class LivePlayer:
         live, self._live = self._live, None
         if live is not None:
             self._services.thread.play(live.close, self._instance_id).add_done_callback(_log_close)
+
+    def _function(self) -> str | None:
+        return self._live.state.name if self._live is not None else None
 
     def _opened(self) -> LiveOrchestration:
         if self._live is None:

@@ -29,10 +29,13 @@ _HAND_BACK_SECONDS: Final = 0.005  # a slow episode must not hold back the resul
 class _Work:
     """One call for the thread; the loop owns `future`, the thread sets `outcome` and `error` before it is handed back."""
 
-    __slots__ = ("call", "error", "future", "label", "outcome")
+    __slots__ = ("call", "error", "function", "future", "is_noticed", "label", "outcome")
 
-    def __init__(self, call: Callable[[], Any], future: asyncio.Future[Any], label: str) -> None:
-        self.call, self.future, self.label = call, future, label
+    def __init__(
+        self, call: Callable[[], Any], future: asyncio.Future[Any], label: str, function: Callable[[], str | None]
+    ) -> None:
+        self.call, self.future, self.label, self.function = call, future, label, function
+        self.is_noticed = False
         self.outcome: Any = None
         self.error: BaseException | None = None
 
@@ -98,10 +101,12 @@ class OrchestratorThread:
     def __init__(
         self,
         *,
+        notice: timedelta = timedelta(seconds=1),
         warning: timedelta = timedelta(seconds=10),
         limit: timedelta | None = None,
         max_stuck: int = 8,
     ) -> None:
+        self._notice = notice.total_seconds()
         self._warning = warning.total_seconds()
         self._limit = limit
         self._max_stuck = max_stuck
@@ -122,12 +127,15 @@ class OrchestratorThread:
         """How many threads are written off and still blocked."""
         return len(self._stuck)
 
-    def play(self, call: Callable[[], T], label: str) -> asyncio.Future[T]:
+    def play(
+        self, call: Callable[[], T], label: str, function: Callable[[], str | None] = lambda: None
+    ) -> asyncio.Future[T]:
         """Run `call` on the thread.
 
         Args:
             call: Runs to its end even if the future is cancelled. Enters the instance's own context by itself.
             label: Names the instance in warnings.
+            function: Names what runs, once somebody asks.
 
         Returns:
             A future of its result. `EpisodeTimeoutError` if it is still running after the limit, and at once if a call
@@ -138,7 +146,7 @@ class OrchestratorThread:
             # Its code would block one thread after the other. Once the blocked one comes back, it may try again.
             future.set_exception(EpisodeTimeoutError(label, self._limit))
             return future
-        self._player.inbox.put(_Work(call, future, label))
+        self._player.inbox.put(_Work(call, future, label, function))
         if self._timer is None:
             self._timer = self._loop.call_later(self._check_interval(), self._check)
         return future
@@ -164,7 +172,7 @@ class OrchestratorThread:
 
     def _check_interval(self) -> float:
         limit = self._limit.total_seconds() if self._limit is not None else self._warning
-        return min(self._warning, limit) / 4
+        return min(self._notice, self._warning, limit) / 4
 
     def _deliver_from_thread(self, done: deque[_Work]) -> None:
         if done:
@@ -198,6 +206,9 @@ class OrchestratorThread:
         if work is not None and not player.retired and now - since >= self._check_warning():
             self._write_off(player, work, now - since)
             self._check_stuck(player, now)
+        elif work is not None and not work.is_noticed and now - since >= self._notice:
+            work.is_noticed = True
+            self._log_slow(work, now - since)
         if not self._closed and (work is not None or self._stuck or not player.inbox.empty()):
             self._timer = self._loop.call_later(self._check_interval(), self._check)
 
@@ -215,6 +226,18 @@ class OrchestratorThread:
                 log.warning("orchestrator threads are available again", extra={"event": "orchestrator_threads_back"})
         elif self._limit is not None and now - player.since >= self._limit.total_seconds() and not work.future.done():
             work.future.set_exception(EpisodeTimeoutError(work.label, self._limit))
+
+    @staticmethod
+    def _log_slow(work: _Work, seconds: float) -> None:
+        function = work.function()
+        log.warning(
+            "%s: %s has blocked its thread for %.1f s, and other instances wait for it. Its code must not wait or compute "
+            "for long by itself: use create_timer, or an activity.",
+            work.label,
+            f"orchestrator '{function}'" if function else "an orchestrator",
+            seconds,
+            extra={"event": "episode_slow", "instance_id": work.label, "function": function, "seconds": round(seconds, 1)},
+        )
 
     def _write_off(self, player: _Player, work: _Work, seconds: float) -> None:
         log.warning(

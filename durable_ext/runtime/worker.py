@@ -31,7 +31,7 @@ from durable_ext.runtime.entities import EntityRun, EntityServices
 from durable_ext.runtime.executors import Executors
 from durable_ext.runtime.http_activity import HttpActivity
 from durable_ext.runtime.instance_run import InstanceRun
-from durable_ext.runtime.lifecycle_log import LeftToOthers
+from durable_ext.runtime.lifecycle_log import LeftToOthers, log_arrival
 from durable_ext.runtime.orchestrations import SessionDispatcher
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
 from durable_ext.runtime.registry import FunctionRegistry
@@ -269,6 +269,7 @@ class TaskHubWorker:
             orchestrator_names=lambda: self._registry.orchestrator_names,
             entity_names=lambda: self._registry.entity_names,
             is_left=lambda name: self._registry.is_left("orchestrator", name),
+            on_opening=lambda opening: log_arrival(opening, session.instance.instance_id),
             resolve_name=self._resolve_name,
             resolve_type=self._resolve_type,
         )

@@ -132,3 +132,16 @@ async def test_a_failed_entity_operation_is_an_error_with_the_stack_of_the_users
     assert text.startswith(f"@{entity.name}@7: operation 'take' failed. LookupError: no such shelf")
     assert 'raise LookupError("no such shelf")' in text
     assert "durable_ext/runtime" not in text
+
+
+async def test_a_start_is_told_before_the_code_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "durable_ext.runtime.lifecycle")
+    told_before: list[list[str]] = []
+
+    def look(context: OrchestrationContext) -> None:
+        told_before.append([each.getMessage() for each in lines(caplog, logging.INFO)])
+
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[look])) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("look", instance_id="first"))
+
+    assert told_before == [["first: orchestration 'look' started."]]

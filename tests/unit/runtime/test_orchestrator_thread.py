@@ -136,3 +136,24 @@ async def test_without_threads_left_it_is_unhealthy_and_work_waits_for_one_to_co
     assert await waiting == "at last"
     assert thread.healthy
     thread.close()
+
+
+async def test_an_episode_that_takes_a_while_is_told_once_with_instance_and_function(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "durable_ext.runtime")
+    release = threading.Event()
+    thread = OrchestratorThread(notice=SOON)
+    try:
+        slow = thread.play(lambda: release.wait(30), "i1", lambda: "slow_one")
+        await eventually(lambda: caplog.messages)
+        await asyncio.sleep(SOON.total_seconds() * 3)  # time for it to be told again
+        release.set()
+        assert await slow
+    finally:
+        release.set()
+        thread.close()
+
+    (line,) = caplog.messages
+    assert line.startswith("i1: orchestrator 'slow_one' has blocked its thread for 0.")
+    assert thread.stuck == 0
