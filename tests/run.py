@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
     python = str(PYTHON)
     checks = [
         ["ruff", python, "-m", "ruff", "check", "."],
+        ["ruff format", python, "-m", "ruff", "format", "--check", "."],
         ["mypy", python, "-m", "mypy"],
         ["mypy of tests", python, "-m", "mypy", *MYPY_OF_TESTS, "tests/support", "tests/unit"],
     ]
