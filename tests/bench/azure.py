@@ -152,9 +152,7 @@ async def _client(
         return
     clock = SystemClock()
     async with AzureStorageBackend(settings, clock, interceptor=interceptor) as backend:
-        yield DurableClient(
-            backend.instances, converter=DataConverter(), entity_codec=JsonEntityCodec(), clock=clock
-        )
+        yield DurableClient(backend.instances, converter=DataConverter(), entity_codec=JsonEntityCodec(), clock=clock)
 
 
 async def _hello5(run: AzureRun) -> Sample:
