@@ -15,6 +15,7 @@ from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.matching import Decision
 from durable_ext.core.messages import ExecutionId, OutgoingMessage, TaskMessage
 from durable_ext.core.orchestrators import BUILT_IN_PREFIX, OrchestratorDefinition, is_registered, unknown_function_text
+from durable_ext.core.payloads import not_json
 from durable_ext.core.replay import Replay
 from durable_ext.core.tasks import ActivityTask, SubOrchestrationTask
 from durable_ext.errors import OrchestrationError
@@ -163,6 +164,10 @@ def _ending(replay: Replay, name: str) -> Action:
     try:
         result = converter.output_text(replay.output)
     except Exception as error:  # whatever user objects raise while they are serialized
+        if isinstance(error, TypeError) and replay.options.fixes:
+            named = not_json("orchestrator", name, replay.output, error)
+            named.__cause__ = error
+            return _raised(replay, name, named)
         return _raised(replay, name, error)
     return _complete(replay, OrchestrationStatus.COMPLETED, result)
 

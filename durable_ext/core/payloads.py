@@ -48,3 +48,16 @@ class PayloadConverter(Protocol):
         A recorded JSON string whose content is not JSON (plain HTTP start with a bare string) is returned as recorded.
         """
         ...
+
+
+def not_json(kind: str, name: str, value: object, error: TypeError) -> TypeError:
+    """Return the error of a function whose return value cannot be serialized; it quotes what the converter says.
+
+    `kind` is the word in the text: activity or orchestrator.
+    """
+    type_name = type(value).__name__
+    article = "an" if type_name[:1].lower() in tuple("aeiou") else "a"
+    return TypeError(
+        f"The return value of {kind} '{name}' is {article} {type_name}, which JSON cannot hold: {error}. Return dict, list, "
+        f"str, int, float, bool or None, a dataclass, or an object with to_json and from_json."
+    )

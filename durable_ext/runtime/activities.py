@@ -16,6 +16,7 @@ from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import BackendUnavailableError, LeaseLostError, PayloadTooLargeError
 from durable_ext.runtime.activity_failures import activity_failed, activity_missing
+from durable_ext.runtime.activity_results import result_text
 from durable_ext.runtime.backoff import Backoff
 from durable_ext.runtime.call_queue import CallQueue
 from durable_ext.runtime.executors import USER_ERRORS, Executors
@@ -76,7 +77,7 @@ class ActivityRunner:
             return activity_missing(event.name, event.event_id, self._now())
         try:
             value = await self._executors.call(definition, self._argument(definition, event.input))
-            result = None if value is None else self._converter.output_text(value)
+            result = result_text(definition, value, self._converter)
         except asyncio.CancelledError as error:
             if self.stopping or asyncio.current_task() in self._revoked:
                 raise

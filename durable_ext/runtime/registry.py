@@ -26,6 +26,7 @@ class ActivityDefinition:
         is_async: Runs on the event loop; others run on a thread or, with `executor="process"`, in a process.
         input_type: The input is decoded into this; `None` = plain JSON values.
         executor: `"process"` needs a `call` that can be pickled.
+        keeps_1x: Registered under the old import names: failures have the texts of 1.x.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ActivityDefinition:
     is_async: bool
     input_type: Any = None
     executor: ActivityExecutor = "auto"
+    keeps_1x: bool = False
 
     def __post_init__(self) -> None:
         if self.is_async and self.executor != "auto":

@@ -150,6 +150,7 @@ def activity_definition(function: Function) -> ActivityDefinition:
     name = registered_name(function, getattr(trigger, "activity", None))
     client = _client_of(function, registered)
     hints = type_hints(user_function)
+    legacy = bool(getattr(trigger, "legacy", False))
     executor: ActivityExecutor = getattr(trigger, "executor", "auto")
     if client is not None and executor == "process":
         raise RegistrationError(
@@ -161,8 +162,9 @@ def activity_definition(function: Function) -> ActivityDefinition:
         call=activity_call(user_function, call, trigger.name, name, client),
         is_async=inspect.iscoroutinefunction(user_function),
         # compat: 1.x hands activities what the JSON holds, whatever they are annotated with
-        input_type=None if getattr(trigger, "legacy", False) else hints.get(trigger.name),
+        input_type=None if legacy else hints.get(trigger.name),
         executor=executor,
+        keeps_1x=legacy,
     )
 
 

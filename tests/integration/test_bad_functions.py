@@ -139,7 +139,11 @@ async def test_the_details_of_a_failure_are_a_serialized_exception_with_the_user
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("return_a_set", "TypeError"),
+        (
+            "return_a_set",
+            "TypeError: The return value of activity 'return_a_set' is a set, which JSON cannot hold: class <class 'set'> "
+            "does not expose a `to_json` function.",
+        ),
         ("leave", "SystemExit: 3"),
         ("cancel_itself", "CancelledError"),
         ("interrupt", "KeyboardInterrupt"),
@@ -488,3 +492,17 @@ async def test_whatever_an_entity_raises_fails_only_that_operation(
         status = await end_of(hub, "ask")
 
     assert status.output == "still here"
+
+
+async def test_an_orchestrator_whose_return_value_cannot_be_stored_is_named(tmp_path: Path) -> None:
+    def end_with_a_set(context: Any) -> Any:
+        return {1}
+
+    async with run_task_hub(tmp_path / "h.db", registry_of(orchestrators=[end_with_a_set])) as hub:
+        status = await end_of(hub, "end_with_a_set")
+
+    assert status.runtime_status is FAILED
+    assert str(status.output).startswith(
+        "Orchestrator function 'end_with_a_set' failed: The return value of orchestrator 'end_with_a_set' is a set, which "
+        "JSON cannot hold: class <class 'set'> does not expose a `to_json` function."
+    )

@@ -53,15 +53,17 @@ class LocalEngine:
         urls: ManagementUrls,
         not_served: Iterable[tuple[FunctionKind, str]] = (),
     ) -> None:
+        converter = DataConverter(strict=settings.strict_typing)
         activities = tuple(
             activity
             if activity.executor == "process"  # what a process runs has to be picklable
-            else replace(activity, call=with_call_log(activity.name, activity.call, activity.is_async))
+            else replace(activity, call=with_call_log(activity, converter))
             for activity in functions.with_clients(self._activity_client).activities
         )
         self._registry = replace(functions, activities=activities).to_registry()
         for kind, name in not_served:
             self._registry.leave_to_others(kind, name)
+        self._converter = converter
         self._settings, self._urls = settings, urls
         self._backend = open_backend(store)
         self._parts: _Parts | None = None
@@ -93,7 +95,7 @@ class LocalEngine:
         """
         self._loop = asyncio.get_running_loop()
         await self._backend.open()
-        parts = _make_parts(self._backend, self._registry, self._settings)
+        parts = _make_parts(self._backend, self._registry, self._settings, self._converter)
         await parts.worker.start()
         self._parts = parts
         self._opened.set()
@@ -173,8 +175,10 @@ class _Parts:
     worker: TaskHubWorker
 
 
-def _make_parts(backend: Backend, registry: FunctionRegistry, settings: HostSettings) -> _Parts:
-    converter, codec = DataConverter(strict=settings.strict_typing), JsonEntityCodec()
+def _make_parts(
+    backend: Backend, registry: FunctionRegistry, settings: HostSettings, converter: DataConverter
+) -> _Parts:
+    codec = JsonEntityCodec()
     names = {
         "orchestrator": registry.orchestrator_names,
         "activity": registry.activity_names,

@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import durable_ext
+from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import DurableError
 from durable_ext.hosting.bindings import CallPlan, InvocationContext
+from durable_ext.runtime.activity_results import EncodedResult, result_text
+from durable_ext.runtime.registry import ActivityDefinition
 
 _PACKAGE: Final = str(Path(durable_ext.__file__).parent)
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
@@ -147,22 +150,25 @@ def _is_ours(filename: str) -> bool:
     return filename.startswith((_PACKAGE, _STANDARD_LIBRARY))
 
 
-def with_call_log(name: str, call: Callable[[Any], Any], is_async: bool) -> Callable[[Any], Any]:
-    """Return the activity with `Executing` and `Executed` lines around each call."""
-    reason = "(null)"
-    if is_async:
+def with_call_log(activity: ActivityDefinition, converter: PayloadConverter) -> Callable[[Any], Any]:
+    """Return the activity's call with `Executing` and `Executed` lines around it.
+
+    What it returns is turned into text in between: an activity whose result cannot be stored has failed.
+    """
+    name, call, reason = activity.name, activity.call, "(null)"
+    if activity.is_async:
 
         @functools.wraps(call)
-        async def logged_async(value: Any) -> Any:
+        async def logged_async(value: Any) -> EncodedResult:
             with CallLog(name, reason):
                 result: Awaitable[Any] = call(value)
-                return await result
+                return EncodedResult(result_text(activity, await result, converter))
 
         return logged_async
 
     @functools.wraps(call)
-    def logged(value: Any) -> Any:
+    def logged(value: Any) -> EncodedResult:
         with CallLog(name, reason):
-            return call(value)
+            return EncodedResult(result_text(activity, call(value), converter))
 
     return logged
