@@ -17,7 +17,6 @@ from durable_ext.backends.azure_storage.transport.connection import open_lean_tr
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
-from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.runtime.settings import WorkerSettings
@@ -29,8 +28,11 @@ from tests.interop_app import ActivityRuns, interop_registry
 
 pytestmark = pytest.mark.azurite
 
+# s14a: the provider finishes it, but its child's row never gets a name; ours does.
 FINISHED = [
-    frozen for frozen in frozen_hubs("local_activities") if frozen.about["observed"]["verdict"] in ("safe", "repeats")
+    frozen
+    for frozen in frozen_hubs("local_activities")
+    if frozen.about["observed"]["verdict"] in ("safe", "repeats") or frozen.name == "s14a-child-no-row"
 ]
 # One end of many: which activities still ran beside the terminate message is a race.
 TERMINATED = {"s09a-terminate", "s09d-terminate-first", "s09e-terminate-without-local", "s08b-second-start-forced"}
@@ -123,8 +125,9 @@ async def _reached(hub: AzureHub, name: str, instance: Mapping[str, Any]) -> boo
         return False
     if name not in STATUS_ONLY:
         assert row.output == expected["output"]
-    history = await hub.backend.instances.get_history(InstanceId(instance["instanceId"]))
-    return row.status is not OrchestrationStatus.COMPLETED or bool(history)
+    assert row.name
+    assert row.created_at
+    return True
 
 
 def _check_runs(taken_over: TakenOver) -> None:

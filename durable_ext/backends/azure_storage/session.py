@@ -6,6 +6,7 @@ Source: specs/azure-storage.md 8.4 to 8.7; design.md 3 and 5.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -17,8 +18,10 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage, Messag
 from durable_ext.backends.azure_storage.history_table import HistoryCursor, LoadedHistory
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.protocol import ActivityWorkItem, Checkpoint, MessageBatch, Receipt, SessionEnd
-from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorStarted
+from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance
+from durable_ext.core.timestamps import MIN_TICKS
 from durable_ext.errors import CheckpointConflictError
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ class AzureSession:
         inbox: InstanceInbox,
         loaded: LoadedHistory,
         starting: ExecutionId | None,
-        custom_status: str | None,
+        row: InstanceRow | None,
         writer: CheckpointWriter,
         keeper: MessageKeeper,
         may_commit: Callable[[int], Awaitable[bool]],
@@ -60,7 +63,8 @@ class AzureSession:
         self._directory, self._inbox, self._writer, self._keeper = directory, inbox, writer, keeper
         self._may_commit = may_commit
         self._history: Sequence[HistoryEvent] = () if starting is not None else loaded.events
-        self._custom_status = custom_status
+        self._custom_status = row.custom_status if row is not None else None
+        self._row_is_whole = not self._history or (row is not None and row.created_at != MIN_TICKS)
         execution_id = starting if starting is not None else (loaded.execution_id if loaded.events else None)
         self._execution_id = execution_id
         self._former: set[str] = set()
@@ -183,6 +187,7 @@ class AzureSession:
     # Checkpoints.
 
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
+        checkpoint = self._with_whole_row(checkpoint)
         if self._ended is not None or not await self._may_commit(self._inbox.partition):
             self._give_up()
             raise CheckpointConflictError(self._inbox.instance_id, "the lease of its partition is lost")
@@ -224,6 +229,27 @@ class AzureSession:
             self._taken.pop(held.message_id, None)
         self._advance(checkpoint, cursor, fresh=fresh, started=started)
         return Receipt(activities=tuple([self._directory.work_item(held) for held in written.run_here]))
+
+    def _with_whole_row(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Complete the row of a child whose first worker died between its history and its row (S14a)."""
+        update = checkpoint.instance
+        if self._row_is_whole or update is None:
+            return checkpoint
+        self._row_is_whole = True
+        started = next((event for event in self._history if isinstance(event, ExecutionStarted)), None)
+        if started is None or update.name is not None:
+            return checkpoint
+        whole = replace(
+            update,
+            status=update.status or OrchestrationStatus.RUNNING,
+            name=started.name,
+            version=started.version,
+            input=started.input,
+            created_at=started.timestamp,
+            scheduled_start_at=started.scheduled_start_time,
+            tags=started.tags,
+        )
+        return replace(checkpoint, instance=whole)
 
     def _advance(self, checkpoint: Checkpoint, cursor: HistoryCursor, *, fresh: bool, started: int) -> None:
         if fresh:

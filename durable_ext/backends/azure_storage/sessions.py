@@ -179,10 +179,10 @@ class SessionDirectory:
         starting: ExecutionId | None = None
         if starts and (first.target.execution_id != loaded.execution_id or not loaded.events):
             starting = first.target.execution_id
-        return self._open(inbox, loaded, starting, row.custom_status if row is not None and starting is None else None)
+        return self._open(inbox, loaded, starting, row)
 
     def _open(
-        self, inbox: InstanceInbox, loaded: LoadedHistory, starting: ExecutionId | None, custom_status: str | None
+        self, inbox: InstanceInbox, loaded: LoadedHistory, starting: ExecutionId | None, row: InstanceRow | None
     ) -> AzureSession:
         assert self._writer is not None, "the directory is wired before it gets messages"
         return AzureSession(
@@ -190,7 +190,7 @@ class SessionDirectory:
             inbox=inbox,
             loaded=loaded,
             starting=starting,
-            custom_status=custom_status,
+            row=row if starting is None else None,
             writer=self._writer,
             keeper=self._keeper,
             may_commit=self._may_commit,
