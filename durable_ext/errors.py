@@ -151,6 +151,18 @@ class ActivityProcessDiedError(DurableError):
         )
 
 
+class DeadlyActivityError(DurableError):
+    """Every process that had an activity died; nobody starts it again."""
+
+    def __init__(self, function_name: str, deaths: int) -> None:
+        self.function_name, self.deaths = function_name, deaths
+        super().__init__(
+            f"activity '{function_name}' was started {deaths} times and its process died each time, so it is not started "
+            f"again. Look for os._exit, crashes in native code and memory that runs out; executor=\"process\" keeps the "
+            f"host alive."
+        )
+
+
 class HttpCallError(DurableError):
     """A `call_http` request could not be made or did not end well; the text is what the orchestrator sees."""
 

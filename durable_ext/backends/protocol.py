@@ -108,11 +108,13 @@ class ActivityWorkItem:
     """One locked activity message; the backend renews the lock until it is completed or abandoned.
 
     `item_id` is opaque and unique in the hub; `dequeue_count` > 1 means that somebody may have run it before.
+    `deaths` is how many workers died or froze while they had it; 0 where the store cannot tell this from giving it back.
     """
 
     item_id: str
     message: TaskMessage
     dequeue_count: int = 1
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

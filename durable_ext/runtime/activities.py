@@ -14,7 +14,7 @@ from durable_ext.core.events import TaskCompleted, TaskFailed, TaskScheduled
 from durable_ext.core.messages import TaskMessage
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import BackendUnavailableError, LeaseLostError, PayloadTooLargeError
+from durable_ext.errors import BackendUnavailableError, DeadlyActivityError, LeaseLostError, PayloadTooLargeError
 from durable_ext.runtime.activity_failures import activity_failed, activity_missing
 from durable_ext.runtime.activity_results import result_text
 from durable_ext.runtime.backoff import Backoff
@@ -27,6 +27,7 @@ from durable_ext.runtime.slots import Slots
 log = logging.getLogger("durable_ext.runtime.activities")
 
 _LOCK_WAIT: Final = timedelta(seconds=30)
+_MAX_DEATHS: Final = 10
 
 
 class ActivityRunner:
@@ -98,6 +99,17 @@ class ActivityRunner:
 
     def too_large(self, event: TaskScheduled, error: PayloadTooLargeError) -> TaskFailed:
         """Return the result of an activity whose own result cannot be stored."""
+        return activity_failed(event.name, event.event_id, error, self._now())
+
+    def deadly(self, event: TaskScheduled, item: ActivityWorkItem) -> TaskFailed:
+        """Return the result of an activity that is not run again, because no worker has survived it."""
+        error = DeadlyActivityError(event.name, item.deaths)
+        log.error(
+            "%s: %s",
+            item.message.target.instance_id,
+            error,
+            extra={"event": "activity_deadly", "instance_id": item.message.target.instance_id, "activity": event.name},
+        )
         return activity_failed(event.name, event.event_id, error, self._now())
 
     def _argument(self, definition: ActivityDefinition, payload: str | None) -> Any:
@@ -193,7 +205,10 @@ class ActivityDispatcher:
             return
         self._started.add(item.item_id)
         try:
-            result = await self._runner.run(item.message)
+            if item.deaths >= _MAX_DEATHS:
+                result: TaskCompleted | TaskFailed = self._runner.deadly(event, item)
+            else:
+                result = await self._runner.run(item.message)
             await self.finish(item, result)
         except asyncio.CancelledError:
             await self._abandon(item)

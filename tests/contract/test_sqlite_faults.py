@@ -326,6 +326,22 @@ def test_migrations_lead_an_older_file_to_the_newest_schema(hub_file: Path) -> N
     fresh.close()
 
 
+def test_a_file_of_version_1_becomes_one_of_version_2(hub_file: Path) -> None:
+    schema_1 = bundled_schema().replace("body TEXT NOT NULL,\n  deaths INTEGER NOT NULL DEFAULT 0", "body TEXT NOT NULL")
+    old = connect(hub_file, "NORMAL")
+    prepare_schema(old, hub_file, version=1, schema=schema_1)
+    old.execute("INSERT INTO activities (n, visible_at, dequeue_count, body) VALUES (1, 0, 3, '{}')")
+
+    prepare_schema(old, hub_file, version=2)
+    fresh = connect(hub_file.with_name("fresh.db"), "NORMAL")
+    prepare_schema(fresh, hub_file, version=2)
+
+    assert shape_of(old) == shape_of(fresh)
+    assert old.execute("SELECT dequeue_count, deaths FROM activities").fetchall() == [(3, 0)]
+    old.close()
+    fresh.close()
+
+
 def test_a_failing_migration_leaves_the_file_as_it_was(hub_file: Path) -> None:
     connection = connect(hub_file, "NORMAL")
     prepare_schema(connection, hub_file)

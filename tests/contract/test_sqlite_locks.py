@@ -337,6 +337,7 @@ async def test_an_activity_whose_workers_keep_dying_waits_before_the_next_one_tr
     assert early is None
     assert in_time is not None
     assert in_time.dequeue_count == 3
+    assert in_time.deaths == 2
 
 
 def _events(batch: MessageBatch) -> list[HistoryEvent]:

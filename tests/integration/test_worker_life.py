@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus, TaskScheduled
+from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
@@ -176,3 +181,41 @@ async def test_instances_that_wait_for_an_activity_leave_their_slot_to_others(tm
         outputs = [(await hub.client.wait_for_completion(instance_id)).output for instance_id in ids]
 
     assert outputs == [0, 1, 2]
+
+
+async def leave_an_activity_begun(path: Path, registry: FunctionRegistry, began: asyncio.Event) -> str:
+    plain = WorkerSettings(local_activities="off")
+    async with run_task_hub(path, registry, settings=plain, drain=timedelta(0)) as hub:
+        instance_id = await hub.client.start("call_deadly")
+        await began.wait()
+    return instance_id
+
+
+def call_deadly(context: Any) -> Any:
+    return (yield context.call_activity("deadly"))
+
+
+@pytest.mark.parametrize(("deaths", "runs"), [(9, 2), (10, 1)])
+async def test_an_activity_that_no_worker_survives_fails_after_ten_deaths(tmp_path: Path, deaths: int, runs: int) -> None:
+    began = asyncio.Event()
+    begun: list[int] = []
+
+    async def deadly(value: Any) -> str:
+        begun.append(1)
+        if len(begun) == 1:
+            began.set()
+            await asyncio.Event().wait()
+        return "survived"
+
+    registry = registry_of(orchestrators=[call_deadly], activities=[deadly])
+    instance_id = await leave_an_activity_begun(tmp_path / "h.db", registry, began)
+    with closing(sqlite3.connect(tmp_path / "h.db")) as connection, connection:
+        left = connection.execute("SELECT deaths FROM activities").fetchall()
+        connection.execute("UPDATE activities SET deaths = ?", (deaths,))
+    async with run_task_hub(tmp_path / "h.db", registry) as hub:
+        status = await hub.client.wait_for_completion(instance_id)
+
+    assert left == [(0,)]  # a worker that stops gives back what it has: that is no death
+    assert len(begun) == runs
+    expected = "survived" if deaths < 10 else "activity 'deadly' was started 10 times and its process died each time"
+    assert expected in str(status.output)

@@ -189,7 +189,7 @@ WHERE lock_owner = :owner"""
 FREE_ACTIVITIES_OF: Final = "UPDATE activities SET lock_owner = NULL WHERE lock_owner = ?"
 # From its second death on with the same activity a worker may be its victim: 1, 2, 4 ... 60 s, so that hosts live meanwhile.
 FREE_ACTIVITIES_OF_DEAD: Final = """
-UPDATE activities SET lock_owner = NULL, visible_at = CASE
+UPDATE activities SET lock_owner = NULL, deaths = deaths + 1, visible_at = CASE
   WHEN dequeue_count > 1 THEN :now + min(1 << min(dequeue_count - 2, 6), 60) * 10000000 ELSE visible_at END
 WHERE lock_owner = :owner"""
 WORKER_EXISTS: Final = "SELECT 1 FROM workers WHERE worker_id = ?"
@@ -212,7 +212,7 @@ LOCK_ACTIVITIES: Final = """
 UPDATE activities SET lock_owner = :owner, dequeue_count = dequeue_count + 1 WHERE activity_id IN (
   SELECT activity_id FROM activities WHERE lock_owner IS NULL AND visible_at <= :now ORDER BY visible_at, activity_id
   LIMIT :limit)
-RETURNING activity_id, dequeue_count, body, visible_at"""
+RETURNING activity_id, dequeue_count, body, visible_at, deaths"""
 NEXT_ACTIVITY: Final = "SELECT min(visible_at) FROM activities WHERE lock_owner IS NULL"
 FREE_ACTIVITY: Final = """
 UPDATE activities SET lock_owner = NULL, visible_at = ?, dequeue_count = dequeue_count - ?

@@ -13,7 +13,7 @@ from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import ConfigurationError
 
 APPLICATION_ID: Final = 0x64757261  # "dura"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _PACKAGE: Final = "durable_ext.backends.sqlite"
 
 

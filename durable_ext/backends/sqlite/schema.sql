@@ -75,7 +75,8 @@ CREATE TABLE activities (
   lock_owner INTEGER,
   visible_at INTEGER NOT NULL,
   dequeue_count INTEGER NOT NULL,
-  body TEXT NOT NULL
+  body TEXT NOT NULL,
+  deaths INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX open_activities ON activities (visible_at) WHERE lock_owner IS NULL;
 CREATE INDEX locked_activities ON activities (lock_owner) WHERE lock_owner IS NOT NULL;

@@ -170,8 +170,10 @@ class WriterState:
             found.sort(key=lambda row: (row[3], row[0]))
             next_visible = connection.execute(queries.NEXT_ACTIVITY).fetchone()[0]
             items = [
-                ActivityWorkItem(item_id=str(activity_id), message=message_from_text(body), dequeue_count=count)
-                for activity_id, count, body, _ in found
+                ActivityWorkItem(
+                    item_id=str(activity_id), message=message_from_text(body), dequeue_count=count, deaths=deaths
+                )
+                for activity_id, count, body, _, deaths in found
             ]
             answers.append((items, next_visible))
         return answers
