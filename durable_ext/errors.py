@@ -14,6 +14,7 @@ __all__ = [
     "CheckpointConflictError",
     "ClientError",
     "ConfigurationError",
+    "DeadlyActivityError",
     "DurableError",
     "EntityOperationError",
     "EpisodeTimeoutError",
