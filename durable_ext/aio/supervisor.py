@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
+
+_CANCEL_AGAIN: Final = timedelta(seconds=5)
 
 
 class LoopFailedError(RuntimeError):
@@ -21,8 +24,15 @@ class Supervisor:
     `on_failure` is called once, with a `LoopFailedError`, when a loop ends with an exception other than cancellation.
     """
 
-    def __init__(self, name: str, on_failure: Callable[[LoopFailedError], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_failure: Callable[[LoopFailedError], None] | None = None,
+        *,
+        cancel_again: timedelta = _CANCEL_AGAIN,
+    ) -> None:
         self.name = name
+        self._cancel_again = cancel_again.total_seconds()
         self.failure: LoopFailedError | None = None
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -52,11 +62,16 @@ class Supervisor:
             self._on_failure(self.failure)
 
     async def stop(self) -> None:
-        """Cancel every task and wait until all have ended."""
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel every task and wait until all have ended.
+
+        A task can lose a cancellation: before Python 3.12 `asyncio.wait_for` drops one that comes at the moment its
+        inner call ends. What still runs after `cancel_again` is cancelled again.
+        """
+        pending = {task for task in self._tasks if task is not asyncio.current_task()}
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=self._cancel_again)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until all tasks have ended by themselves, at most so long; return whether they have."""

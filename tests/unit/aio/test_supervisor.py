@@ -1,0 +1,28 @@
+"""Background tasks end when their owner stops them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from durable_ext.aio.supervisor import Supervisor
+
+
+async def test_a_task_that_lost_its_cancellation_is_cancelled_again() -> None:
+    lost = 0
+
+    async def loses_one() -> None:
+        nonlocal lost
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:  # as `asyncio.wait_for` does before Python 3.12, if its inner call has just ended
+            lost += 1
+        await asyncio.Event().wait()
+
+    supervisor = Supervisor("test", cancel_again=timedelta(milliseconds=10))
+    task = supervisor.start("stubborn", loses_one())
+    await asyncio.sleep(0)
+
+    await supervisor.stop()
+
+    assert (lost, task.cancelled(), supervisor.running) == (1, True, 0)
