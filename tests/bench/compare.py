@@ -81,7 +81,7 @@ def _key(line: dict[str, object]) -> str:
 
 
 def _print_table(ours: list[dict[str, object]], theirs: list[dict[str, object]]) -> None:
-    print(f"\n{'workload':32} {'ours':>28} {'med':>10} {'unit':14} peer: med (how much better we are)")
+    rows = [("workload", "ours", "median", "unit", "peer: its median (how much better ours is)")]
     for line in ours:
         unit, median = str(line["unit"]), float(str(line["med"]))
         notes = []
@@ -89,5 +89,12 @@ def _print_table(ours: list[dict[str, object]], theirs: list[dict[str, object]])
             if _key(other) == _key(line) and other["unit"] == unit:
                 their_median = float(str(other["med"]))
                 ratio = their_median / median if unit in ("ms", "s") else median / their_median
-                notes.append(f"{other['peer']} {str(other['workload'])[-10:]}: {their_median:g} ({ratio:.1f}x)")
-        print(f"{str(line['workload'])[:32]:32} {str(line['peer'])[-28:]:>28} {median:10g} {unit:14} {'; '.join(notes)}")
+                notes.append(f"{other['peer']}: {their_median:g} ({ratio:.1f}x)")
+        rows.append((str(line["workload"]), str(line["peer"]), f"{median:g}", unit, "; ".join(notes)))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    print()
+    for row in rows:
+        name, peer, value, unit = (
+            row[column].rjust(width) if column == 2 else row[column].ljust(width) for column, width in enumerate(widths)
+        )
+        print(f"{name}  {peer}  {value}  {unit}  {row[4]}".rstrip())
