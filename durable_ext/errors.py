@@ -159,7 +159,7 @@ class DeadlyActivityError(DurableError):
         self.function_name, self.deaths = function_name, deaths
         super().__init__(
             f"activity '{function_name}' was started {deaths} times and its process died each time, so it is not started "
-            f"again. Look for os._exit, crashes in native code and memory that runs out; executor=\"process\" keeps the "
+            f'again. Look for os._exit, crashes in native code and memory that runs out; executor="process" keeps the '
             f"host alive."
         )
 

@@ -175,9 +175,7 @@ class _Parts:
     worker: TaskHubWorker
 
 
-def _make_parts(
-    backend: Backend, registry: FunctionRegistry, settings: HostSettings, converter: DataConverter
-) -> _Parts:
+def _make_parts(backend: Backend, registry: FunctionRegistry, settings: HostSettings, converter: DataConverter) -> _Parts:
     codec = JsonEntityCodec()
     names = {
         "orchestrator": registry.orchestrator_names,
