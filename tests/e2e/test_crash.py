@@ -67,7 +67,8 @@ def _runs(app: Path) -> list[Run]:
     log = app / "activities.log"
     if not log.exists():
         return []
-    rows = [line.split() for line in log.read_text().splitlines()]
+    whole_lines = log.read_text().rpartition("\n")[0]  # the last line may be read while it is being written
+    rows = [line.split() for line in whole_lines.splitlines()]
     return [Run(instance_id=row[0], step=int(row[1]), token=row[2], pid=int(row[3])) for row in rows]
 
 
