@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import azure.durable_functions as df
 import azure.functions as func
@@ -47,6 +48,7 @@ async def ship_order(order: Order) -> Order:
 def flaky(attempt: str) -> str:
     marker = f".durable/{attempt}"
     if not os.path.exists(marker):
+        os.makedirs(".durable", exist_ok=True)
         open(marker, "w").close()
         raise ValueError("not yet")
     return "at last"
@@ -116,7 +118,7 @@ def tour(context: df.DurableOrchestrationContext):
     seen["http"] = [answer["statusCode"], answer["content"]]
 
     seen["all"] = yield context.task_all([context.call_activity("say_hello", city) for city in ("Oslo", "Rome")])
-    deadline = context.create_timer(context.current_utc_datetime.replace(year=context.current_utc_datetime.year + 1))
+    deadline = context.create_timer(context.current_utc_datetime + timedelta(days=1))
     approval = context.wait_for_external_event("Approval")
     context.set_custom_status({"asked": context.custom_status is None})
     winner = yield context.task_any([approval, deadline])

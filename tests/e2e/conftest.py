@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azurite import Azurite, running_azurite
 from support.host_process import HostProcess
 
 SAMPLES = Path(__file__).resolve().parents[2] / "function_app_samples"
@@ -30,6 +31,27 @@ def launch(tmp_path: Path) -> Iterator[LaunchHost]:
             return host.launch()
 
         yield launch_host
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """Run one Azurite for all tests of this process; each test has a task hub of its own in it."""
+    with running_azurite(location=tmp_path_factory.mktemp("azurite")) as running:
+        yield running
+
+
+@pytest.fixture
+def on_azure(azurite: Azurite, launch: LaunchHost, task_hub: str) -> Callable[[Path], HostProcess]:
+    """Launch a host on the test's task hub in Azurite, which `AzureWebJobsStorage` names."""
+
+    def launch_on_azure(script_root: Path) -> HostProcess:
+        environment = {
+            "AzureWebJobsStorage": azurite.connection_string,
+            "AzureFunctionsJobHost__extensions__durableTask__hubName": task_hub,
+        }
+        return launch(script_root, options=("--drain", "1"), environment=environment)
+
+    return launch_on_azure
 
 
 @pytest.fixture

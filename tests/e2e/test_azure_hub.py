@@ -1,18 +1,14 @@
-"""`durable start` on Azure Storage (Azurite): the same samples, unchanged, and the same promises."""
+"""`durable start` on Azure Storage (Azurite): the same promises; the samples are in `test_samples.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from azurite import Azurite, running_azurite
 from support.host_process import HostProcess, eventually
-from support.readme_session import perform, read_steps
 
 pytestmark = pytest.mark.azurite
-
-ON_AZURE = ("--hub", "azure", "--drain", "1")
 
 APP = """
 import asyncio
@@ -39,40 +35,6 @@ async def step(name: str) -> str:
     await asyncio.sleep(0.3)
     return name
 """
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    with running_azurite(location=tmp_path_factory.mktemp("azurite")) as running:
-        yield running
-
-
-@pytest.fixture
-def on_azure(azurite: Azurite, launch: Callable[..., HostProcess], task_hub: str) -> Callable[[Path], HostProcess]:
-    """Launch a host on a task hub of its own in Azurite."""
-
-    def launch_on_azure(script_root: Path) -> HostProcess:
-        environment = {
-            "AzureWebJobsStorage": azurite.connection_string,
-            "AzureFunctionsJobHost__extensions__durableTask__hubName": task_hub,
-        }
-        return launch(script_root, options=ON_AZURE, environment=environment)
-
-    return launch_on_azure
-
-
-@pytest.mark.parametrize("name", ["function_chaining", "fan_out_fan_in", "human_interaction", "aggregator"])
-def test_a_sample_behaves_as_its_readme_says(
-    name: str, sample: Callable[[str], Path], on_azure: Callable[[Path], HostProcess]
-) -> None:
-    script_root = sample(name)
-    host = on_azure(script_root).wait_until_ready(60)
-
-    for step in read_steps(script_root / "README.md"):
-        if step.command.startswith("curl "):
-            perform(step, host.origin)
-
-    assert host.interrupt() == 0
 
 
 @pytest.mark.slow  # the leases and messages of the killed host have to expire first: more than a minute

@@ -21,6 +21,13 @@ def _session(name: str) -> list[Step]:
     return [step for step in read_steps(SAMPLES / name / "README.md") if step.command.startswith("curl ")]
 
 
+def _hold_the_session(name: str, host: HostProcess) -> None:
+    steps = _session(name)
+    for step in steps:
+        perform(step, host.origin)
+    assert len(steps) >= 2
+
+
 def test_the_patterns_are_all_there() -> None:
     assert set(NAMES) >= {
         "function_chaining",
@@ -40,13 +47,24 @@ def test_the_patterns_are_all_there() -> None:
 def test_a_sample_behaves_as_its_readme_says(
     name: str, sample: Callable[[str], Path], launch: Callable[..., HostProcess]
 ) -> None:
-    host = launch(sample(name), options=("--hub", "embedded", "--drain", "1")).wait_until_ready()
-    steps = _session(name)
+    host = launch(sample(name), options=("--drain", "1")).wait_until_ready()
 
-    for step in steps:
-        perform(step, host.origin)
+    _hold_the_session(name, host)
 
-    assert len(steps) >= 2
+    assert "(embedded, " in host.output
+    assert host.interrupt() == 0
+
+
+@pytest.mark.azurite
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_does_the_same_on_azure_storage(
+    name: str, sample: Callable[[str], Path], on_azure: Callable[[Path], HostProcess]
+) -> None:
+    host = on_azure(sample(name)).wait_until_ready(60)
+
+    _hold_the_session(name, host)
+
+    assert "(azure, connection Storage), because AzureWebJobsStorage is set" in host.output
     assert host.interrupt() == 0
 
 
