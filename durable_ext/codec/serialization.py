@@ -12,6 +12,7 @@ from durable_ext.codec.json_text import host_string, is_json, loads, loads_strin
 from durable_ext.codec.typed_values import coerce, is_structured, plain_value
 
 _log = logging.getLogger("durable_ext.codec")
+_log_as_1x = logging.getLogger("azure.functions.DurableFunctions")  # compat: where 1.x warns (specs/sdk.md 6.2)
 
 _ENVELOPE_KEYS: Final = ("__class__", "__module__", "__data__")
 _ENVELOPE_MARK: Final = '"__class__"'
@@ -209,7 +210,7 @@ class DataConverter:
     def _mismatch(self, message: str) -> None:
         if self._strict:
             raise TypeError(message)
-        _log.warning(message)
+        (_log if self._native else _log_as_1x).warning(message)
 
 
 def _names_no_class(expected_type: Any) -> bool:

@@ -204,14 +204,14 @@ class LiveOrchestration:
         name = started.name
         registered = self._functions.orchestrator(name)
         definition = registered or self._functions.missing_definition(name)
-        options = self._options
+        options, converter = self._options, definition.converter or self._converter
         if definition.fixes is not None and definition.fixes is not options.fixes:
             options = dataclasses.replace(options, fixes=definition.fixes)
         replay = Replay(
             instance_id=started.instance.instance_id,
             definition=definition,
-            converter=self._converter,
-            entities=EntityCalls(codec=self._entity_codec, converter=self._converter, options=options),
+            converter=converter,
+            entities=EntityCalls(codec=self._entity_codec, converter=converter, options=options),
             options=options,
             verify=registered is not None,  # what an orchestrator that is gone had decided is not compared with nothing
         )
@@ -220,7 +220,7 @@ class LiveOrchestration:
             histories=self.state.events,
             expected_type=definition.input_type,
             resolve_name=self._resolve_name,
-            resolve_type=self._resolve_type,
+            resolve_type=definition.resolve_type or self._resolve_type,
         )
         self._live = (replay, context)
         return self._live

@@ -11,6 +11,7 @@ from durable_ext.core.versioning import ANY_VERSION, WorkerVersion
 
 if TYPE_CHECKING:
     from durable_ext.core.context import OrchestrationContext
+    from durable_ext.core.payloads import PayloadConverter
 
 NameResolver = Callable[[object, str], str]
 """Turns what user code gave instead of a name into one; the second argument is one of the kinds below."""
@@ -29,13 +30,16 @@ BUILT_IN_PREFIX: Final = "BuiltIn::"
 class OrchestratorDefinition:
     """A registered orchestrator: a generator function, an `async def`, or a plain function of the context.
 
-    `fixes` overrides `ReplayOptions.fixes`; functions registered through the old import names have it off.
+    `fixes` overrides `ReplayOptions.fixes`; functions registered through the old import names have it off. So do `converter`
+    and `resolve_type` the hub's, where they are not `None`: payloads and result types of those functions are as in 1.x.
     """
 
     name: str
     function: Callable[[OrchestrationContext], Any]
     input_type: Any = None
     fixes: bool | None = None
+    converter: PayloadConverter | None = None
+    resolve_type: ResultTypeResolver | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -113,15 +114,22 @@ class ActivityRunner:
         return activity_failed(event.name, event.event_id, error, self._now())
 
     def _argument(self, definition: ActivityDefinition, payload: str | None) -> Any:
-        text = self._converter.unwrap_argument(payload)
+        converter = definition.converter or self._converter
+        text = converter.unwrap_argument(payload)
         if text is None:
             return None
         if definition.input_type is not None:
-            return self._converter.from_text(text, definition.input_type)
+            return converter.from_text(text, definition.input_type)
         try:
-            return self._converter.from_text(text)
-        except ValueError:
+            return converter.from_text(text)
+        except json.JSONDecodeError:
             return text  # compat: the Functions worker hands over what is not JSON as it is (3.1)
+        except Exception as error:  # also what the app's `from_json` raises
+            if not definition.keeps_1x:
+                raise
+            raise ValueError(  # compat: specs/sdk.md 6.4
+                f"activity trigger input must be a string or a valid json serializable ({text})"
+            ) from error
 
 
 class ActivityDispatcher:

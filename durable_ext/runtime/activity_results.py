@@ -22,7 +22,8 @@ def result_text(definition: ActivityDefinition, value: Any, converter: PayloadCo
     """Return the text of what an activity returned, `None` for `None`.
 
     Raises:
-        TypeError: JSON cannot hold it; the text names the activity, except under the old import names.
+        TypeError: JSON cannot hold it; the text names the activity.
+        ValueError: The same under the old import names, with the text that the Functions worker has for it.
         Exception: Whatever the value's own `to_json` raises.
     """
     if value.__class__ is EncodedResult:
@@ -31,8 +32,8 @@ def result_text(definition: ActivityDefinition, value: Any, converter: PayloadCo
     if value is None:
         return None
     try:
-        return converter.output_text(value)
+        return (definition.converter or converter).output_text(value)
     except TypeError as error:
         if definition.keeps_1x:
-            raise
+            raise ValueError(f"activity trigger output must be json serializable ({value})") from error
         raise not_json("activity", definition.name, value, error) from error

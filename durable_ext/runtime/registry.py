@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import RegistrationError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class ActivityDefinition:
         input_type: The input is decoded into this; `None` = plain JSON values.
         executor: `"process"` needs a `call` that can be pickled.
         keeps_1x: Registered under the old import names: failures have the texts of 1.x.
+        converter: For its input and result; `None` = the hub's.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ActivityDefinition:
     input_type: Any = None
     executor: ActivityExecutor = "auto"
     keeps_1x: bool = False
+    converter: PayloadConverter | None = None
 
     def __post_init__(self) -> None:
         if self.is_async and self.executor != "auto":

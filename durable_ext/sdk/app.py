@@ -6,6 +6,7 @@ type, so that `context.call_activity(say_hello, "x")` knows its result. Source: 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -100,11 +101,13 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
 
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)
+            # no code of 1.x has an entity class: under the old names too it works as `EntityBase` says
+            is_class = inspect.isclass(user_function)
             handle = entity_handle(
                 entity_function(user_function),
                 context_name=context_name,
-                protocol=self._entity_class,
-                legacy=self._legacy,
+                protocol=Entity if is_class else self._entity_class,
+                legacy=self._legacy and not is_class,
             )
             return self._closed(builder, handle).add_trigger(EntityTrigger(name=context_name, entity_name=entity_name))
 

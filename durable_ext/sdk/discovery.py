@@ -30,6 +30,7 @@ from durable_ext.sdk.triggers import (
     ORCHESTRATION_TRIGGER,
     ActivityExecutor,
 )
+from durable_ext.sdk.typing_mode import current_converter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +129,14 @@ def orchestrator_definition(function: Function) -> OrchestratorDefinition:
     name = registered_name(function, getattr(function.get_trigger(), "orchestration", None))
     if name.startswith("@"):
         raise RegistrationError(f"Orchestrator '{name}' begins with '@', which marks entities. Rename it.")
-    user_function = getattr(handle, "orchestrator_function", handle)
+    legacy = keeps_1x_semantics(handle)
     return OrchestratorDefinition(
         name=name,
-        function=user_function,
+        function=getattr(handle, "orchestrator_function", handle),
         input_type=getattr(handle, "_df_input_type", None),
-        fixes=False if keeps_1x_semantics(handle) else None,
+        fixes=False if legacy else None,
+        converter=current_converter(native=False) if legacy else None,
+        resolve_type=declared_class if legacy else None,
     )
 
 
@@ -165,6 +168,7 @@ def activity_definition(function: Function) -> ActivityDefinition:
         input_type=None if legacy else hints.get(trigger.name),
         executor=executor,
         keeps_1x=legacy,
+        converter=current_converter(native=False) if legacy else None,
     )
 
 
@@ -186,6 +190,7 @@ def entity_definition(function: Function) -> EntityDefinition:
         function=getattr(handle, "entity_function", handle),
         rollback=False if legacy else None,
         returns_result=not legacy,
+        converter=current_converter(native=False) if legacy else None,
     )
 
 
@@ -200,6 +205,12 @@ def result_type(reference: object, kind: str) -> Any:
     user_function = function.get_user_function()
     user_function = getattr(user_function, "orchestrator_function", user_function)
     return _output_of(type_hints(user_function).get("return"))
+
+
+def declared_class(reference: object, kind: str) -> Any:
+    """Return `result_type` if it is a class: 1.x takes no notice of other annotations (specs/sdk.md 2.20)."""
+    declared = result_type(reference, kind)
+    return declared if isinstance(declared, type) else None
 
 
 @lru_cache(maxsize=4096)

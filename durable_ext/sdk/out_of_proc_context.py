@@ -15,7 +15,6 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.json_text import loads, loads_strings, sdk_string
-from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entity_calls import EntityCalls
@@ -32,12 +31,12 @@ from durable_ext.sdk.discovery import result_type
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.history_event import HistoryEvent
 from durable_ext.sdk.protocol_events import ORCHESTRATOR_STARTED, core_events
+from durable_ext.sdk.typing_mode import current_converter
 
 R = TypeVar("R")
 _SPAN: Final = re.compile(r"^(-)?(?:(\d+)\.)?(\d{2}):(\d{2}):(\d{2})(?:\.(\d{7}))?$")
 _UNLIMITED: Final = 1 << 62
 _CODEC: Final = JsonEntityCodec()
-_DEFAULT_CONVERTER: Final = DataConverter()
 _plain_text: Callable[[Any], str] = json.JSONEncoder().encode
 
 
@@ -104,7 +103,7 @@ class OutOfProcContext(OrchestrationContext):
         super().__init__(
             replay,
             resolve_name=resolve_function_name,
-            resolve_type=result_type,
+            resolve_type=self.declared_type,
             function_context=SimpleNamespace(**kwargs),
         )
 
@@ -116,7 +115,12 @@ class OutOfProcContext(OrchestrationContext):
     @classmethod
     def default_converter(cls) -> PayloadConverter:
         """Return the converter of contexts that are given none."""
-        return _DEFAULT_CONVERTER
+        return current_converter()
+
+    @staticmethod
+    def declared_type(function: object, kind: str) -> Any:
+        """Return the type that calls of a decorated function result in, `None` if it declares none."""
+        return result_type(function, kind)
 
     @property
     def parent_instance_id(self) -> str | None:

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.state import EntityState
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import OrchestrationError
+from durable_ext.sdk.typing_mode import current_converter
 
-_DEFAULT_CONVERTER: Final = DataConverter()
 _NO_RESULT: Final = object()
 
 
@@ -64,7 +63,7 @@ class OutOfProcEntityContext:
     @classmethod
     def default_converter(cls) -> PayloadConverter:
         """Return the converter of contexts that are given none."""
-        return _DEFAULT_CONVERTER
+        return current_converter()
 
     @property
     def entity_id(self) -> EntityId:

@@ -12,6 +12,8 @@ import pytest
 from azure.durable_functions.models import DurableEntityContext, DurableOrchestrationContext
 from support.request_builder import RequestBuilder
 
+import durable_ext
+
 SWITCH = "AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"
 
 
@@ -83,3 +85,20 @@ def test_entities_follow_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(TypeError, match="strict mode requires expected_type"):
         context.get_state()
+
+
+@pytest.mark.parametrize(("switch", "refused"), [("0", False), ("1", True)])
+def test_orchestrators_of_the_new_name_follow_the_switch_under_the_extension(
+    monkeypatch: pytest.MonkeyPatch, switch: str, refused: bool
+) -> None:
+    monkeypatch.setenv(SWITCH, switch)
+
+    def reads(context: df.DurableOrchestrationContext) -> Any:
+        return str(context.get_input())
+
+    try:
+        answer = durable_ext.Orchestrator.create(reads)(RequestBuilder(input=ENVELOPE).text())
+    except Exception as error:  # the whole state travels in its text
+        answer = str(error)
+
+    assert ("strict mode requires expected_type" in answer) is refused

@@ -263,10 +263,12 @@ def test_one_backend_never_imports_another() -> None:
 
 
 def test_one_module_reads_the_environment() -> None:
+    # and one that is used where no host of ours runs: under the Durable extension
+    allowed = {"hosting.settings", "sdk.typing_mode"}
     wrong = [
         f"{module}:{node.lineno}"
         for module, tree in TREES.items()
-        if module != "hosting.settings"
+        if module not in allowed
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     ]

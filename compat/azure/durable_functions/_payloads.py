@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from durable_ext.codec.serialization import DataConverter
-
-_LOOSE, _STRICT = DataConverter(native=False), DataConverter(native=False, strict=True)
+from durable_ext.sdk import typing_mode
 
 
 def current_converter() -> DataConverter:
     """Return the converter of the mode that `AZURE_FUNCTIONS_DURABLE_STRICT_TYPING` says now."""
-    wanted = os.environ.get("AZURE_FUNCTIONS_DURABLE_STRICT_TYPING", "").strip().lower()
-    return _STRICT if wanted in ("1", "true", "yes") else _LOOSE
+    return typing_mode.current_converter(native=False)
 
 
 __all__ = ["current_converter"]

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from durable_ext.core.orchestrators import unknown_function_text
+from durable_ext.core.payloads import PayloadConverter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class EntityDefinition:
         rollback: Whether an operation that raises leaves no trace: state and signals are as before it. `None` = as the
             worker's setting says.
         returns_result: Whether what the function returns is the operation's result when it set none.
+        converter: For its state, inputs, results and signals; `None` = the hub's.
         state_type, input_type: Decode state and operation inputs into these when the call names no type.
     """
 
@@ -27,6 +29,7 @@ class EntityDefinition:
     function: Callable[[Any], Any]
     rollback: bool | None = None
     returns_result: bool = True
+    converter: PayloadConverter | None = None
     state_type: Any = None
     input_type: Any = None
 

@@ -109,7 +109,7 @@ class LiveEntity:
         self._generation_began = started.timestamp if started is not None else None
         self._stored_text = started.input if started is not None else None
         self._definition, self._options = definition, options
-        self._converter, self._codec = converter, entity_codec
+        self._converter, self._codec = definition.converter or converter, entity_codec
         self._new_execution_id = new_execution_id
         stored = entity_codec.read_state(self._stored_text)
         self._state = (stored.exists, stored.state)

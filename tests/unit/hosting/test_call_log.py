@@ -44,5 +44,5 @@ async def test_an_activity_whose_result_json_cannot_hold_has_failed(
 
 
 async def test_an_activity_of_the_old_names_fails_with_the_text_of_1x() -> None:
-    with pytest.raises(TypeError, match=r"^class <class 'set'> does not expose a `to_json` function$"):
+    with pytest.raises(ValueError, match=r"^activity trigger output must be json serializable \("):
         await call(weird, keeps_1x=True)

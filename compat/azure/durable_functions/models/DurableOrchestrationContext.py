@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from durable_ext.sdk.discovery import declared_class
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.out_of_proc_context import OutOfProcContext
 from durable_ext.sdk.triggers import ActivityTrigger
@@ -27,6 +28,11 @@ class DurableOrchestrationContext(OutOfProcContext):
     def default_converter(cls) -> DataConverter:
         """Return the converter of the mode that is set now."""
         return current_converter()
+
+    @staticmethod
+    def declared_type(function: object, kind: str) -> Any:
+        """Return what 1.x takes notice of: classes."""
+        return declared_class(function, kind)
 
     @property
     def _replay_schema(self) -> ReplaySchema:
