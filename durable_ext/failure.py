@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import traceback
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final
 
 _MAX_CAUSES: Final = 32
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ERRORS: Final = f"{__package__}.errors"  # by name: that module needs this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +65,23 @@ def failure_from_exception(exc: BaseException) -> FailureDetails:
         details = FailureDetails(
             error_type=type(link).__name__,
             error_message=exception_text(link),
-            stack_trace="".join(traceback.format_tb(_without_engine_frames(link.__traceback__))) or None,
+            stack_trace="".join(user_frames(link).format()) or None,
             inner_failure=details,
         )
     assert details is not None
     return details
 
 
-def _without_engine_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Drop the engine's frames in front of the user's; keep all if there are no others."""
-    first = trace
-    while first is not None and first.tb_frame.f_code.co_filename.startswith(_PACKAGE):
-        first = first.tb_next
-    return first or trace
+def user_frames(exc: BaseException) -> traceback.StackSummary:
+    """Return the stack of an exception as far as it concerns the user: it begins in the user's code.
+
+    An error that the engine raises on purpose also ends there, and has no frames if the user's code is not on its stack.
+    Of any other error all frames are kept then: it is a bug of the engine.
+    """
+    frames = traceback.extract_tb(exc.__traceback__)
+    users = [index for index, frame in enumerate(frames) if not frame.filename.startswith(_PACKAGE)]
+    on_purpose = type(exc).__module__ == _ERRORS
+    if not users:
+        return traceback.StackSummary.from_list([] if on_purpose else frames)
+    end = users[-1] + 1 if on_purpose else len(frames)
+    return traceback.StackSummary.from_list(frames[users[0] : end])

@@ -72,9 +72,11 @@ class InstanceRoutes:
         recorded = None
         try:
             if request.body is not None:
-                recorded = body_text(request.body, request.headers.get("content-type", ""))
-                if recorded.strip():
-                    check_json(recorded)
+                # A blank body is no input, as in extension 2.13: 3.x stores the blanks, which then are no JSON to decode.
+                text = body_text(request.body, request.headers.get("content-type", ""))
+                if text and not text.isspace():
+                    check_json(text)
+                    recorded = text
         except InvalidJsonError as exc:
             return error_response(400, "Invalid JSON content", exc)
         try:

@@ -161,8 +161,14 @@ async def test_a_start_with_a_body_that_is_not_json_is_400_whatever_its_type(api
     assert (await api.call("GET", "instances/a1")).status == 404
 
 
-async def test_a_start_with_a_blank_body_is_accepted(api: Api) -> None:
-    assert (await api.call("POST", "orchestrators/echo/a1", b"")).status == 202
+@pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t ", "\ufeff".encode()])
+async def test_a_blank_body_is_a_start_without_input(api: Api, body: bytes) -> None:
+    started = await api.call("POST", "orchestrators/echo/a1", body)
+
+    await api.hub.client.wait_for_completion("a1")
+    shown = _json(await api.call("GET", "instances/a1"))
+    assert started.status == 202
+    assert (shown["runtimeStatus"], shown["input"], shown["output"]) == ("Completed", None, None)
 
 
 async def test_a_start_of_an_unknown_function_names_the_known_ones(api: Api) -> None:

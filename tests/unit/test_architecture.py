@@ -85,7 +85,7 @@ OWN_TASKS = {
     "backends.sqlite.alarm",
     "backends.azure_storage.listening",
     "hosting.local.run",
-    "runtime.executors",  # a call of the app that ignores its cancellation is left behind, which no supervisor does
+    "runtime.time_limit",  # a call of the app that ignores its cancellation is left behind, which no supervisor does
 }
 
 CONCRETE_STORES = ("backends.sqlite", "backends.azure_storage")

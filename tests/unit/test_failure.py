@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
+import pytest
+
+from durable_ext.client.ids import checked_instance_id
+from durable_ext.codec.serialization import open_envelope
+from durable_ext.errors import DurableError
 from durable_ext.failure import FailureDetails, exception_text, failure_from_exception
 
 
@@ -56,6 +64,34 @@ def test_a_failure_is_caused_by_its_own_class_and_those_of_its_causes() -> None:
     assert failure.is_caused_by("KeyError")
     assert not failure.is_caused_by(TypeError)
     assert failure.message == "outer"
+
+
+def _read_a_payload() -> None:
+    open_envelope({"__class__": "No", "__module__": "no.such.module", "__data__": None})
+
+
+def _ask_for_a_bad_id() -> None:
+    checked_instance_id("@x")
+
+
+def _stack_of(call: Callable[[], object]) -> str:
+    with pytest.raises((DurableError, ValueError)) as caught:
+        call()
+    return failure_from_exception(caught.value).stack_trace or ""
+
+
+def test_the_stack_of_a_refusal_ends_in_the_users_code() -> None:
+    stack = _stack_of(_ask_for_a_bad_id)
+
+    assert 'checked_instance_id("@x")' in stack
+    assert os.path.join("durable_ext", "client") not in stack
+
+
+def test_other_errors_keep_their_inner_frames() -> None:
+    stack = _stack_of(_read_a_payload)
+
+    assert "open_envelope({" in stack
+    assert "serialization.py" in stack
 
 
 def test_a_recorded_name_with_its_module_counts_by_its_last_part() -> None:

@@ -1,36 +1,35 @@
 """Runs user functions that are not durable, and writes the lines that `func start` writes around each call.
 
-Async functions run on the host's loop, sync ones in a bounded pool; both in a context of their own.
+Async functions run on the host's loop, sync ones on a bounded number of threads; both in a context of their own, and for no
+longer than `functionTimeout`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 import logging
-import os
 import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import durable_ext
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import DurableError
+from durable_ext.failure import user_frames
 from durable_ext.hosting.bindings import CallPlan, InvocationContext
 from durable_ext.runtime.activity_results import EncodedResult, result_text
 from durable_ext.runtime.registry import ActivityDefinition
+from durable_ext.runtime.thread_crew import ThreadCrew
+from durable_ext.runtime.time_limit import TimeLimit
 
-_PACKAGE: Final = str(Path(durable_ext.__file__).parent)
-_STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 PROGRAMMATIC: Final = "This function was programmatically called via the host APIs."
 
-_EXITS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)
+_EXITS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)  # would end the host or its loop
 
 ClientFactory = Callable[[CallPlan, str], Any]
 
@@ -51,16 +50,33 @@ class FunctionExitError(DurableError, RuntimeError):
 
 
 class Invoker:
-    """Calls functions by their plan. `pool` runs sync functions; `make_client` gets plan and invocation id."""
+    """Calls functions by their plan; used from one event loop.
 
-    def __init__(self, pool: ThreadPoolExecutor, make_client: ClientFactory, directory: Path) -> None:
-        self._pool, self._make_client, self._directory = pool, make_client, str(directory)
-        self._running, self._idle = 0, asyncio.Event()
+    `make_client` gets plan and invocation id. `threads` run sync functions. `limit` ends a call, `None` = never.
+    """
+
+    def __init__(
+        self, make_client: ClientFactory, directory: Path, *, threads: int = 32, limit: timedelta | None = None
+    ) -> None:
+        self._make_client, self._directory = make_client, str(directory)
+        self._threads, self._limit = ThreadCrew("function", threads), TimeLimit(limit)
+        self._running: list[str] = []
+        self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Names of the functions of the calls that run."""
+        return tuple(self._running)
 
     async def wait_until_idle(self) -> None:
         """Return when no call runs."""
         await self._idle.wait()
+
+    def close(self) -> None:
+        """Let the threads end; calls that hang on one are left behind."""
+        self._threads.close()
+        self._limit.close()
 
     async def call(
         self,
@@ -71,28 +87,39 @@ class Invoker:
         outs: Mapping[str, Any] | None = None,
         trace: Mapping[str, str] | None = None,
     ) -> Any:
-        """Run a function and return what it returned; its exceptions are logged and raised on."""
+        """Run a function and return what it returned; its exceptions are logged and raised on.
+
+        Raises:
+            FunctionTimeoutError: It ran longer than the limit.
+            FunctionExitError: It raised what would end the host, its event loop or the caller's task.
+        """
         context = InvocationContext(plan.name, self._directory, trace)
         arguments: dict[str, Any] = {plan.trigger_name: trigger_value, **(outs or {})}
         if plan.takes_context:
             arguments["context"] = context
-        self._running += 1
+        self._running.append(plan.name)
         self._idle.clear()
         try:
             with CallLog(plan.name, reason, context.invocation_id):
                 if plan.client is not None:
                     arguments[str(plan.client["name"])] = self._make_client(plan, context.invocation_id)
                 if plan.is_async:
-                    return await _await(plan.name, plan.call(**arguments))
-                run = contextvars.copy_context().run
-                result = await asyncio.get_running_loop().run_in_executor(
-                    self._pool, lambda: run(_call, plan.name, plan.call, arguments)
-                )
-                return await _await(plan.name, result) if inspect.isawaitable(result) else result
+                    return await self._await(plan.name, plan.call(**arguments))
+                call = functools.partial(_call, plan.name, plan.call, arguments)
+                result = await self._limit.on_thread(self._threads, plan.name, call)
+                return await self._await(plan.name, result) if inspect.isawaitable(result) else result
         finally:
-            self._running -= 1
+            self._running.remove(plan.name)
             if not self._running:
                 self._idle.set()
+
+    async def _await(self, name: str, result: Awaitable[Any]) -> Any:
+        value, error = await self._limit.outcome(name, result)
+        if isinstance(error, (*_EXITS, asyncio.CancelledError)):
+            raise FunctionExitError(name, error) from error
+        if error is not None:
+            raise error
+        return value
 
     @staticmethod
     def report(name: str, problem: str) -> None:
@@ -105,13 +132,6 @@ def _call(name: str, function: Callable[..., Any], arguments: Mapping[str, Any])
     try:
         return function(**arguments)
     except (*_EXITS, StopIteration, asyncio.CancelledError) as error:
-        raise FunctionExitError(name, error) from error
-
-
-async def _await(name: str, result: Awaitable[Any]) -> Any:
-    try:
-        return await result
-    except _EXITS as error:
         raise FunctionExitError(name, error) from error
 
 
@@ -139,15 +159,15 @@ class CallLog:
 
 
 def user_traceback(error: BaseException) -> str:
-    """Return the traceback of an exception without the frames of this package that lead to the app's code."""
-    trace = error.__traceback__
-    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith((_PACKAGE, _STANDARD_LIBRARY))
+    """Return the traceback of an exception and its causes, each with its `user_frames`."""
+    shown = traceback.TracebackException.from_exception(error)
+    link: BaseException | None = error
+    part: traceback.TracebackException | None = shown
+    while link is not None and part is not None:
+        part.stack = user_frames(link)
+        explicit = part.__cause__ is not None
+        link, part = (link.__cause__, part.__cause__) if explicit else (link.__context__, part.__context__)
+    return "".join(shown.format()).rstrip()
 
 
 def with_call_log(activity: ActivityDefinition, converter: PayloadConverter) -> Callable[[Any], Any]:

@@ -12,7 +12,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -53,7 +52,7 @@ class HostOptions:
 
     Attributes:
         drain: Seconds that running functions get at the first stop signal.
-        threads: Size of the pool for sync functions that are not durable.
+        threads: How many run sync functions that are not durable.
         home_page: Whether `/` shows a page.
     """
 
@@ -70,8 +69,9 @@ class LocalHost:
 
     def __init__(self, plan: AppPlan, engine: LocalEngine, urls: ManagementUrls, options: HostOptions) -> None:
         self._plan, self._engine, self._options = plan, engine, options
-        self._pool = ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="function")
-        self._invoker = Invoker(self._pool, engine.make_client, plan.script_root)
+        self._invoker = Invoker(
+            engine.make_client, plan.script_root, threads=options.threads, limit=plan.settings.function_timeout
+        )
         self._triggers = HttpTriggers(plan.routes, self._invoker)
         self._urls = urls
         self._management: ManagementApi | None = None
@@ -114,7 +114,7 @@ class LocalHost:
         finally:
             await self._supervisor.stop()
             await self._engine.close(self._options.drain)
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._invoker.close()
         if self._failure is not None:
             log.error("The host stops because a part of it failed: %s", self._failure, exc_info=self._failure)
             return 1
@@ -216,6 +216,9 @@ class LocalHost:
         """Let requests and timers that run come to their end, for so long as the drain allows."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.gather(self._idle.wait(), self._invoker.wait_until_idle()), self._options.drain)
+        if self._invoker.running:
+            names = ", ".join(sorted(set(self._invoker.running)))
+            log.warning("Calls that did not finish in time are abandoned: %s.", names)
 
     def _loop_failed(self, failure: LoopFailedError) -> None:
         self._failure = failure

@@ -70,6 +70,14 @@ def test_unchanged_code_does_not_diverge(step: str) -> None:
     assert bench.status != "Failed"
 
 
+def test_the_failure_has_no_stack_of_the_engine() -> None:
+    failure = changed("activity", "timer").episodes[-1].failure
+
+    assert failure is not None
+    assert failure.error_type == "NonDeterminismError"
+    assert failure.stack_trace is None
+
+
 def test_the_error_names_the_line_where_the_code_waits() -> None:
     bench = changed("activity", "timer")
 

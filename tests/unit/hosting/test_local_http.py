@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import aiohttp
 import azure.functions as func
 import pytest
 
-from durable_ext.errors import ConfigurationError
+from durable_ext.client.ids import checked_instance_id
+from durable_ext.errors import ConfigurationError, InstanceNotFoundError, InvalidArgumentError
 from durable_ext.hosting.bindings import CallPlan
 from durable_ext.hosting.local.console import ConsoleFormatter
 from durable_ext.hosting.local.cors import Cors
@@ -121,9 +123,22 @@ def _get(path: str, query: str = "") -> HttpRequestValue:
 
 
 @pytest.fixture
-def invoker(tmp_path: Path) -> Any:
-    with ThreadPoolExecutor(1) as pool:
-        yield Invoker(pool, lambda binding, invocation_id: "the client", tmp_path)
+async def make_invoker(tmp_path: Path) -> AsyncIterator[Callable[..., Invoker]]:
+    """Make an invoker of one thread; `limit` is functionTimeout."""
+    made: list[Invoker] = []
+
+    def make(limit: timedelta | None = None) -> Invoker:
+        made.append(Invoker(lambda binding, invocation_id: "the client", tmp_path, threads=1, limit=limit))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+async def invoker(make_invoker: Callable[..., Invoker]) -> Invoker:
+    return make_invoker()
 
 
 async def test_sync_and_async_functions_answer(invoker: Invoker) -> None:
@@ -165,6 +180,25 @@ async def test_a_function_that_raises_is_500_and_its_own_traceback_in_the_log(
     assert "invocations.py" not in caplog.messages[-1]
 
 
+async def test_what_the_client_refuses_is_shown_with_the_line_of_the_app_and_no_other(
+    invoker: Invoker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asks(req: func.HttpRequest) -> str:
+        try:
+            checked_instance_id("@nobody")
+        except InvalidArgumentError as error:
+            raise InstanceNotFoundError("nobody") from error
+        return "never"
+
+    await HttpTriggers((_route(asks),), invoker).handle(_get("/x"))
+
+    text = caplog.messages[-1]
+    assert "InstanceNotFoundError: " in text
+    assert 'raise InstanceNotFoundError("nobody") from error' in text
+    assert "InvalidArgumentError" in text
+    assert "durable_ext/client/" not in text
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration(1)])
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_function_that_tries_to_leave_is_500_and_the_host_goes_on(
@@ -184,6 +218,84 @@ async def test_a_function_that_tries_to_leave_is_500_and_the_host_goes_on(
     assert left is not None
     assert after is not None
     assert (left.status, after.body) == (500, b"here")
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), asyncio.CancelledError("by itself")])
+async def test_an_async_function_that_raises_cancelled_error_is_500_and_named(
+    invoker: Invoker, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    async def cancels(req: func.HttpRequest) -> str:
+        raise error
+
+    async def cancels_inside(req: func.HttpRequest) -> str:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        return str(await task)
+
+    triggers = HttpTriggers((_route(cancels), _route(cancels_inside, "y")), invoker)
+
+    first, second = await triggers.handle(_get("/x")), await triggers.handle(_get("/y"))
+
+    assert first is not None
+    assert second is not None
+    assert (first.status, second.status) == (500, 500)
+    assert caplog.text.count("Function 'f' raised CancelledError") == 2
+
+
+async def test_a_caller_that_leaves_cancels_an_async_function(invoker: Invoker, caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[str] = []
+    began = asyncio.Event()
+
+    async def works(req: func.HttpRequest) -> str:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cleaned up")
+        return "never"
+
+    call = asyncio.ensure_future(HttpTriggers((_route(works),), invoker).handle(_get("/x")))
+    await began.wait()
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended == ["cleaned up"]
+    assert "(Failed, " in caplog.text
+
+
+async def test_an_async_function_ends_at_the_function_timeout(
+    make_invoker: Callable[..., Invoker], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hangs(req: func.HttpRequest) -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    triggers = HttpTriggers((_route(hangs),), make_invoker(limit=timedelta(milliseconds=50)))
+
+    response = await triggers.handle(_get("/x"))
+
+    assert response is not None
+    assert response.status == 500
+    assert "Timeout value of 00:00:00.0500000 exceeded by function: Functions.f" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_sync_function_ends_at_the_function_timeout_and_its_thread_is_replaced(
+    make_invoker: Callable[..., Invoker], caplog: pytest.LogCaptureFixture
+) -> None:
+    released = threading.Event()
+    invoker = make_invoker(limit=timedelta(milliseconds=200))
+    triggers = HttpTriggers((_route(lambda req: str(released.wait(30))), _route(lambda req: "here", "y")), invoker)
+
+    hung = await triggers.handle(_get("/x"))
+    after = await triggers.handle(_get("/y"))
+    released.set()
+
+    assert hung is not None
+    assert after is not None
+    assert (hung.status, after.body) == (500, b"here")
+    assert "Timeout value of 00:00:00.2000000 exceeded by function: Functions.f" in caplog.text
 
 
 async def test_a_call_is_logged_before_and_after(invoker: Invoker, caplog: pytest.LogCaptureFixture) -> None:

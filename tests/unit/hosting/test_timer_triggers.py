@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,6 +18,7 @@ from durable_ext.hosting.app_loader import IndexedFunction
 from durable_ext.hosting.local.invocations import Invoker
 from durable_ext.hosting.local.timer_triggers import TimerTrigger, plan_timer
 from durable_ext.testing.clock import ManualClock
+from durable_ext.testing.eventually import eventually
 
 START = datetime(2024, 5, 1, 10, 0, 30, tzinfo=timezone.utc)
 
@@ -46,15 +46,17 @@ def _files(folder: Path) -> list[Path]:
 
 
 @asynccontextmanager
-async def _running(function: IndexedFunction, clock: ManualClock, folder: Path) -> AsyncIterator[None]:
-    with ThreadPoolExecutor(1) as pool:
-        invoker = Invoker(pool, lambda binding, invocation_id: None, folder)
-        trigger = TimerTrigger(plan_timer(function, lambda text: text), invoker, clock, folder)
-        task = asyncio.create_task(trigger.run())
-        await clock.advance(timedelta(0))
-        yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+async def _running(
+    function: IndexedFunction, clock: ManualClock, folder: Path, *, limit: timedelta | None = None
+) -> AsyncIterator[None]:
+    invoker = Invoker(lambda binding, invocation_id: None, folder, threads=1, limit=limit)
+    trigger = TimerTrigger(plan_timer(function, lambda text: text), invoker, clock, folder)
+    task = asyncio.create_task(trigger.run())
+    await clock.advance(timedelta(0))
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    invoker.close()
 
 
 async def test_a_timer_runs_at_each_occurrence(tmp_path: Path, clean: Any, calls: list[Any]) -> None:
@@ -143,3 +145,22 @@ def test_a_schedule_may_come_from_a_setting(clean: Any) -> None:
 def test_a_missing_setting_in_a_schedule_is_refused(clean: Any) -> None:
     with pytest.raises(ConfigurationError, match="%EVERY%"):
         plan_timer(_timer(clean, schedule="%EVERY%"), lambda text: text)
+
+
+async def test_a_timer_that_hangs_ends_at_the_function_timeout_and_fires_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fired: list[bool] = []
+
+    async def hangs(tick: func.TimerRequest) -> None:
+        fired.append(tick.past_due)
+        await asyncio.Event().wait()
+
+    clock = ManualClock(START)
+    async with _running(_timer(hangs), clock, tmp_path, limit=timedelta(milliseconds=50)):
+        await clock.advance(timedelta(minutes=5))
+        await eventually(lambda: "exceeded by function: Functions." in caplog.text)
+        await clock.advance(timedelta(minutes=5))
+        await eventually(lambda: len(fired) == 2)
+
+    assert fired == [False, False]
