@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 
 from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
-from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageCall
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 
 Send = Callable[[], Awaitable[HttpAnswer]]
 

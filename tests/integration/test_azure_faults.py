@@ -15,7 +15,8 @@ from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
-from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageCall
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import ExecutionId

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
-from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageCall
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings

@@ -60,6 +60,7 @@ THIRD_PARTY = {
         "azure.identity",
         "azure.core",
         "aiohttp",
+        "httptools",
         "yarl",
         "orjson",
     },

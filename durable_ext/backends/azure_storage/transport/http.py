@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -13,25 +14,16 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-import aiohttp
-from yarl import URL
-
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import Signer
 from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError, error_from
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, open_wire
 
 _CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
 _DEFAULT_RETRY: Final = RetryPolicy()
 _CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _NO_PARAMS: Final[Mapping[str, str]] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,8 @@ Interceptor = Callable[[StorageCall, Callable[[], Awaitable[HttpAnswer]]], Await
 class StorageHttp:
     """Sends requests of one account. Used from one event loop; `close()` when done.
 
-    `interceptor` stands around every call, outside the retries: tests count and fail calls with it.
+    `interceptor` stands around every call, outside the retries: tests count and fail calls with it. `wire` is the client
+    to send with, and closed with this; by default `open_wire` chooses one at the first request.
     """
 
     def __init__(
@@ -61,14 +54,14 @@ class StorageHttp:
         timeout: timedelta = timedelta(seconds=30),
         max_connections: int = 100,
         interceptor: Interceptor | None = None,
+        wire: Wire | None = None,
     ) -> None:
         self._signer, self._retry, self._interceptor = signer, retry, interceptor
         self._roots = {service: _root(account.endpoint(service)) for service in Service}
-        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
-        self._max_connections = max_connections
-        self._session: aiohttp.ClientSession | None = None
+        self._timeout, self._max_connections = timeout, max_connections
+        self._wire = wire
         self._closed = False
-        self._server_date: tuple[str, datetime] | None = None
+        self._server_date: tuple[str, float] | None = None
 
     def url(self, service: Service, path: str) -> str:
         """Return the absolute URL of an encoded path below the account."""
@@ -84,7 +77,7 @@ class StorageHttp:
             return timedelta(0)
         text, received = self._server_date
         try:
-            offset = parsedate_to_datetime(text) - received
+            offset = parsedate_to_datetime(text) - datetime.fromtimestamp(received, timezone.utc)
         except ValueError:
             return timedelta(0)
         return offset if abs(offset) > _CLOCK_TOLERANCE else timedelta(0)
@@ -133,7 +126,7 @@ class StorageHttp:
             retry_after: float | None = None
             try:
                 answer = await self._send_once(service, method, path, params, headers, body)
-            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as exc:
+            except OSError as exc:
                 failure = StorageUnavailableError(call=f"{verb} {path}", why=f"{type(exc).__name__} {exc}".strip())
                 failure.__cause__ = exc
             else:
@@ -146,7 +139,7 @@ class StorageHttp:
                 failure = StorageUnavailableError(
                     call=f"{verb} {path}", why=f"{answer.status} {error_code(answer)} {_detail(answer)}"
                 )
-                retry_after = retry_after_seconds(answer.headers.get("Retry-After"))
+                retry_after = retry_after_seconds(answer.headers.get("retry-after"))
             delay = retry.delay(attempt, retry_after, random.random())
             if delay is None:
                 raise failure
@@ -162,38 +155,27 @@ class StorageHttp:
         body: bytes,
     ) -> HttpAnswer:
         origin, base = self._roots[service]
+        wire = self._wire
+        if wire is None:
+            origins = frozenset(root for root, _ in self._roots.values())
+            wire = self._wire = open_wire(origins, timeout=self._timeout, max_connections=self._max_connections)
         signed = dict(headers)
         appended = await self._signer.sign(service, method, base + path, params, signed, len(body))
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in params.items())
         if appended:
             query = f"{query}&{appended}" if query else appended
-        url = URL(f"{origin}{base}{path}?{query}" if query else f"{origin}{base}{path}", encoded=True)
-        session = self._session or self._open_session()
-        # An empty body still needs Content-Length: 0, which aiohttp only sends for a body it was given.
-        data = body if body or method == "GET" else b""
-        async with session.request(method, url, headers=signed, data=data or None) as response:
-            answer = HttpAnswer(response.status, response.headers, await response.read())
-        date = answer.headers.get("Date")
+        target = f"{base}{path}?{query}" if query else f"{base}{path}"
+        answer = await wire.send(method, origin, target, signed, body)
+        date = answer.headers.get("date")
         if date is not None:
-            self._server_date = (date, datetime.now(timezone.utc))
+            self._server_date = (date, time.time())
         return answer
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._max_connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
-        )
-        return self._session
 
     async def close(self) -> None:
         """Close all connections; nothing can be sent any more. Idempotent."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        if self._wire is not None:
+            await self._wire.close()
 
 
 def _root(endpoint: str) -> tuple[str, str]:

@@ -26,7 +26,8 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StorageNotFoundError,
     error_from,
 )
-from durable_ext.backends.azure_storage.transport.http import HttpAnswer, StorageHttp
+from durable_ext.backends.azure_storage.transport.http import StorageHttp
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 
 _JSON: Final = {
     "accept": "application/json;odata=minimalmetadata",
@@ -171,7 +172,7 @@ class LeanTables:
             )
         except StorageNotFoundError:
             return None
-        return row_from_json(load_json(answer.body), answer.headers.get("ETag", ""))
+        return row_from_json(load_json(answer.body), answer.headers.get("etag", ""))
 
     async def query(
         self, table: str, where: str, *, select: Sequence[str] = (), top: int | None = None, continuation: str | None = None
@@ -189,10 +190,10 @@ class LeanTables:
             if next_row:
                 params["NextRowKey"] = next_row
         answer = await self._http.send("table.query", Service.TABLE, "GET", f"/{table}()", params=params, headers=_JSON)
-        next_key = answer.headers.get("x-ms-continuation-NextPartitionKey")
+        next_key = answer.headers.get("x-ms-continuation-nextpartitionkey")
         token = None
         if next_key:
-            token = orjson.dumps([next_key, answer.headers.get("x-ms-continuation-NextRowKey", "")]).decode()
+            token = orjson.dumps([next_key, answer.headers.get("x-ms-continuation-nextrowkey", "")]).decode()
         return TablePage(rows_from_json(answer.body), token)
 
     async def apply(self, table: str, change: TableChange) -> str:
@@ -204,7 +205,7 @@ class LeanTables:
         answer = await self._http.send(
             verb, Service.TABLE, _METHODS[change.change], _path_of(table, change), headers=headers, body=body
         )
-        return answer.headers.get("ETag", "")
+        return answer.headers.get("etag", "")
 
     async def apply_all(self, table: str, changes: Sequence[TableChange]) -> list[str]:
         root = self._http.url(Service.TABLE, "")
