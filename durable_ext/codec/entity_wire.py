@@ -194,6 +194,9 @@ class JsonEntityCodec:
                 for stamp, request in sorted(record.buffered.items(), key=lambda item: item[0].ticks)
             )
             text += f',"Buffered":{{{requests}}}'
+        if record.former:
+            stamps = ",".join(f'{host_string(name)}:"{_stamp_text(stamp)}"' for name, stamp in record.former.items())
+            text += f',"Former":{{{stamps}}}'
         return text + "}"
 
 
@@ -276,6 +279,7 @@ def _sorter_of(members: Any, document: str) -> SorterState:
             last=_stamp_of(record.get("Last"), document),
             execution_id=record.get("ExecutionId"),
             buffered={_stamp_of(stamp, document): _request_of(request, document) for stamp, request in buffered},
+            former={name: _stamp_of(stamp, document) for name, stamp in (record.get("Former") or {}).items()},
         )
     return SorterState(
         last_sent={to: _stamp_of(stamp, document) for to, stamp in (members.get("LastSentToInstance") or {}).items()},

@@ -41,6 +41,8 @@ class Episode:
         activities: Activities that were decided, in order.
         instance: Changes of the instance row.
         starts_generation: `opening` and `decisions` are a whole new history.
+        left: The opening of the generation that this episode left by continue-as-new; a store forgets it with its history.
+        left_execution_id: The execution id of that generation.
         is_terminal: The instance is over.
         custom_status_changed: `instance.custom_status` differs from what was stored before.
         can_run_locally: Rule R4 of design.md 5: nothing but activities was decided and nothing else is open.
@@ -56,6 +58,8 @@ class Episode:
     activities: tuple[TaskMessage, ...] = ()
     instance: InstanceUpdate | None = None
     starts_generation: bool = False
+    left: tuple[HistoryEvent, ...] = ()
+    left_execution_id: ExecutionId | None = None
     is_terminal: bool = False
     custom_status_changed: bool = False
     can_run_locally: bool = False

@@ -6,10 +6,12 @@ import uuid
 from datetime import datetime
 from typing import Final
 
+from durable_ext.core.messages import ExecutionId
 from durable_ext.core.timestamps import Ticks, ticks_to_round_trip_iso
 
 _SDK_NAMESPACE: Final = uuid.UUID("5bf3dc27-d91d-5ea7-9c3e-9f1f2ae7c309")
 _ENGINE_NAMESPACE: Final = uuid.UUID("9e952959-5e33-4daf-827f-2fa12937b875")
+_GENERATION_NAMESPACE: Final = uuid.UUID("b4e0c5a4-0f5b-5d2e-9a58-6c0a1d3f7e21")
 
 
 def deterministic_uuid(instance_id: str, at: datetime, counter: int) -> str:
@@ -28,3 +30,11 @@ def entity_request_id(instance_id: str, at: Ticks, counter: int) -> str:
     Its time has seven digits without trailing zeros trimmed, as .NET's round-trip format has them.
     """
     return str(uuid.uuid5(_ENGINE_NAMESPACE, f"{instance_id}_{ticks_to_round_trip_iso(at)}_{counter}"))
+
+
+def next_execution_id(execution_id: ExecutionId) -> ExecutionId:
+    """Return the id of the generation that continues another one as new: the same if that has to be played again.
+
+    What it has sent already (starts of children, requests to entities) is then a copy, and its receivers drop it.
+    """
+    return ExecutionId(uuid.uuid5(_GENERATION_NAMESPACE, execution_id).hex)

@@ -13,7 +13,9 @@ from typing import Final
 from durable_ext.core.entities.ids import is_entity_instance
 from durable_ext.core.events import (
     EventRaised,
+    ExecutionResumed,
     ExecutionStarted,
+    ExecutionSuspended,
     ExecutionTerminated,
     HistoryEvent,
     OrchestrationStatus,
@@ -24,12 +26,17 @@ from durable_ext.core.runtime_state import RuntimeState
 
 _PATIENCE: Final = 5
 _NO_EXECUTION: Final = ExecutionId("")
+_WITHOUT_ID: Final[dict[type[HistoryEvent], tuple[str, ...]]] = {
+    EventRaised: ("name", "input"),
+    ExecutionSuspended: ("reason",),
+    ExecutionResumed: ("reason",),
+}
 
 
 class AdmissionKind(Enum):
     """What to do with a batch of messages.
 
-    PLAY: run an episode with the events; none if the start message came again, which wakes the instance. DISCARD: consume
+    PLAY: run an episode with the events; none if what history has came again, which wakes the instance. DISCARD: consume
     everything, there is nothing to run. ABANDON: give the messages back with back-off, the start may still come.
     TERMINATED_BEFORE_START: consume everything and write `update`.
     """
@@ -84,6 +91,7 @@ def admit(
     execution_id = started.instance.execution_id
     events: list[HistoryEvent] = []
     dropped: list[ReceivedMessage] = []
+    repeated: list[ReceivedMessage] = []
     for received in messages:
         message = received.message
         target = message.target.execution_id
@@ -91,9 +99,12 @@ def admit(
             continue
         if isinstance(message.event, ExecutionStarted) or (target and execution_id and target != execution_id):
             dropped.append(received)
+        elif received.dequeue_count > 1 and _was_received(state, message.event):
+            repeated.append(received)
         else:
             events.append(message.event)
-    if not events and not lead and not _repeats_start(dropped, execution_id):
+    dropped += repeated
+    if not (events or lead or repeated) and not _repeats_start(dropped, execution_id):
         return Admission(kind=AdmissionKind.DISCARD, dropped=tuple(dropped))
     return Admission(kind=AdmissionKind.PLAY, events=(*lead, *events), dropped=tuple(dropped), restarts=restarts)
 
@@ -111,6 +122,22 @@ def _repeats_start(dropped: Sequence[ReceivedMessage], execution_id: ExecutionId
     return any(
         isinstance(received.message.event, ExecutionStarted) and received.message.event.instance.execution_id == execution_id
         for received in dropped
+    )
+
+
+def _was_received(state: RuntimeState, event: HistoryEvent) -> bool:
+    """Whether history has this event: a worker died that had stored it and not yet deleted its message.
+
+    For other events replay knows a copy by the id of what it answers. The sender's clock has 100 ns and gives no time twice.
+    """
+    kind = event.__class__
+    if kind not in _WITHOUT_ID:
+        return False
+    return any(
+        known.timestamp == event.timestamp
+        and known.__class__ is kind
+        and all(getattr(known, name) == getattr(event, name) for name in _WITHOUT_ID[kind])
+        for known in reversed(state.events)
     )
 
 

@@ -22,6 +22,7 @@ from durable_ext.core.events import (
     TaskCompleted,
     TaskFailed,
 )
+from durable_ext.core.ids import next_execution_id
 from durable_ext.core.inbox import Admission, AdmissionKind, admit
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance, OutgoingMessage, ReceivedMessage
 from durable_ext.core.orchestrators import (
@@ -37,8 +38,10 @@ from durable_ext.core.replay import Replay
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
 from durable_ext.core.versioning import MISMATCH_FAILURE, VersionMismatch
+from durable_ext.errors import NonDeterminismError
 
 _PLAY = Admission(kind=AdmissionKind.PLAY)
+_BETWEEN_GENERATIONS = 10  # ticks: a microsecond, the least that ids made from the time tell apart
 _NO_EXECUTION = ExecutionId("")
 
 
@@ -106,6 +109,11 @@ class LiveOrchestration:
         """Play results of activities that ran beside the session (design.md 5), as if they had come as messages."""
         return self._variables.run(self._play, tuple(results), now, _PLAY)
 
+    @property
+    def divergence(self) -> NonDeterminismError | None:
+        """What the code decided that is not as history has it, `None` if nothing."""
+        return self._live[0].divergence if self._live is not None else None
+
     def close(self) -> BaseException | None:
         """Let go of the user's code; its context does nothing afterwards. Returns what the code raised meanwhile."""
         live, self._live = self._live, None
@@ -130,6 +138,8 @@ class LiveOrchestration:
         status_before = self._status.text
         messages: list[OutgoingMessage] = []
         starts_generation = admission.restarts
+        left: tuple[HistoryEvent, ...] = ()
+        left_execution_id = self.state.execution_id
         while True:
             replay, context = live
             started = replay.started
@@ -143,8 +153,9 @@ class LiveOrchestration:
             if not isinstance(end, StartNewGeneration):
                 break
             starts_generation = True
+            left = left or opening
             replay.close()
-            opening = self._next_generation(started, end, outbox.now)
+            opening = self._next_generation(started, end, Ticks(replay.over_since + _BETWEEN_GENERATIONS))
             live = self._begin(started)
             self._tell(opening)
             live[0].feed(opening, past=False)
@@ -160,6 +171,8 @@ class LiveOrchestration:
             changed=changed,
             waits_for_others=waits_for_others,
             awaited_together=replay.awaited_together,
+            left=left,
+            left_execution_id=left_execution_id if left else None,
         )
 
     def _refuse(
@@ -226,8 +239,13 @@ class LiveOrchestration:
         return self._live
 
     def _next_generation(self, started: ExecutionStarted, end: StartNewGeneration, now: Ticks) -> tuple[HistoryEvent, ...]:
-        """Leave the generation behind and open the next one as the dispatcher of DurableTask does (azure-storage.md 5.7)."""
-        instance = OrchestrationInstance(instance_id=started.instance.instance_id, execution_id=self._new_execution_id())
+        """Leave the generation behind and open the next one as the dispatcher of DurableTask does (azure-storage.md 5.7).
+
+        Its id and its time follow from history alone: an episode that is played again after a crash sends the same again.
+        """
+        former = started.instance
+        execution_id = next_execution_id(former.execution_id) if former.execution_id else self._new_execution_id()
+        instance = OrchestrationInstance(instance_id=former.instance_id, execution_id=execution_id)
         start = ExecutionStarted(
             timestamp=now,
             instance=instance,
@@ -258,6 +276,8 @@ class LiveOrchestration:
         changed: bool,
         waits_for_others: bool,
         awaited_together: int = 1,
+        left: tuple[HistoryEvent, ...] = (),
+        left_execution_id: ExecutionId | None = None,
     ) -> Episode:
         execution_id = outbox.started.instance.execution_id or _NO_EXECUTION
         decisions = tuple(outbox.events)
@@ -278,6 +298,8 @@ class LiveOrchestration:
                 last_updated_at=outbox.now,
             ),
             starts_generation=starts_generation,
+            left=left,
+            left_execution_id=left_execution_id,
             is_terminal=terminal,
             custom_status_changed=changed,
             can_run_locally=(

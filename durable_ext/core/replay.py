@@ -65,6 +65,7 @@ class Replay:
         started: The ExecutionStarted of this generation.
         pending: Decisions not (yet) found in history, by id, in order.
         ended: The user's code is over: it returned, raised, or continued as new.
+        over_since: The time in history at which nothing kept the generation open any more; the same at every replay.
         error: What it raised.
         output: What it returned.
         next_input: SDK text of `continue_as_new`, `None` if it was not called.
@@ -104,6 +105,7 @@ class Replay:
         "open_tasks",
         "options",
         "output",
+        "over_since",
         "pending",
         "saves_events",
         "sequence",
@@ -139,6 +141,7 @@ class Replay:
         self.sequence = 0
         self.mailbox = EventMailbox(as_extension=options.fixes)
         self.ended = False
+        self.over_since: Ticks = MIN_TICKS
         self.error: BaseException | None = None
         self.output: Any = None
         self.next_input: str | None = None
@@ -198,6 +201,7 @@ class Replay:
             self._execution_terminated(event)
         elif isinstance(event, ExecutionResumed):
             self._held = self.suspended = False
+            self.over_since = self.now
             waiting, self._suspended_events = self._suspended_events, []
             for each in waiting:  # neither suspension nor termination is among them
                 step = _STEPS.get(each.__class__)
@@ -266,6 +270,8 @@ class Replay:
         self._succeed(task, event.result)
         if self._current.state is not _RUNNING:
             self._resume(event)
+        elif self.ended:
+            self.over_since = self.now
 
     def _task_failed(self, event: TaskFailed | SubOrchestrationInstanceFailed) -> None:
         task = self.open_tasks.pop(event.task_scheduled_id, None)
@@ -284,6 +290,8 @@ class Replay:
         )
         if self._current.state is not _RUNNING:
             self._resume(event)
+        elif self.ended:
+            self.over_since = self.now
 
     def _timer_fired(self, event: TimerFired) -> None:
         task = self.open_tasks.pop(event.timer_id, None)
@@ -295,6 +303,8 @@ class Replay:
         task.succeed(None)
         if self._current.state is not _RUNNING:
             self._resume(event)
+        elif self.ended:
+            self.over_since = self.now
 
     def _event_raised(self, event: EventRaised) -> None:
         if self.next_input is not None:
@@ -412,6 +422,7 @@ class Replay:
     def _end(self) -> None:
         if not self.ended:
             self.ended = True
+            self.over_since = self.now
             self._current = Task()
             self.entities.release_all(self)
 

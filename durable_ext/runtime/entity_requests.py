@@ -6,52 +6,61 @@ that dies between sending and storing makes the episode run again: only with the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from durable_ext.core.entities.ids import is_entity_instance
 from durable_ext.core.events import (
     EventRaised,
+    ExecutionResumed,
     ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    GenericEvent,
     HistoryEvent,
+    OrchestratorCompleted,
     OrchestratorStarted,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceFailed,
     TaskCompleted,
     TaskFailed,
+    TaskScheduled,
     TimerFired,
 )
 
 if TYPE_CHECKING:
     from durable_ext.core.episode import Episode
 
-# What may be in history while its message is still queued: a reader drops the copy (rule R6).
+# What may be in history while its message is still queued: a reader drops the copy (rule R6, `core.inbox.admit`).
 _REPEATABLE: Final = (
     OrchestratorStarted,
+    OrchestratorCompleted,
     ExecutionStarted,
     TaskCompleted,
     TaskFailed,
     TimerFired,
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceFailed,
+    EventRaised,
+    ExecutionSuspended,
+    ExecutionResumed,
+    ExecutionTerminated,
+    GenericEvent,
 )
-_ANSWER: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 def sends_to_entities(episode: Episode) -> bool:
-    """Whether an episode of a generation that goes on sends a request or a release to an entity.
-
-    A generation made by continue-as-new is left out: with it in history no message of the old one would wake the instance.
-    """
-    if episode.starts_generation and not episode.admission.restarts:
-        return False
+    """Whether an episode sends a request or a release to an entity."""
     return any(is_entity_instance(out.message.target.instance_id) for out in episode.messages)
 
 
-def may_go_first(opening: Sequence[HistoryEvent]) -> bool:
-    """Whether these events, stored alone, are a state from which any worker goes on with nothing delivered twice."""
-    return all(
-        isinstance(event, _REPEATABLE) or (isinstance(event, EventRaised) and _ANSWER.fullmatch(event.name) is not None)
-        for event in opening
-    )
+def going_first(pending: Sequence[HistoryEvent]) -> tuple[HistoryEvent, ...]:
+    """Return those of the events that may be stored before anything is sent, in order; empty if there is no need to.
+
+    Stored alone they are a state from which any worker goes on with nothing delivered twice. An activity that was decided
+    and not sent stays behind: its place among what happened after that does not matter, its id tells what it is.
+    """
+    ended = {event.task_scheduled_id for event in pending if isinstance(event, (TaskCompleted, TaskFailed))}
+    first = tuple([event for event in pending if not isinstance(event, TaskScheduled) or event.event_id in ended])
+    began = any(isinstance(event, OrchestratorStarted) for event in first)
+    return first if began and all(isinstance(event, (*_REPEATABLE, TaskScheduled)) for event in first) else ()

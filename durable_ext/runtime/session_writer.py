@@ -14,13 +14,13 @@ from durable_ext.backends.protocol import (
     OutgoingActivity,
     Receipt,
 )
-from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorStarted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OutgoingMessage
-from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
+from durable_ext.core.timestamps import MIN_TICKS, TICKS_PER_SECOND, Ticks
 from durable_ext.errors import PayloadTooLargeError
-from durable_ext.runtime.entity_requests import may_go_first, sends_to_entities
+from durable_ext.runtime.entity_requests import going_first, sends_to_entities
 from durable_ext.runtime.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class SessionWriter:
         self._starts_generation = False
         self._row_written = now()
         self._row: InstanceUpdate | None = None
+        self._began = MIN_TICKS  # of the last episode whose results were stored before it was played
         self.pending: tuple[HistoryEvent, ...] = ()
         self.refused: Checkpoint | None = None
 
@@ -96,7 +97,9 @@ class SessionWriter:
         Rule R6: on a store that keeps the trigger nothing is consumed yet. Rule R9: the row goes along once a second.
         """
         consumed: tuple[str, ...] = ()
-        if not self._keeps_trigger:
+        if self._keeps_trigger:
+            self._began = max((e.timestamp for e in self.pending if isinstance(e, OrchestratorStarted)), default=self._began)
+        else:
             consumed, self._consumed = self._consumed, ()
         self.keep_row(episode)
         update, row = episode.instance, None
@@ -114,10 +117,8 @@ class SessionWriter:
 
     async def store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
         """Store what is pending and all that an episode decided: the plain way, rule R4."""
-        if self._keeps_trigger and self.pending and sends_to_entities(episode) and may_go_first(self.pending):
-            # Its time is stored before anything is sent: if the episode has to run again, it sends the same requests,
-            # and the entities drop the copies.
-            await self._commit(episode.execution_id, (), (), (), _row_of_child(self.pending, episode))
+        if self._keeps_trigger and episode.messages and sends_to_entities(episode):
+            await self._store_beginning(episode)
         self.add(episode.decisions)
         consumed, self._consumed = self._consumed, ()
         row = episode.instance
@@ -129,6 +130,30 @@ class SessionWriter:
             if row is not None and not episode.custom_status_changed and self._may_lag(row):
                 row, self._row = None, row
         return await self._commit(episode.execution_id, consumed, episode.messages, activities, row)
+
+    async def _store_beginning(self, episode: Episode) -> None:
+        """Store the time of an episode before anything is sent.
+
+        If it has to run again, it sends the same requests, and the entities drop the copies. Of one that continues as new
+        the generation that it leaves: time and id of the next one follow from it.
+        """
+        if episode.left:
+            if episode.left[0].timestamp > self._began and episode.left_execution_id is not None:
+                await self._session.checkpoint(
+                    Checkpoint(
+                        execution_id=episode.left_execution_id,
+                        new_events=episode.left,
+                        starts_generation=episode.admission.restarts,
+                    )
+                )
+            return
+        first = going_first(self.pending)
+        if first:
+            kept = {id(event) for event in first}
+            later = tuple([event for event in self.pending if id(event) not in kept])
+            self.pending = first
+            await self._commit(episode.execution_id, (), (), (), _row_of_child(first, episode))
+            self.pending = later
 
     def can_end_with(self, episode: Episode) -> bool:
         """Whether an episode ends the instance, sends nothing, and fits into one write with the results it came from."""

@@ -14,6 +14,7 @@ from support.recorded_app import ORCHESTRATORS
 
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import EventSent, ExecutionStarted, HistoryEvent, OrchestratorCompleted, TimerCreated
+from durable_ext.core.ids import next_execution_id
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance, ReceivedMessage, TaskMessage
 from durable_ext.core.orchestrators import OrchestratorDefinition, ReplayOptions
@@ -152,10 +153,12 @@ def test_continue_as_new_leads_to_the_recorded_next_generation() -> None:
         assert episode.starts_generation
         assert [type(event) for event in episode.opening] == [type(event) for event in (*following.episodes[1].past[:3],)]
         started = next(event for event in episode.opening if isinstance(event, ExecutionStarted))
+        execution_id = generation.started.instance.execution_id
+        assert execution_id is not None
         assert started == replace(
             following.started,
             timestamp=started.timestamp,
-            instance=replace(following.started.instance, execution_id=ExecutionId("next")),
+            instance=replace(following.started.instance, execution_id=next_execution_id(execution_id)),
             is_played=False,
         )
         assert _decided(episode) == list(following.decided[0])

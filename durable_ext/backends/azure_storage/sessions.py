@@ -14,7 +14,7 @@ from typing import Final
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
-from durable_ext.backends.azure_storage.early_messages import StartVerdict, judge_start
+from durable_ext.backends.azure_storage.early_messages import StartVerdict, judge_start, repeats_child_start
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
@@ -197,13 +197,18 @@ class SessionDirectory:
         )
 
     async def _filter_starts(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> None:
-        """Delete or postpone start messages that are not the one the row stands for (8.3)."""
+        """Delete or postpone start messages that are not the one the row stands for (8.3), or that a parent sent twice."""
         visibility = timedelta(seconds=self._keeper.visibility)
         for held in list(inbox.pending):
             event = held.message.event
-            if not isinstance(event, ExecutionStarted) or event.parent is not None:
+            if not isinstance(event, ExecutionStarted):
                 continue
             if held.message.target.execution_id == loaded.execution_id and loaded.events:
+                continue
+            if event.parent is not None:
+                if repeats_child_start(held.message, loaded.events):
+                    inbox.pending.remove(held)
+                    await self._keeper.delete(held)
                 continue
             verdict = judge_start(
                 event, row, dequeue_count=held.dequeue_count, next_visible=held.next_visible, visibility=visibility

@@ -90,11 +90,15 @@ class EntityRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SenderRecord:
-    """What the sorter knows of one sender: the last stamp delivered, and requests that came too early by stamp."""
+    """What the sorter knows of one sender: the last stamp delivered, and requests that came too early by stamp.
+
+    `former` has the last stamps of the sender's generations before this one; a member of ours, which other workers drop.
+    """
 
     last: Stamp = NO_STAMP
     execution_id: str | None = None
     buffered: Mapping[Stamp, EntityRequest] = field(default_factory=dict)
+    former: Mapping[str, Stamp] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,19 +21,31 @@ from durable_ext.core.entities.messages import (
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
 
 _COLLECTION_INTERVAL: Final = 10 * TICKS_PER_SECOND
+_FORMER_GENERATIONS: Final = 8
 
 
 class _Sender:
     """What is known of one sender; `SenderRecord` while it may change."""
 
-    __slots__ = ("buffered", "execution_id", "last")
+    __slots__ = ("buffered", "execution_id", "former", "last")
 
     def __init__(self, record: SenderRecord) -> None:
         self.last, self.execution_id = record.last, record.execution_id
-        self.buffered = dict(record.buffered)
+        self.buffered, self.former = dict(record.buffered), dict(record.former)
 
     def record(self) -> SenderRecord:
-        return SenderRecord(last=self.last, execution_id=self.execution_id, buffered=dict(self.buffered))
+        return SenderRecord(
+            last=self.last, execution_id=self.execution_id, buffered=dict(self.buffered), former=dict(self.former)
+        )
+
+    def begin(self, execution_id: str | None) -> None:
+        """The sender has a new generation; the last few are remembered, because what they sent may come once more."""
+        if self.execution_id is not None and self.last.ticks:
+            self.former[self.execution_id] = self.last
+            for oldest in list(self.former)[:-_FORMER_GENERATIONS]:
+                del self.former[oldest]
+        self.last, self.execution_id = NO_STAMP, execution_id
+        self.buffered.clear()
 
 
 class MessageSorter:
@@ -101,9 +113,14 @@ class MessageSorter:
         if sender is None:
             sender = self._received[request.parent] = _Sender(SenderRecord(execution_id=request.parent_execution))
         elif sender.execution_id != request.parent_execution:
+            former = sender.former.get(request.parent_execution or "")
+            if former is not None:  # it comes late, or once more because its sender had to play its end again
+                if request.timestamp.ticks > former.ticks:
+                    sender.former[request.parent_execution or ""] = request.timestamp
+                    yield request
+                return
             waiting = _in_order(sender)
-            sender.buffered.clear()
-            sender.last, sender.execution_id = NO_STAMP, request.parent_execution
+            sender.begin(request.parent_execution)
             yield from waiting
         if request.timestamp.ticks <= sender.last.ticks:
             return  # delivered before: a duplicate

@@ -10,6 +10,8 @@ from support.orchestration_bench import OrchestrationBench, kinds
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import EventRaised, ExecutionStarted, OrchestrationStatus
+from durable_ext.core.ids import next_execution_id
+from durable_ext.core.messages import ExecutionId
 from durable_ext.core.tasks import TimerTask
 
 
@@ -37,10 +39,11 @@ def test_the_next_generation_runs_in_the_same_episode_with_a_new_execution() -> 
         "OrchestratorCompleted",
     ]
     assert isinstance(started, ExecutionStarted)
-    assert (started.input, started.instance.execution_id, started.generation) == ('"1"', "execution-1", None)
-    assert episode.execution_id == "execution-1"
+    following = next_execution_id(ExecutionId("first"))
+    assert (started.input, started.instance.execution_id, started.generation) == ('"1"', following, None)
+    assert episode.execution_id == following
     assert kinds(episode) == [("TaskScheduled", 0)]
-    assert episode.activities[0].target.execution_id == "execution-1"
+    assert episode.activities[0].target.execution_id == following
     assert not episode.can_run_locally
 
 
@@ -79,7 +82,10 @@ def test_several_generations_may_pass_in_one_episode() -> None:
     episode = bench.start(5)
 
     assert bench.output == "end"
-    assert episode.execution_id == "execution-5"
+    expected = ExecutionId("first")
+    for _ in range(5):
+        expected = next_execution_id(expected)
+    assert episode.execution_id == expected
 
 
 def test_the_custom_status_is_carried_over_until_it_is_replaced() -> None:

@@ -20,6 +20,7 @@ from durable_ext.core.events import (
 from durable_ext.core.inbox import Admission, AdmissionKind, admit, row_of_ended
 from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ReceivedMessage, TaskMessage
 from durable_ext.core.runtime_state import RuntimeState
+from durable_ext.core.timestamps import Ticks
 from durable_ext.failure import FailureDetails
 
 STARTED = ExecutionStarted(timestamp=START, instance=ME, name="orchestrator")
@@ -156,3 +157,21 @@ def test_nothing_is_played_when_messages_are_abandoned() -> None:
 
     assert episode.admission.kind is AdmissionKind.ABANDON
     assert (episode.opening, episode.decisions, episode.execution_id) == ((), (), "first")
+
+
+def test_an_event_whose_message_comes_again_after_it_was_stored_only_wakes_the_instance() -> None:
+    again = message(EVENT, dequeue_count=2)
+
+    admission = judge([STARTED, EVENT], again)
+
+    assert (admission.kind, admission.events, admission.dropped) == (AdmissionKind.PLAY, (), (again,))
+
+
+def test_an_event_like_one_before_is_another_one_if_it_was_never_delivered_before() -> None:
+    assert judge([STARTED, EVENT], message(EVENT)).events == (EVENT,)
+
+
+def test_a_redelivered_event_that_was_not_stored_is_taken() -> None:
+    later = dataclasses.replace(EVENT, timestamp=Ticks(START + 1))
+
+    assert judge([STARTED, EVENT], message(later, dequeue_count=3)).events == (later,)

@@ -150,3 +150,26 @@ def test_any_order_with_any_duplicates_is_delivered_once_and_in_order(
     shuffle.shuffle(arriving)
 
     assert delivered(MessageSorter(WINDOW), *arriving) == [str(number) for number in range(count)]
+
+
+def test_what_a_sender_repeats_of_the_generation_before_is_dropped_and_so_is_what_follows() -> None:
+    end, end_again = stamped(MessageSorter(WINDOW), 1), stamped(MessageSorter(WINDOW), 1)
+    begin, begin_again = (stamped(MessageSorter(WINDOW), 2, now=Ticks(NOW + 10), execution="f") for _ in range(2))
+
+    assert delivered(MessageSorter(WINDOW), end, begin, end_again, begin_again) == ["1", "2"]
+
+
+def test_a_straggler_of_the_generation_before_is_delivered_once() -> None:
+    first, second, _ = three()
+    following = stamped(MessageSorter(WINDOW), 9, now=Ticks(NOW + 10), execution="f")
+
+    assert delivered(MessageSorter(WINDOW), first, following, second, second) == ["1", "9", "2"]
+
+
+def test_former_generations_survive_in_the_state_and_only_a_few_are_kept() -> None:
+    requests = [stamped(MessageSorter(WINDOW), n, now=Ticks(NOW + n), execution=f"e{n}") for n in range(12)]
+    receiver = MessageSorter(WINDOW)
+    delivered(receiver, *requests)
+
+    assert list(receiver.state.received["p"].former) == [f"e{n}" for n in range(3, 11)]
+    assert delivered(MessageSorter(WINDOW, receiver.state), *requests[3:]) == []
