@@ -3,6 +3,19 @@
 from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.generator_wrapper import orchestrator_generator_wrapper
+from durable_ext.testing.history import HistoryBuilder, RecordedHistory
+from durable_ext.testing.replay import Decided, ReplayedInstance, replay_history
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 
-__all__ = ["ManualClock", "RunningTaskHub", "eventually", "orchestrator_generator_wrapper", "run_task_hub"]
+__all__ = [
+    "Decided",
+    "HistoryBuilder",
+    "ManualClock",
+    "RecordedHistory",
+    "ReplayedInstance",
+    "RunningTaskHub",
+    "eventually",
+    "orchestrator_generator_wrapper",
+    "replay_history",
+    "run_task_hub",
+]
