@@ -94,8 +94,8 @@ async def wire() -> AsyncIterator[KeepAliveWire]:
 
 @pytest.fixture(params=["lean", "aiohttp"])
 async def any_wire(request: pytest.FixtureRequest) -> AsyncIterator[Wire]:
-    kinds = {"lean": KeepAliveWire, "aiohttp": AiohttpWire}
-    opened: Wire = kinds[request.param](timeout=LIMIT, max_connections=10)
+    kinds: dict[str, Callable[..., Wire]] = {"lean": KeepAliveWire, "aiohttp": AiohttpWire}
+    opened = kinds[request.param](timeout=LIMIT, max_connections=10)
     yield opened
     await opened.close()
 
@@ -281,7 +281,8 @@ async def test_a_late_answer_on_an_idle_connection_ends_it(wire: KeepAliveWire, 
 
 
 async def test_requests_beyond_the_limit_wait_for_their_turn(serve: Serve) -> None:
-    script = await serve([[[b"wait", OK]] + [[OK]] * 10])
+    ready: list[list[bytes | None]] = [[OK]] * 10
+    script = await serve([[[b"wait", OK], *ready]])
     wire = KeepAliveWire(timeout=LIMIT, max_connections=2)
 
     waiting = [asyncio.ensure_future(get(wire, script)) for _ in range(8)]
@@ -291,6 +292,24 @@ async def test_requests_beyond_the_limit_wait_for_their_turn(serve: Serve) -> No
 
     assert [one.body for one in found] == [b"ok"] * 8
     assert script.opened == 2
+    await wire.close()
+
+
+async def test_a_request_that_is_cancelled_while_it_waits_leaves_its_turn_to_the_next(serve: Serve) -> None:
+    ready: list[list[bytes | None]] = [[OK]] * 10
+    script = await serve([[[b"wait", OK], *ready]])
+    wire = KeepAliveWire(timeout=LIMIT, max_connections=1)
+    waiting = [asyncio.ensure_future(get(wire, script)) for _ in range(4)]
+    await eventually(lambda: len(script.requests) == 1)
+
+    waiting[1].cancel()
+    script.gate.set()
+    await waiting[0]
+    waiting[2].cancel()  # its turn has come, but it has not run yet
+    last = await waiting[3]
+
+    assert last.body == b"ok"
+    assert [one.cancelled() for one in waiting] == [False, True, True, False]
     await wire.close()
 
 

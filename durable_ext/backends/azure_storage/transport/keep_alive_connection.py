@@ -18,6 +18,13 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, WireEr
 _BUFFER_BYTES: Final = 32 * 1024
 _KEPT_SECONDS: Final = 15.0
 _KEPT_MARGIN: Final = 1.0
+_HEADER_NAMES: Final = {
+    name.encode(): name.lower()
+    for name in (
+        *("Server", "Date", "Connection", "Keep-Alive", "Content-Type", "Content-Length", "Transfer-Encoding", "ETag"),
+        *("x-ms-request-id", "x-ms-client-request-id", "x-ms-version", "x-ms-popreceipt", "x-ms-time-next-visible"),
+    )
+}
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
@@ -134,7 +141,7 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
             self.abort()  # more than one answer
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._headers[_HEADER_NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._status()

@@ -62,8 +62,8 @@ class QueueVerbs(Protocol):
         """Take up to 32 messages and hide them for `visibility` seconds."""
         ...
 
-    async def hide(self, queue: str, receipt: MessageReceipt, *, visibility: int) -> MessageReceipt:
-        """Change when a message becomes visible; its text stays. Returns the receipt that is valid from now on."""
+    async def hide(self, queue: str, receipt: MessageReceipt, *, visibility: int, text: str | None = None) -> MessageReceipt:
+        """Change when a message becomes visible, and its text if one is given. Returns the receipt valid from now on."""
         ...
 
     async def delete(self, queue: str, receipt: MessageReceipt) -> None: ...
@@ -103,9 +103,8 @@ class LeanQueues:
         params = {"messagettl": _FOREVER}
         if invisible_for:
             params["visibilitytimeout"] = str(invisible_for)
-        body = f"<QueueMessage><MessageText>{escape(text)}</MessageText></QueueMessage>".encode("utf-8", "surrogatepass")
         answer = await self._http.send(
-            "queue.put", Service.QUEUE, "POST", f"/{queue}/messages", params=params, headers=_XML, body=body
+            "queue.put", Service.QUEUE, "POST", f"/{queue}/messages", params=params, headers=_XML, body=_body(text)
         )
         found = dict(_ELEMENT.findall(_MESSAGE.search(answer.body.decode())[1]))  # type: ignore[index]
         return MessageReceipt(found["MessageId"], unescape(found["PopReceipt"]))
@@ -122,13 +121,15 @@ class LeanQueues:
             return []
         return [_message(fields) for fields in _parse(answer.body)]
 
-    async def hide(self, queue: str, receipt: MessageReceipt, *, visibility: int) -> MessageReceipt:
+    async def hide(self, queue: str, receipt: MessageReceipt, *, visibility: int, text: str | None = None) -> MessageReceipt:
         answer = await self._http.send(
             "queue.update",
             Service.QUEUE,
             "PUT",
             f"/{queue}/messages/{receipt.message_id}",
             params={"popreceipt": receipt.pop_receipt, "visibilitytimeout": str(visibility)},
+            headers={} if text is None else _XML,
+            body=b"" if text is None else _body(text),
         )
         return MessageReceipt(receipt.message_id, answer.headers.get("x-ms-popreceipt", receipt.pop_receipt))
 
@@ -144,6 +145,10 @@ class LeanQueues:
     async def length(self, queue: str) -> int:
         answer = await self._http.send("queue.length", Service.QUEUE, "GET", f"/{queue}", params={"comp": "metadata"})
         return int(answer.headers.get("x-ms-approximate-messages-count", "0"))
+
+
+def _body(text: str) -> bytes:
+    return f"<QueueMessage><MessageText>{escape(text)}</MessageText></QueueMessage>".encode("utf-8", "surrogatepass")
 
 
 def _parse(body: bytes) -> list[dict[str, str]]:

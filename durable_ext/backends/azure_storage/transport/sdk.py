@@ -122,10 +122,10 @@ class SdkQueues:
                 )
         return found
 
-    async def hide(self, queue: str, receipt: MessageReceipt, *, visibility: int) -> MessageReceipt:
+    async def hide(self, queue: str, receipt: MessageReceipt, *, visibility: int, text: str | None = None) -> MessageReceipt:
         async with _translated(f"queue.update /{queue}"):
             updated = await self._client(queue).update_message(
-                receipt.message_id, receipt.pop_receipt, visibility_timeout=visibility
+                receipt.message_id, receipt.pop_receipt, content=text, visibility_timeout=visibility
             )
         return MessageReceipt(receipt.message_id, updated.pop_receipt)
 
