@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import signal
 import socket
-from collections.abc import Callable
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.host_process import HostProcess, eventually
+from support.host_process import Answer, HostProcess, eventually
+from support.permissions import obey_permissions
 
 WAITING_APP = """
 import azure.functions as func
@@ -214,15 +219,94 @@ def test_a_hub_file_that_is_no_database_is_refused_and_kept(make_app: MakeApp, l
     assert hub_file.read_bytes().startswith(b"this is a letter")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write read-only files")
-def test_a_read_only_hub_is_refused(make_app: MakeApp, launch: Launch) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="permissions of files that root obeys too")
+def test_a_hub_folder_that_may_not_be_written_is_refused(make_app: MakeApp, launch: Launch) -> None:
     app = make_app(WAITING_APP)
     (app / ".durable").mkdir(mode=0o555)
+
+    host = launch(app, before_start=obey_permissions)
+
+    assert host.wait_for_exit() != 0
+    assert ".durable" in _one_clear_line(host.output)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="permissions of files that root obeys too")
+def test_a_read_only_hub_file_is_refused_and_goes_on_when_it_may_be_written(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    first = launch(app).wait_until_ready()
+    first.start("wait_for_go", "patient")
+    eventually(lambda: first.status("patient")["runtimeStatus"] == "Running")
+    first.interrupt()
+    hub_file = app / ".durable" / "EndToEnd.db"
+    hub_file.chmod(0o444)
+
+    refused = launch(app, before_start=obey_permissions)
+    code = refused.wait_for_exit()
+    hub_file.chmod(0o644)
+    again = launch(app).wait_until_ready()
+    again.post("/runtime/webhooks/durabletask/instances/patient/raiseEvent/Go", 1)
+
+    assert code != 0
+    assert hub_file.name in _one_clear_line(refused.output)
+    assert "cannot be written" in _one_clear_line(refused.output)
+    assert again.finished("patient")["output"] == 1
+
+
+def test_a_hub_file_of_a_newer_version_is_refused_and_kept(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    launch(app).wait_until_ready().interrupt()
+    hub_file = app / ".durable" / "EndToEnd.db"
+    with closing(sqlite3.connect(hub_file)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+    before = hub_file.read_bytes()
 
     host = launch(app)
 
     assert host.wait_for_exit() != 0
-    assert ".durable" in _one_clear_line(host.output)
+    assert hub_file.name in _one_clear_line(host.output)
+    assert f"version {version + 1}" in _one_clear_line(host.output)
+    assert hub_file.read_bytes() == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 32 MB, which takes root on Linux."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk can be mounted: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
+def test_a_full_disk_is_told_and_what_was_answered_goes_on_when_there_is_space(
+    make_app: MakeApp, launch: Launch, small_disk: Path
+) -> None:
+    app = make_app(WAITING_APP)
+    (app / ".durable").symlink_to(small_disk)
+    host = launch(app).wait_until_ready()
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 500_000))
+
+    answers: list[Answer] = []
+    while len(answers) < 500 and (not answers or answers[-1].status == 202):
+        answers.append(host.start("wait_for_go", f"i-{len(answers)}", "x" * 100_000))
+    others = host.get("/api/hello/Ada")
+    ballast.unlink()
+    started = [f"i-{number}" for number, answer in enumerate(answers) if answer.status == 202]
+    for instance_id in started:
+        eventually(lambda found=instance_id: host.status(found)["runtimeStatus"] == "Running")
+    host.post(f"/runtime/webhooks/durabletask/instances/{started[-1]}/raiseEvent/Go", "space")
+
+    assert answers[-1].status == 503, answers[-1]
+    assert "is full" in answers[-1].text
+    assert len(started) > 3
+    assert others.text == "Hello Ada"
+    assert host.finished(started[-1])["output"] == "space"
+    assert host.interrupt() == 0
 
 
 def test_a_hub_folder_that_cannot_be_made_is_refused(make_app: MakeApp, launch: Launch) -> None:

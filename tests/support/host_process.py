@@ -77,6 +77,7 @@ class HostProcess:
     options: tuple[str, ...] = ("--hub", "embedded")
     environment: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    before_start: Callable[[], None] | None = None  # runs in the new process
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -104,6 +105,7 @@ class HostProcess:
                 cwd=self.cwd or self.script_root,
                 env={**inherited, "PYTHONUNBUFFERED": "1", **self.environment},
                 stdin=subprocess.DEVNULL,
+                preexec_fn=self.before_start,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
