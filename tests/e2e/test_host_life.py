@@ -274,7 +274,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a disk of 32 MB, which takes root on Linux."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], capture_output=True, text=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode != 0:
         pytest.skip(f"no disk can be mounted: {mounted.stderr.strip()}")
     yield folder
