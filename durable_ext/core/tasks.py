@@ -45,7 +45,8 @@ class Task(Generic[T_co]):
         is_scheduled: Whether it was opened.
     """
 
-    __slots__ = ("_parents", "id", "is_scheduled", "result", "state")
+    # The dictionary is made when it is written to: only the names of 1.x keep more of a task than this.
+    __slots__ = ("__dict__", "_parents", "id", "is_scheduled", "result", "state")
 
     def __init__(self, task_id: int | str | None = None) -> None:
         self.id = task_id

@@ -47,11 +47,13 @@ _Node = Union[Task[Any], _Compound, str]
 class ActionLog:
     """The actions of one replay, in order; a `DecisionObserver` of `core`. Used from one thread."""
 
-    __slots__ = ("_compounds", "_converter", "_is_nested", "_nodes")
+    __slots__ = ("_compounds", "_converter", "_is_nested", "_nodes", "_on_yield")
 
-    def __init__(self, schema: int, converter: PayloadConverter) -> None:
+    def __init__(self, schema: int, converter: PayloadConverter, on_yield: Callable[[Task[Any]], None]) -> None:
+        """`on_yield` hears of each task that is yielded."""
         self._is_nested = schema >= SCHEMA_V2
         self._converter = converter
+        self._on_yield = on_yield
         self._nodes: list[tuple[_Node, ...]] = []
         # by identity; the task is kept so that its identity stays taken
         self._compounds: dict[int, tuple[Task[Any], tuple[_Node, ...]]] = {}
@@ -71,6 +73,7 @@ class ActionLog:
 
     def yielded(self, task: Task[Any]) -> None:
         """A task was yielded: an action, unless all of it is scheduled."""
+        self._on_yield(task)
         if not _is_scheduled(task):
             self._nodes.append(self._shape(task))
 
@@ -82,6 +85,10 @@ class ActionLog:
         """An entity was signalled; at a later time is an action that 1.x never sends but the host takes."""
         later = "" if due is None else f', "fireAt": "{fire_at_text(due)}"'
         self._nodes.append((_entity_action(9 if due is None else 10, target, operation, text, later),))
+
+    def added(self, actions: Sequence[str]) -> None:
+        """Actions were added from outside, as JSON texts: one yield's."""
+        self._nodes.append(tuple(actions))
 
     def continued(self, text: str) -> None:
         """The orchestration continues as new."""
@@ -96,6 +103,10 @@ class ActionLog:
         if self._is_nested:
             return f"[[{', '.join(groups)}]]"
         return f"[{', '.join([f'[{group}]' for group in groups])}]"
+
+    def texts_of(self, task: Task[Any]) -> list[str]:
+        """Return the JSON of what a task stands for, yielded or not; more than one only in schema V1."""
+        return [self._text(node) for node in self._shape(task)]
 
     def _shape(self, task: Task[Any]) -> tuple[_Node, ...]:
         """Return what a task becomes; more than one node only in schema V1, which flattens compounds."""
@@ -119,7 +130,9 @@ class ActionLog:
         if isinstance(node, _Compound):
             children = ", ".join([self._text(child) for child in node.children])
             return f'{{"actionType": {node.action_type}, "compoundActions": [{children}]}}'
-        return _WRITERS[node.__class__](node, self._converter)
+        kind = node.__class__
+        writer = _WRITERS.get(kind) or _writer_of_base(kind)
+        return writer(node, self._converter)
 
 
 def _is_scheduled(task: Task[Any]) -> bool:
@@ -196,3 +209,10 @@ _WRITERS: Final[dict[type[Any], Callable[[Any, PayloadConverter], str]]] = {
     EventTask: _event,
     EntityCallTask: _entity_call,
 }
+
+
+def _writer_of_base(kind: type[Any]) -> Callable[[Any, PayloadConverter], str]:
+    """Return the writer of the task class that `kind` is a form of (the old import names have some)."""
+    writer = next(_WRITERS[base] for base in kind.__mro__ if base in _WRITERS)
+    _WRITERS[kind] = writer
+    return writer

@@ -21,6 +21,12 @@ class HistoryEvent:
         self.Name = self.InstanceId = self.TaskScheduledId = self.Reason = self.Details = self.Input = None
         self.__dict__.update(members)
 
+    def members(self) -> dict[str, Any]:
+        """Return the JSON members again, with what was set since."""
+        others = {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+        common = {"EventId": self._event_id, "IsPlayed": self._is_played, "Timestamp": self._timestamp}
+        return {"EventType": self._event_type, **common, **others}
+
     @property
     def event_type(self) -> int:
         """Number of the event type."""

@@ -30,6 +30,7 @@ from durable_ext.sdk.action_log import SCHEMA_V1, SCHEMA_V3, ActionLog
 from durable_ext.sdk.discovery import result_type
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.history_event import HistoryEvent
+from durable_ext.sdk.played_tasks import note_compound, note_new_end, was_played
 from durable_ext.sdk.protocol_events import ORCHESTRATOR_STARTED, core_events
 from durable_ext.sdk.typing_mode import current_converter
 
@@ -58,7 +59,16 @@ class OutOfProcContext(OrchestrationContext):
         IndexError: The history has no OrchestratorStarted.
     """
 
-    __slots__ = ("_action_log", "_function", "_input", "_input_text", "_parent_instance_id", "_raw_history", "_schema")
+    __slots__ = (
+        "_action_log",
+        "_function",
+        "_history_events",
+        "_input",
+        "_input_text",
+        "_parent_instance_id",
+        "_raw_history",
+        "_schema",
+    )
 
     def __init__(
         self,
@@ -79,8 +89,9 @@ class OutOfProcContext(OrchestrationContext):
         self._schema = _negotiated(upperSchemaVersion, upperSchemaVersionNew)
         self._raw_history, self._parent_instance_id = history, parentInstanceId
         self._input_text = input if input is None or isinstance(input, str) else _plain_text(input)
+        self._history_events: list[HistoryEvent] | None = None
         self._function: Callable[[Any], Any] = _no_function
-        self._action_log = ActionLog(self._schema, converter)
+        self._action_log = ActionLog(self._schema, converter, self._goes_on_with)
         longest, step = parse_timespan(maximumShortTimerDuration), parse_timespan(longRunningTimerIntervalDuration)
         hops = self._schema >= SCHEMA_V3 and longest is not None and step is not None
         options = ReplayOptions(
@@ -136,7 +147,9 @@ class OutOfProcContext(OrchestrationContext):
     @property
     def histories(self) -> list[Any]:
         """The events of the request as `HistoryEvent`s."""
-        return [HistoryEvent(**event) for event in self._raw_history]
+        if self._history_events is None:
+            self._history_events = [HistoryEvent(**event) for event in self._raw_history]
+        return self._history_events
 
     def get_input(self, expected_type: Any = None) -> Any:
         """Return the input, decoded afresh at every call; `None` if there is none.
@@ -151,12 +164,14 @@ class OutOfProcContext(OrchestrationContext):
     def task_all(self, activities: Sequence[Task[R]]) -> Task[list[R]]:
         """See `OrchestrationContext.task_all`."""
         task = super().task_all(activities)
+        note_compound(task, activities)
         self._action_log.compound(task, activities)
         return task
 
     def task_any(self, activities: Sequence[Task[R]]) -> Task[Task[R]]:
         """See `OrchestrationContext.task_any`."""
         task = super().task_any(activities)
+        note_compound(task, activities)
         self._action_log.compound(task, activities)
         return task
 
@@ -178,6 +193,11 @@ class OutOfProcContext(OrchestrationContext):
             OutOfProcError: The orchestration failed; `__cause__` is its exception.
             ValueError: The history is too short to be one.
         """
+        self.replay_history(function)
+        return self.finish()
+
+    def replay_history(self, function: Callable[[Any], Any]) -> None:
+        """Replay the whole history with `function`; `ValueError` as `run`."""
         history = self._raw_history
         if len(history) < 2:
             raise ValueError(
@@ -187,14 +207,23 @@ class OutOfProcContext(OrchestrationContext):
         self._function = function
         replay = self._replay
         last_start = max(index for index, event in enumerate(history) if event["EventType"] == ORCHESTRATOR_STARTED)
-        replay.feed(self._until_ended(history[:last_start]), past=True)
-        replay.feed(self._until_ended(history[last_start:]), past=False)
-        return self._finish()
+        replay.feed(self._until_ended(history[:last_start], past=True), past=True)
+        replay.feed(self._until_ended(history[last_start:], past=False), past=False)
+
+    def replay_event(self, event: HistoryEvent, function: Callable[[Any], Any]) -> None:
+        """Replay one event as a new one, with `function` if it starts the execution."""
+        self._function = function
+        self._replay.feed(self._until_ended([event.members()], past=False), past=False)
+
+    def _goes_on_with(self, task: Task[Any]) -> None:
+        """A task was yielded: if it has ended already, `is_replaying` follows it."""
+        if task.is_completed:
+            self._replay.is_replaying = was_played(task)
 
     def _call(self, context: Any) -> Any:
         return self._function(context)
 
-    def _until_ended(self, history: Iterable[Mapping[str, Any]]) -> Iterator[CoreEvent]:
+    def _until_ended(self, history: Iterable[Mapping[str, Any]], *, past: bool) -> Iterator[CoreEvent]:
         replay = self._replay
         instance = OrchestrationInstance(
             instance_id=InstanceId(replay.instance_id), execution_id=_execution_id(self._raw_history)
@@ -202,9 +231,12 @@ class OutOfProcContext(OrchestrationContext):
         for event in core_events(history, instance):
             if replay.ended:
                 return
+            if not past and not event.is_played:
+                note_new_end(event, replay)
             yield event
 
-    def _finish(self) -> str:
+    def finish(self) -> str:
+        """Return the state JSON of what was replayed; nothing more can be. Raises `OutOfProcError` as `run`."""
         replay = self._replay
         error, output = replay.error, None
         if error is None and replay.output is not None:

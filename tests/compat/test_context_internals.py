@@ -87,7 +87,7 @@ def test_counters_and_flags_are_there() -> None:
 
     _, context = _replayed(2, counts)
 
-    assert (context._new_uuid_counter, context._continue_as_new_flag, context._sequence_number) == (1, True, 0)
+    assert (context._new_uuid_counter, context._continue_as_new_flag, context._sequence_number) == (1, True, 1)
     assert context.decision_started_event.event_type == 12
     assert '"EventType": 12' in context._pretty_print_history()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from durable_ext.core import task_chains, tasks
+from durable_ext.core.entity_calls import EntityCallTask
 from durable_ext.core.tasks import TaskState
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
 
@@ -13,9 +15,11 @@ from .actions.CompoundAction import CompoundAction
 from .actions.CreateTimerAction import CreateTimerAction
 from .actions.WhenAllAction import WhenAllAction
 from .actions.WhenAnyAction import WhenAnyAction
-from .DurableOrchestrationContext import DurableOrchestrationContext
 from .ReplaySchema import ReplaySchema
 from .RetryOptions import RetryOptions
+
+if TYPE_CHECKING:
+    from .DurableOrchestrationContext import DurableOrchestrationContext
 
 
 class _OfTheEngine(type):
@@ -25,7 +29,7 @@ class _OfTheEngine(type):
 
     def __new__(cls, name: str, bases: tuple[type, ...], members: dict[str, Any], **options: Any) -> _OfTheEngine:
         made = super().__new__(cls, name, bases, members)
-        made.engine_classes = options.get("engine_classes", bases)
+        made.engine_classes = options.get("engine_classes", tuple(base for base in bases if issubclass(base, tasks.Task)))
         return made
 
     def __init__(cls, name: str, bases: tuple[type, ...], members: dict[str, Any], **options: Any) -> None:
@@ -36,11 +40,44 @@ class _OfTheEngine(type):
 
 
 class _Attributes:
-    """What 1.x keeps of every task."""
+    """What 1.x keeps of every task. Adds no storage, so that a task of the engine can become one of these (`as_1x`)."""
 
-    is_played = False
-    action_repr: Any = None
-    _expected_output_type: Any = None
+    __slots__ = ()
+
+    is_completed: bool
+    is_scheduled: bool
+    state: TaskState
+    _parents: list[Any] | None
+
+    @property
+    def is_played(self) -> bool:
+        """Whether an earlier episode has played its end."""
+        known = self.__dict__
+        return bool(known.get("is_played", "_context" in known and self.is_completed))
+
+    @is_played.setter
+    def is_played(self, is_played: bool) -> None:
+        self.__dict__["is_played"] = is_played
+
+    @property
+    def action_repr(self) -> Any:
+        """The action that it stands for; a list in schema V1."""
+        known = self.__dict__
+        if "action_repr" not in known and "_context" in known:
+            known["action_repr"] = known["_context"]._actions_of_task(self)
+        return known.get("action_repr")
+
+    @action_repr.setter
+    def action_repr(self, action: Any) -> None:
+        self.__dict__["action_repr"] = action
+
+    @property
+    def _expected_output_type(self) -> Any:
+        return getattr(self, "expected_type", None)
+
+    def _get_action(self) -> Any:
+        action = self.action_repr
+        return action[0] if isinstance(action, list) and action else action
 
     @property
     def parent(self) -> Any:
@@ -50,7 +87,7 @@ class _Attributes:
 
     @parent.setter
     def parent(self, parent: Any) -> None:
-        self._parents: list[Any] | None = None if parent is None else [parent]
+        self._parents = None if parent is None else [parent]
 
     @property
     def _is_scheduled(self) -> bool:
@@ -104,8 +141,50 @@ class _Attributes:
             raise TypeError(f"Task ID {self.id} failed but it's value was not an Exception")
 
 
+class _Children:
+    """What 1.x keeps of every compound."""
+
+    __slots__ = ()
+
+    children: Sequence[tasks.Task[Any]]
+
+    @property
+    def _is_scheduled(self) -> bool:
+        return all(child.is_scheduled for child in self.children)
+
+    @property
+    def pending_tasks(self) -> set[Any]:
+        """The children that run."""
+        return {child for child in self.children if not child.is_completed}
+
+    @property
+    def completed_tasks(self) -> list[Any]:
+        """The children that have ended."""
+        return [child for child in self.children if child.is_completed]
+
+    @property
+    def _first_error(self) -> BaseException | None:
+        return next((child.result for child in self.children if child.is_failed), None)
+
+    def handle_completion(self, child: tasks.Task[Any]) -> None:
+        """Take notice of a child that has ended.
+
+        Raises:
+            ValueError: It is no child of this.
+        """
+        if all(each is not child for each in self.children):
+            raise ValueError(f"Parent Task {self.id} does not have pending sub-task with ID {child.id}.")  # type: ignore[attr-defined]
+        self.try_set_value(child)
+
+    def try_set_value(self, child: tasks.Task[Any]) -> None:
+        """End if the child's end ends this."""
+        self.child_completed(child)  # type: ignore[attr-defined]
+
+
 class TaskBase(_Attributes, tasks.Task[Any], metaclass=_OfTheEngine):
     """A task with an id and the action that it stands for."""
+
+    __slots__ = ()
 
     def __init__(self, id_: int | str | None, actions: Any) -> None:
         super().__init__(id_)
@@ -113,9 +192,19 @@ class TaskBase(_Attributes, tasks.Task[Any], metaclass=_OfTheEngine):
 
 
 class AtomicTask(
-    TaskBase, engine_classes=(tasks.ActivityTask, tasks.SubOrchestrationTask, tasks.EventTask, tasks.TimerTask)
+    TaskBase,
+    engine_classes=(
+        tasks.ActivityTask,
+        tasks.SubOrchestrationTask,
+        tasks.EventTask,
+        tasks.TimerTask,
+        EntityCallTask,
+        task_chains.HttpPollTask,
+    ),
 ):
     """A task that is no compound."""
+
+    __slots__ = ()
 
 
 class CompoundTask(
@@ -123,17 +212,23 @@ class CompoundTask(
 ):
     """A task made of others; for `isinstance`."""
 
+    __slots__ = ()
 
-class WhenAllTask(_Attributes, tasks.WhenAll, metaclass=_OfTheEngine):
+
+class WhenAllTask(_Children, _Attributes, tasks.WhenAll, metaclass=_OfTheEngine):
     """Ends when all children have ended."""
+
+    __slots__ = ()
 
     def __init__(self, task: Sequence[tasks.Task[Any]], replay_schema: Any = None) -> None:
         super().__init__(task, exclusive=True)
         self.action_repr = _actions_of(task, replay_schema, WhenAllAction)
 
 
-class WhenAnyTask(_Attributes, tasks.WhenAny, metaclass=_OfTheEngine):
+class WhenAnyTask(_Children, _Attributes, tasks.WhenAny, metaclass=_OfTheEngine):
     """Ends with the first child."""
+
+    __slots__ = ()
 
     def __init__(self, task: Sequence[tasks.Task[Any]], replay_schema: Any = None) -> None:
         super().__init__(task, exclusive=True)
@@ -143,6 +238,8 @@ class WhenAnyTask(_Attributes, tasks.WhenAny, metaclass=_OfTheEngine):
 class TimerTask(_Attributes, tasks.TimerTask, metaclass=_OfTheEngine):
     """A timer; `action_repr` is its action."""
 
+    __slots__ = ()
+
     def __init__(self, id_: int | None, action: CreateTimerAction) -> None:
         super().__init__(_ticks(action))
         self.id, self.action_repr = id_, action
@@ -150,13 +247,16 @@ class TimerTask(_Attributes, tasks.TimerTask, metaclass=_OfTheEngine):
     def cancel(self) -> None:
         """Cancel it, and flag its action."""
         super().cancel()
-        self.action_repr.is_cancelled = True
+        self._get_action().is_cancelled = True
 
 
-class LongTimerTask(_Attributes, task_chains.LongTimer, metaclass=_OfTheEngine):
+class LongTimerTask(_Children, _Attributes, task_chains.LongTimer, metaclass=_OfTheEngine):
     """A timer that hops; `pending_tasks` holds the current hop, `action` the final time."""
 
-    pending_tasks: set[TimerTask]
+    __slots__ = ()
+
+    _orchestration_context: DurableOrchestrationContext
+    action: CreateTimerAction
 
     def __init__(
         self, id_: int | None, action: CreateTimerAction, orchestration_context: DurableOrchestrationContext
@@ -165,10 +265,38 @@ class LongTimerTask(_Attributes, task_chains.LongTimer, metaclass=_OfTheEngine):
         longest = replay.options.max_timer
         if longest is None:
             raise ValueError("The host of this context names no longest timer, so that no timer is a long one.")
-        self.action, self._orchestration_context = action, orchestration_context
+        self._remember(orchestration_context, action)
         step = replay.options.long_timer_step or longest
         super().__init__(_ticks(action), replay.now, longest=longest, step=step, value=[None], cancels_hops=False)
         self.id, self._replay = id_, replay
+        self._take_hop()
+
+    def _remember(self, context: DurableOrchestrationContext, action: CreateTimerAction) -> None:
+        self._orchestration_context, self.action = context, action
+
+    def _take_hop(self) -> None:
+        hop = as_1x(self.first_hop, self._orchestration_context)
+        self.__dict__["children"] = [*self.__dict__.get("children", ()), hop]
+        self.__dict__["pending_tasks"] = {hop}
+
+    @property
+    def children(self) -> list[Any]:  # type: ignore[override]
+        """The hops so far."""
+        return list(self.__dict__["children"])
+
+    @property
+    def pending_tasks(self) -> set[Any]:
+        """The current hop."""
+        pending: set[Any] = self.__dict__["pending_tasks"]
+        return pending
+
+    @property
+    def _max_short_timer_duration(self) -> timedelta:
+        return self._longest
+
+    @property
+    def _long_timer_interval(self) -> timedelta:
+        return self._step
 
     def cancel(self) -> None:
         """Flag the action; the hops go on, as in 1.x."""
@@ -180,20 +308,64 @@ class LongTimerTask(_Attributes, task_chains.LongTimer, metaclass=_OfTheEngine):
         if child.state is TaskState.SUCCEEDED:
             self.child_completed(child)
 
+    def get_next_timer_task(self, final_fire_time: datetime, current_time: datetime) -> TimerTask:
+        """Return the hop that leads on from a time."""
+        in_reach = final_fire_time - current_time <= self._longest
+        return TimerTask(None, CreateTimerAction(final_fire_time if in_reach else current_time + self._step))
+
+    def add_new_child(self, child_timer: TimerTask) -> None:
+        """Wait for a further hop."""
+        child_timer.parent = self
+        self.__dict__["children"] = [*self.children, child_timer]
+        self.pending_tasks.add(child_timer)
+        child_timer.open(self._orchestration_context._replay)
+
     def _next_hop(self, now: Ticks) -> tasks.TimerTask:
-        engine_hop = super()._next_hop(now)
-        hop = TimerTask(None, CreateTimerAction(ticks_to_datetime(engine_hop.fire_at)))
-        hop._parents = [self]
-        self.pending_tasks = {hop}
+        hop = super()._next_hop(now)
+        if "children" in self.__dict__:
+            self._hop = hop
+            self._take_hop()
         return hop
 
 
-class RetryAbleTask(_Attributes, task_chains.RetryableTask[Any], metaclass=_OfTheEngine):
+class RetryAbleTask(_Children, _Attributes, task_chains.RetryableTask[Any], metaclass=_OfTheEngine):
     """A task that is tried again; `child` is its first attempt, a task of the context."""
+
+    __slots__ = ()
 
     def __init__(self, child: Any, retry_options: RetryOptions, context: DurableOrchestrationContext) -> None:
         super().__init__(child, retry_options)
+        as_1x(child, context)
+        child._parents = [self]
         self._replay = context._replay
+        self.__dict__["_context"] = context
+        self.id = -1
+
+    @property
+    def children(self) -> list[Any]:  # type: ignore[override]
+        """The link that runs or ran last: an attempt, or the timer before the next one."""
+        return [self._timer if self.is_waiting_on_timer else self.attempt]
+
+    @property
+    def id_(self) -> str:
+        """Text made of the ids of its links."""
+        return f"{[child.id for child in self.children]}_retryable_proxy"
+
+    @property
+    def is_waiting_on_timer(self) -> bool:
+        """Whether it waits before the next attempt."""
+        return self._timer is not None and not self._timer.is_completed
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the last attempt failed."""
+        return self._error
+
+    @property
+    def actions(self) -> Any:
+        """The action of the call."""
+        action = self.action_repr
+        return action.compound_tasks[0] if isinstance(action, WhenAllAction) else action
 
 
 def _actions_of(children: Sequence[Any], schema: Any, constructor: type[CompoundAction]) -> Any:
@@ -210,6 +382,61 @@ def _actions_of(children: Sequence[Any], schema: Any, constructor: type[Compound
 
 def _ticks(action: CreateTimerAction) -> Ticks:
     return ticks_from_datetime(action.fire_at)  # type: ignore[arg-type]
+
+
+class _CompletedTask(AtomicTask):
+    __slots__ = ()
+
+
+class _ActivityTask(AtomicTask, tasks.ActivityTask[Any]):
+    __slots__ = ()
+
+
+class _SubOrchestrationTask(AtomicTask, tasks.SubOrchestrationTask[Any]):
+    __slots__ = ()
+
+
+class _EventTask(AtomicTask, tasks.EventTask[Any]):
+    __slots__ = ()
+
+
+class _EntityCallTask(AtomicTask, EntityCallTask[Any]):
+    __slots__ = ()
+
+
+class _HttpPollTask(AtomicTask, task_chains.HttpPollTask):
+    __slots__ = ()
+
+
+_FORMS: Final[dict[type[Any], type[Any]]] = {
+    tasks.Task: _CompletedTask,
+    tasks.ActivityTask: _ActivityTask,
+    tasks.SubOrchestrationTask: _SubOrchestrationTask,
+    tasks.EventTask: _EventTask,
+    tasks.TimerTask: TimerTask,
+    EntityCallTask: _EntityCallTask,
+    task_chains.HttpPollTask: _HttpPollTask,
+    task_chains.RetryableTask: RetryAbleTask,
+    task_chains.LongTimer: LongTimerTask,
+    tasks.WhenAll: WhenAllTask,
+    tasks.WhenAny: WhenAnyTask,
+}
+
+
+def as_1x(task: Any, context: DurableOrchestrationContext) -> Any:
+    """Turn a task that the engine made into one with the class and the attributes of 1.x, and return it."""
+    form = _FORMS.get(task.__class__)
+    if form is None:  # one of these classes already
+        return task
+    task.__class__ = form
+    task.__dict__["_context"] = context
+    if form is LongTimerTask:
+        task._remember(context, CreateTimerAction(ticks_to_datetime(task.fire_at)))
+        task._replay = context._replay
+        task._take_hop()
+    elif form is RetryAbleTask:
+        task.id = -1
+    return task
 
 
 __all__ = [
