@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
@@ -41,20 +42,36 @@ _PATIENCE = timedelta(seconds=40)
 class Story:
     """One run of a scenario over several processes: what ran, and what its client was told is done.
 
+    A process that is really killed leaves its part in a `journal`, which the next one reads.
+
     Attributes:
         ran: How often each activity ran, in all processes.
         doubtful: Steps that failed in a process that died: they may have been carried out.
     """
 
-    def __init__(self) -> None:
-        self.ran: Counter[str] = Counter()
+    def __init__(self, journal: Path | None = None) -> None:
         self.doubtful: set[str] = set()
         self._done: set[str] = set()
+        self._journal = journal
+        lines = journal.read_text().splitlines() if journal is not None and journal.exists() else []
+        told: dict[str, list[str]] = {"ran": [], "tries": [], "done": []}
+        for line in lines:
+            kind, _, name = line.partition(" ")
+            told[kind].append(name)
+        self.ran = Counter(told["ran"])
+        self._done.update(told["done"])
+        self.doubtful.update(set(told["tries"]) - self._done)
+
+    def has_run(self, activity: str) -> None:
+        """An activity has begun."""
+        self.ran[activity] += 1
+        self._note("ran", activity)
 
     async def once(self, name: str, step: Callable[[], Awaitable[Any]]) -> None:
         """Take a step unless it was acknowledged; a step of which nothing was heard is taken again."""
         if name in self._done:
             return
+        self._note("tries", name)
         try:
             await step()
         except InstanceAlreadyExistsError:
@@ -63,6 +80,12 @@ class Story:
             self.doubtful.add(name)
             raise
         self._done.add(name)
+        self._note("done", name)
+
+    def _note(self, kind: str, name: str) -> None:
+        if self._journal is not None:
+            with self._journal.open("a") as journal:
+                journal.write(f"{kind} {name}\n")
 
 
 class Scenario(Protocol):
@@ -154,7 +177,8 @@ class CrashMatrix:
 
     async def _play(self, scenario: Scenario, transport: FailingTransport) -> FailingTransport:
         hub, story = f"Hub{uuid.uuid4().hex[:12]}", Story()
-        async with self._process(hub, scenario.registry(story), self.first, transport) as process:
+        backend = self.open_backend(hub, transport)
+        async with running_process(backend, scenario.registry(story), self.first, transport) as process:
             transport.armed = True
             playing = asyncio.ensure_future(scenario.play(process.client, story))
             dying = asyncio.ensure_future(transport.died.wait())
@@ -166,41 +190,46 @@ class CrashMatrix:
                 dying.cancel()
                 playing.cancel()
                 await asyncio.gather(playing, dying, return_exceptions=True)
-        async with self._process(hub, scenario.registry(story), self.second, None) as process:
-            await asyncio.wait_for(scenario.play(process.client, story), _PATIENCE.total_seconds())
-            await scenario.check(process.client, process.backend, story)
+        await self.go_on(scenario, hub, story)
         return transport
 
-    @asynccontextmanager
-    async def _process(
-        self, hub: str, registry: FunctionRegistry, local: LocalActivities, transport: FailingTransport | None
-    ) -> AsyncIterator[Process]:
-        converter, codec = DataConverter(), JsonEntityCodec()
-        backend = self.open_backend(hub, transport)
-        await backend.open()
-        worker = TaskHubWorker(
-            backend,
-            registry,
-            settings=WorkerSettings(local_activities=local, session_idle_timeout=timedelta(seconds=1)),
-            converter=converter,
-            entity_codec=codec,
-        )
-        await worker.start()
-        try:
-            client = DurableClient(backend.instances, converter=converter, entity_codec=codec)
-            yield Process(backend=backend, worker=worker, client=client)
-        finally:
-            closing = asyncio.ensure_future(_close(backend, worker))
-            if transport is not None:
-                dying = asyncio.ensure_future(transport.died.wait())
-                await asyncio.wait((closing, dying), return_when=asyncio.FIRST_COMPLETED)
-                dying.cancel()
-                if transport.died.is_set():
-                    closing.cancel()
-                    transport.bury()
-                    await backend.abort()
-                    await worker.stop()
-            await asyncio.gather(closing, return_exceptions=transport is not None)
+    async def go_on(self, scenario: Scenario, hub: str, story: Story) -> None:
+        """Take over what a process has left in a hub, play it to the end and check that."""
+        async with running_process(self.open_backend(hub, None), scenario.registry(story), self.second) as process:
+            await asyncio.wait_for(scenario.play(process.client, story), _PATIENCE.total_seconds())
+            await scenario.check(process.client, process.backend, story)
+
+
+@asynccontextmanager
+async def running_process(
+    backend: MortalBackend, registry: FunctionRegistry, local: LocalActivities, transport: FailingTransport | None = None
+) -> AsyncIterator[Process]:
+    """Open a store and work on it; leaving drains and stops, or buries what `transport` has killed."""
+    converter, codec = DataConverter(), JsonEntityCodec()
+    await backend.open()
+    worker = TaskHubWorker(
+        backend,
+        registry,
+        settings=WorkerSettings(local_activities=local, session_idle_timeout=timedelta(seconds=1)),
+        converter=converter,
+        entity_codec=codec,
+    )
+    await worker.start()
+    try:
+        client = DurableClient(backend.instances, converter=converter, entity_codec=codec)
+        yield Process(backend=backend, worker=worker, client=client)
+    finally:
+        closing = asyncio.ensure_future(_close(backend, worker))
+        if transport is not None:
+            dying = asyncio.ensure_future(transport.died.wait())
+            await asyncio.wait((closing, dying), return_when=asyncio.FIRST_COMPLETED)
+            dying.cancel()
+            if transport.died.is_set():
+                closing.cancel()
+                transport.bury()
+                await backend.abort()
+                await worker.stop()
+        await asyncio.gather(closing, return_exceptions=transport is not None)
 
 
 async def _close(backend: MortalBackend, worker: TaskHubWorker) -> None:

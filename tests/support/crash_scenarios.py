@@ -1,0 +1,223 @@
+"""What is played while processes die: orchestrations of every kind, their clients, and what must be true at the end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from durable_ext.backends.protocol import Backend
+from durable_ext.client.client import DurableClient
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.messages import InstanceId
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.testing.eventually import eventually
+from support.crash_matrix import Story, check_history, check_runs, finished
+from support.functions import registry_of
+
+CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
+
+
+def greeter(story: Story) -> Any:
+    async def say_hello(name: str) -> str:
+        story.has_run(name)
+        return f"Hello {name}!"
+
+    return say_hello
+
+
+class OneOrchestration:
+    """An instance `main` with a known output; `activities` are the arguments of say_hello."""
+
+    name = ""
+    given: Any = None
+    output: Any = None
+    activities: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ("main",)
+
+    def registry(self, story: Story) -> FunctionRegistry:
+        return registry_of(orchestrators=self.orchestrators(), activities=[greeter(story)])
+
+    def orchestrators(self) -> list[Any]:
+        raise NotImplementedError
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        await story.once("start", lambda: client.start(self.name, self.given, instance_id="main"))
+        await finished(client, "main")
+
+    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
+        status = await client.get_status("main")
+        assert status is not None
+        assert (status.runtime_status, status.output) == (OrchestrationStatus.COMPLETED, self.output)
+        check_runs(story, self.activities)
+        for instance_id in self.instances:
+            await check_history(backend, instance_id)
+
+
+class Hello5(OneOrchestration):
+    name, output, activities = "hello5", [f"Hello {city}!" for city in CITIES], tuple(CITIES)
+
+    def orchestrators(self) -> list[Any]:
+        def hello5(context: Any) -> Any:
+            greetings = []
+            for city in CITIES:
+                greetings.append((yield context.call_activity("say_hello", city)))
+            return greetings
+
+        return [hello5]
+
+
+class FanOut(OneOrchestration):
+    name, output, activities = "fan_out", [f"Hello {city}!" for city in CITIES], tuple(CITIES)
+
+    def orchestrators(self) -> list[Any]:
+        def fan_out(context: Any) -> Any:
+            return (yield context.task_all([context.call_activity("say_hello", city) for city in CITIES]))
+
+        return [fan_out]
+
+
+class SubOrchestrations(OneOrchestration):
+    name, output, activities = "parent", ["Hello a!", "Hello b!", "Hello c!"], ("a", "b", "c")
+    instances = ("main", "main-b")
+
+    def orchestrators(self) -> list[Any]:
+        def parent(context: Any) -> Any:
+            first = yield context.call_sub_orchestrator("child", "a")
+            second = yield context.call_sub_orchestrator("child", "b", "main-b")
+            return [first, second, (yield context.call_activity("say_hello", "c"))]
+
+        def child(context: Any) -> Any:
+            return (yield context.call_activity("say_hello", context.get_input()))
+
+        return [parent, child]
+
+
+class Timer(OneOrchestration):
+    name, output, activities = "with_timer", ["Hello before!", "Hello after!"], ("before", "after")
+
+    def orchestrators(self) -> list[Any]:
+        def with_timer(context: Any) -> Any:
+            before = yield context.call_activity("say_hello", "before")
+            yield context.create_timer(context.current_utc_datetime + timedelta(milliseconds=500))
+            return [before, (yield context.call_activity("say_hello", "after"))]
+
+        return [with_timer]
+
+
+class Event(OneOrchestration):
+    name, output, activities = "with_event", ["Hello before!", 42, "Hello after!"], ("before", "after")
+
+    def orchestrators(self) -> list[Any]:
+        def with_event(context: Any) -> Any:
+            before = yield context.call_activity("say_hello", "before")
+            value = yield context.wait_for_external_event("go")
+            return [before, value, (yield context.call_activity("say_hello", "after"))]
+
+        return [with_event]
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        await story.once("start", lambda: client.start(self.name, instance_id="main"))
+        await story.once("event", lambda: client.raise_event("main", "go", 42))
+        await finished(client, "main")
+
+
+class ContinueAsNew(OneOrchestration):
+    name, output, activities = "eternal", 3, ("round1", "round2", "round3")
+
+    def orchestrators(self) -> list[Any]:
+        def eternal(context: Any) -> Any:
+            number = context.get_input() or 1
+            yield context.call_activity("say_hello", f"round{number}")
+            if number < 3:
+                context.continue_as_new(number + 1)
+            return number
+
+        return [eternal]
+
+
+class Entities(OneOrchestration):
+    """Every operation of the orchestration counts once; the client's own signal once too, unless it was in doubt."""
+
+    name, output, activities = "count", [5, 16], ("x",)
+
+    def registry(self, story: Story) -> FunctionRegistry:
+        def counter(context: Any) -> None:
+            if context.operation_name == "add":
+                context.set_state(context.get_state(lambda: 0) + context.get_input())
+            context.set_result(context.get_state(lambda: 0))
+
+        return registry_of(orchestrators=self.orchestrators(), activities=[greeter(story)], entities=[counter])
+
+    def orchestrators(self) -> list[Any]:
+        def count(context: Any) -> Any:
+            counter = EntityId("counter", "c")
+            first = yield context.call_entity(counter, "add", 5)
+            context.signal_entity(counter, "add", 1)
+            yield context.call_activity("say_hello", "x")
+            context.signal_entity(counter, "add", 10)
+            return [first, (yield context.call_entity(counter, "get"))]
+
+        return [count]
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        await super().play(client, story)
+        await story.once("signal", lambda: client.signal_entity(EntityId("counter", "c"), "add", 100))
+
+    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
+        await super().check(client, backend, story)
+        allowed = {116, 216} if "signal" in story.doubtful else {116}
+
+        async def state() -> Any:
+            return (await client.read_entity(EntityId("counter", "c"))).state
+
+        await eventually(lambda: _reaches(state, 116), "the client's signal")
+        assert await state() in allowed
+
+
+async def _reaches(state: Any, least: int) -> bool:
+    return (await state() or 0) >= least
+
+
+class Terminate(OneOrchestration):
+    name = "endless"
+
+    def orchestrators(self) -> list[Any]:
+        def endless(context: Any) -> Any:
+            yield context.call_activity("say_hello", "before")
+            yield context.wait_for_external_event("never")
+
+        return [endless]
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        await story.once("start", lambda: client.start(self.name, instance_id="main"))
+        await story.once("terminate", lambda: client.terminate("main", "enough"))
+        await finished(client, "main")
+
+    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
+        status = await client.get_status("main")
+        assert status is not None
+        assert (status.runtime_status, status.output) == (OrchestrationStatus.TERMINATED, "enough")
+
+
+class Purge(OneOrchestration):
+    name = "single"
+
+    def orchestrators(self) -> list[Any]:
+        def single(context: Any) -> Any:
+            return (yield context.call_activity("say_hello", "once"))
+
+        return [single]
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        await story.once("start", lambda: client.start(self.name, instance_id="main"))
+        await story.once("end", lambda: finished(client, "main"))
+        await story.once("purge", lambda: client.purge("main"))
+
+    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
+        assert await client.get_status("main") is None
+        assert list(await backend.instances.get_history(InstanceId("main"))) == []
+        check_runs(story, ["once"])
+
+
+ALL = [Hello5, FanOut, SubOrchestrations, Timer, Event, ContinueAsNew, Entities, Terminate, Purge]
