@@ -1,0 +1,169 @@
+"""Processes that play a scenario and kill themselves, with SIGKILL, before or after their n-th storage call.
+
+Run as a program it is a nursery: it has imported everything, and forks one process for each order it reads, a line of JSON
+(`Order`); when that has ended it prints how, as a negative signal or an exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from durable_ext.runtime.settings import LocalActivities
+from durable_ext.testing.faults import FailingTransport, Send, When, is_work
+from support.crash_matrix import CrashMatrix, Scenario, Story, azure_processes, running_process
+from support.crash_scenarios import ALL
+
+_TESTS = Path(__file__).resolve().parents[1]
+_KILLED = -signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a process plays, and at which side of which storage call it dies."""
+
+    connection: str
+    partitions: int
+    hub: str
+    scenario: str
+    local: LocalActivities
+    n: int
+    when: str
+    journal: str
+
+
+class KillingTransport(FailingTransport):
+    """Lets `n - 1` counted calls through; the n-th is the last thing that its process does."""
+
+    async def __call__(self, call: Any, send: Send) -> Any:
+        if not self.armed or not self._counts(call):
+            return await send()
+        self.count += 1
+        if self.count < self._n:
+            return await send()
+        if self.count == self._n and self._when is When.AFTER:
+            await send()
+        if self.count == self._n:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await asyncio.get_running_loop().create_future()  # another call is the last one
+
+
+async def play(order: Order) -> None:
+    """Play until the end, or until the process dies."""
+    scenario: Scenario = next(kind for kind in ALL if kind.__name__ == order.scenario)()
+    story = Story(Path(order.journal))
+    transport = KillingTransport(order.n, When(order.when), is_work)
+    backend = azure_processes(order.connection, order.partitions)(order.hub, transport)
+    async with running_process(backend, scenario.registry(story), order.local) as process:
+        transport.armed = True
+        await scenario.play(process.client, story)
+
+
+def main() -> None:
+    """Fork a process for each order, one after the other."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            asyncio.run(play(Order(**json.loads(line))))
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+@asynccontextmanager
+async def nursery() -> AsyncIterator[subprocess.Popen[str]]:
+    """Launch a nursery."""
+    process = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-m", "support.killed_process"],
+        cwd=_TESTS,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(_TESTS), str(_TESTS.parent)))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.to_thread(process.wait)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+async def run_killed(parent: subprocess.Popen[str], order: Order) -> int:
+    """Let a nursery carry out an order; return how the process ended."""
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(json.dumps(asdict(order)) + "\n")
+    parent.stdin.flush()
+    return int(await asyncio.to_thread(parent.stdout.readline))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillMatrix:
+    """Plays a scenario once for every storage call, killing a process before or after it, and goes on in this one."""
+
+    connection: str
+    partitions: int
+    first: LocalActivities
+    second: LocalActivities
+    folder: Path
+    nurseries: int = 6
+
+    async def run(self, scenario: type[Scenario], when: When) -> int:
+        """Return how many processes were killed.
+
+        Raises:
+            AssertionError: Some runs did not end as they should; the text names the calls.
+        """
+        remaining = iter(range(1, 1000))
+        killed: list[int] = []
+        failures: list[str] = []
+        matrix = CrashMatrix(
+            open_backend=azure_processes(self.connection, self.partitions), first=self.first, second=self.second
+        )
+
+        async def in_one_nursery() -> None:
+            async with nursery() as parent:
+                for n in remaining:
+                    hub = f"Hub{scenario.__name__}{self.first}{when.value}{n}"
+                    journal = self.folder / f"{hub}.txt"
+                    order = Order(
+                        connection=self.connection,
+                        partitions=self.partitions,
+                        hub=hub,
+                        scenario=scenario.__name__,
+                        local=self.first,
+                        n=n,
+                        when=when.value,
+                        journal=str(journal),
+                    )
+                    ended = await run_killed(parent, order)
+                    if ended == 0:
+                        return  # it has fewer calls
+                    if ended != _KILLED:
+                        failures.append(f"{when.value} call {n}: the process ended with {ended}")
+                        continue
+                    killed.append(n)
+                    try:
+                        await matrix.go_on(scenario(), hub, Story(journal))
+                    except (AssertionError, Exception) as error:
+                        failures.append(f"{when.value} call {n}: {type(error).__name__} {error}")
+
+        await asyncio.gather(*(in_one_nursery() for _ in range(self.nurseries)))
+        assert not failures, f"{len(failures)} of {len(killed)} runs:\n" + "\n".join(sorted(failures))
+        return len(killed)
+
+
+if __name__ == "__main__":
+    main()
