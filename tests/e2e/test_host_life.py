@@ -189,6 +189,34 @@ def test_a_host_json_that_is_not_json_names_the_place(make_app: MakeApp, launch:
     assert "host.json" in _one_clear_line(host.output)
 
 
+IN_ERROR = WAITING_APP + """
+
+@app.route(route="hello/{name}", methods=["GET"])
+def second(req: func.HttpRequest) -> str:
+    return "never"
+
+
+@app.route(route="a/{b", methods=["GET"])
+def broken_route(req: func.HttpRequest) -> str:
+    return "never"
+
+
+@app.timer_trigger(schedule="nonsense", arg_name="timer")
+def tick(timer: func.TimerRequest) -> None:
+    pass
+"""
+
+
+def test_functions_in_error_are_named_one_by_one_and_the_others_are_served(make_app: MakeApp, launch: Launch) -> None:
+    host = launch(make_app(IN_ERROR)).wait_until_ready()
+
+    lines = [line for line in host.output.splitlines() if "function is in error" in line]
+
+    assert [line.split(" function is in error: ")[0] for line in lines] == ["The 'broken_route'", "The 'second'", "The 'tick'"]
+    assert "already those of function 'hello'" in lines[1]
+    assert host.get("/api/hello/Ada").text == "Hello Ada"
+
+
 def test_two_functions_of_one_name_are_refused(make_app: MakeApp, launch: Launch) -> None:
     host = launch(make_app(TWICE))
 

@@ -95,3 +95,10 @@ def function_list(
         lines += [f"\t{function.name}: {function.trigger_type}", ""]
     lines += [f"\tFunction {name} is disabled." for name in disabled]
     return lines
+
+
+def functions_in_error(errors: Mapping[str, str]) -> list[str]:
+    """Return a line for each function that is not served, with the reason, by name."""
+    by_name = sorted(errors.items(), key=lambda item: item[0].lower())
+    texts = {name: problem.removeprefix(f"Function '{name}': ") for name, problem in by_name}
+    return [f"The '{name}' function is in error: {text[:1].upper()}{text[1:]}" for name, text in texts.items()]

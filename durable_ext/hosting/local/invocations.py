@@ -154,7 +154,10 @@ class CallLog:
         if error is None:
             self._log.info("Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)", self._name, self._id, elapsed)
             return
-        text = "cancelled" if isinstance(error, asyncio.CancelledError) else user_traceback(error)
+        if isinstance(error, asyncio.CancelledError):  # by the engine or the host, which have said why
+            self._log.warning("Executed 'Functions.%s' (Cancelled, Id=%s, Duration=%dms)", self._name, self._id, elapsed)
+            return
+        text = user_traceback(error)
         self._log.error("Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", self._name, self._id, elapsed, text)
 
 

@@ -77,8 +77,8 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
             console.write(line)
         for warning in settings.warnings:
             console.write_problem(warning, error=False)
-        for problem in plan.errors.values():
-            console.write_problem(problem)
+        for line in console.functions_in_error(plan.errors):
+            console.write_problem(line)
 
     watcher = asyncio.create_task(watch(), name="reload.watch") if options.reload else None
     try:

@@ -43,7 +43,7 @@ RPC_PATH: Final = "/durabletask"
 _STOP_GRACE: Final = 15.0  # seconds beyond the two drains, of requests and of the engine
 _TIMER_LOCK_SECONDS: Final = 5.0
 _STOPPING: Final = "Stopping: what runs may finish. Press Ctrl-C again to stop at once."
-_AZURE_HINT: Final = "Start Azurite (npx azurite) or use --hub embedded. Trying again until it answers."
+_AZURE_HINT: Final = "Start Azurite (npx azurite) or use --hub embedded."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

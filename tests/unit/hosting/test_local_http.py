@@ -261,7 +261,7 @@ async def test_a_caller_that_leaves_cancels_an_async_function(invoker: Invoker, 
     with pytest.raises(asyncio.CancelledError):
         await call
     assert ended == ["cleaned up"]
-    assert "(Failed, " in caplog.text
+    assert "(Cancelled, " in caplog.text
 
 
 async def test_an_async_function_ends_at_the_function_timeout(
