@@ -159,6 +159,7 @@ class DurableClient:
             tags=tags,
             trace_context=trace_context,
             scheduled_start_time=due if due is not None and due > now else None,
+            generation=0 if instance_id is None else None,
         )
         if not self._reject and instance_id is not None:
             await self._end_running(target)

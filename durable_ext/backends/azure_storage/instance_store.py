@@ -64,15 +64,16 @@ class AzureInstanceStore:
 
         Order: 1 look for a row, 2 start message, 3 row. After a crash between 2 and 3 the message finds no row of its
         execution, is put back and dropped at its tenth delivery; the caller saw an error (8.3, 8.10). The other order
-        would leave a row that stays Pending for ever. On a partition of this worker step 1 is left out at first: the
-        message is hidden, and deleted if the insert shows that there is a row.
+        would leave a row that stays Pending for ever. Step 1 is left out for an id that is new. On a partition of this
+        worker it is left out at first: the message is hidden, and deleted if the insert shows that there is a row.
         """
         await self._ensure_hub()
         instance_id = start.instance.instance_id
+        id_is_new = start.generation == 0
         local = start.scheduled_start_time is None and self._outbox.is_local(instance_id)
         if local and await self._create_locally(_with_generation(start, None)):
             return
-        existing = await self._instances.read(instance_id, with_payloads=False)
+        existing = None if id_is_new else await self._instances.read(instance_id, with_payloads=False)
         if existing is not None and existing.row.status in reject:
             raise InstanceAlreadyExistsError(instance_id, existing.row.status.value)
         start = _with_generation(start, existing)
