@@ -277,6 +277,13 @@ class TaskHub(Protocol):
         """Whether the hub is there."""
         ...
 
+    async def make_primary(self) -> bool:
+        """Have the workers of this application work on the hub instead of another's; returns when that is asked for.
+
+        False: the workers of all applications may work on this hub, so there is nothing to take over.
+        """
+        ...
+
 
 class Backend(Protocol):
     """One task hub. `open_backend()` makes it; `async with` opens and closes it.

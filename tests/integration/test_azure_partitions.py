@@ -164,3 +164,28 @@ async def test_a_foreign_app_gets_no_work_and_says_whose_hub_it_is(
     assert owned(other) == []
     await other.close()
     await first.close()
+
+
+async def test_an_app_that_is_made_primary_takes_the_hub_over(azurite: Azurite, task_hub: str) -> None:
+    lease = {"app_lease_renew_interval": timedelta(seconds=0.5), "app_lease_acquire_interval": timedelta(minutes=5)}
+    settings = {
+        name: settings_of(azurite, task_hub, PartitionManagement.TABLE, app_name=name, **lease) for name in ("one", "other")
+    }
+    first = await open_worker(settings["one"])
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+    other = await open_worker(settings["other"])
+
+    asked = await other.hub.make_primary()
+    await eventually(lambda: len(owned(other)) == 4, within=PATIENCE)
+
+    assert asked
+    assert owned(first) == []
+    await other.close()
+    await first.close()
+
+
+async def test_without_an_app_lease_nobody_is_made_primary(azurite: Azurite, task_hub: str) -> None:
+    worker = await open_worker(settings_of(azurite, task_hub, PartitionManagement.TABLE, use_app_lease=False))
+
+    assert not await worker.hub.make_primary()
+    await worker.close()

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
+from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.names import HubNames
 from durable_ext.backends.azure_storage.partitions import fnv1a
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
@@ -52,6 +53,16 @@ class AppLease:
         self._gained, self._lost = gained, lost
         self._target = LeaseTarget(names.app_lease_container)
         self._warned = False
+        self._held = False
+        self._wanted = Wakeup()
+
+    async def make_primary(self) -> None:
+        """Ask for the lease, whoever has it; the other application finds out at its next renewal and stops its workers."""
+        if self._held:
+            return
+        owner, _ = await self._read()
+        await self._write({"OwnerId": owner, "DesiredSwapId": self._id})
+        self._wanted.set()
 
     async def run(self) -> None:
         """Keep trying to be, or to stay, the primary application."""
@@ -63,10 +74,12 @@ class AppLease:
                 await self._clock.sleep(_OUTAGE_PAUSE_SECONDS)
                 continue
             if not acquired:
-                await self._clock.sleep(self._acquire.total_seconds())
+                await self._wanted.wait(self._acquire.total_seconds())
                 continue
+            self._held = True
             await self._gained()
             await self._renew_until_lost()
+            self._held = False
             await self._lost()
 
     async def _try_acquire(self) -> bool:

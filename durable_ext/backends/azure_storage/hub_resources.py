@@ -10,6 +10,7 @@ import json
 from datetime import datetime, timedelta
 
 from durable_ext.aio.clock import Clock
+from durable_ext.backends.azure_storage.app_lease import AppLease
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import Lease
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
@@ -40,6 +41,7 @@ class HubResources:
         self._settings, self._names = settings, settings.names
         self._queues, self._tables, self._blobs, self._clock = queues, tables, blobs, clock
         self._lease_table = LeaseTable(tables, self._names.partitions_table)
+        self.app_lease: AppLease | None = None  # of this hub's worker, once there is one
         self._created = False
         self._lock = asyncio.Lock()
 
@@ -78,6 +80,12 @@ class HubResources:
             self._queues.exists(names.work_item_queue),
         )
         return all(found)
+
+    async def make_primary(self) -> bool:
+        if not self._settings.use_app_lease or self.app_lease is None:
+            return False
+        await self.app_lease.make_primary()
+        return True
 
     async def delete(self) -> None:
         """Delete everything, also what another partition manager has left."""

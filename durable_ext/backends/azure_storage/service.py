@@ -244,6 +244,7 @@ class AzureStorageBackend:
             gained=self._start_leases,
             lost=self._stop_leases,
         )
+        self._resources.app_lease = self._app_lease
 
     # Backend.
 

@@ -133,6 +133,9 @@ class SqliteTaskHub:
     async def exists(self) -> bool:
         return await self._reads.hub_exists(self._task_hub)
 
+    async def make_primary(self) -> bool:
+        return False
+
 
 def _check_size(what: str, text: Any) -> None:
     if text is not None and len(text) > MAX_TEXT_BYTES // 4:
