@@ -109,12 +109,14 @@ class ActivityWorkItem:
 
     `item_id` is opaque and unique in the hub; `dequeue_count` > 1 means that somebody may have run it before.
     `deaths` is how many workers died or froze while they had it; 0 where the store cannot tell this from giving it back.
+    `lock` is the store's: by which of its locks the item is held.
     """
 
     item_id: str
     message: TaskMessage
     dequeue_count: int = 1
     deaths: int = 0
+    lock: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,10 @@ class OrchestrationSession(Protocol):
         """
         ...
 
+    async def confirm(self) -> bool:
+        """Whether the lock is still held; asks the store only if it may have run out (this process stood still)."""
+        ...
+
     async def release(self) -> None:
         """End the session; unconsumed messages become visible at once. Never raises for a lost lock."""
         ...
@@ -184,6 +190,13 @@ class ActivityStore(Protocol):
 
     async def lock_next_activity(self, wait: timedelta) -> ActivityWorkItem | None:
         """Lock the oldest visible activity, or `None` after `wait`."""
+        ...
+
+    async def confirm(self, item: ActivityWorkItem) -> bool:
+        """Whether the item is still locked here; asks the store only if its lock may have run out. Never raises.
+
+        One that is not was run, or is being run, by another worker: it must not begin here.
+        """
         ...
 
     async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
@@ -214,7 +227,8 @@ class InstanceStore(Protocol):
     async def create_instance(self, start: ExecutionStarted, *, reject: frozenset[OrchestrationStatus]) -> None:
         """Create the instance of `start` with status Pending and queue its start message.
 
-        `start.scheduled_start_time` delays the start. `start.generation` None = previous + 1, or 0.
+        `start.scheduled_start_time` delays the start. `start.generation` None = previous + 1, or 0; a given 0 says
+        that the id is new, so that nothing has to be looked up.
 
         Raises:
             InstanceAlreadyExistsError: The id exists in a status of `reject`.

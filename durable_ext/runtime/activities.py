@@ -211,6 +211,12 @@ class ActivityDispatcher:
             self._left.tell_not_served(item.message.target.instance_id, "activity", event.name)
             await self._abandon(item)
             return
+        if not await self._store.confirm(item):
+            log.warning(
+                "an activity is not begun: its lock ran out while this process stood still",
+                extra={"event": "activity_lost", "instance_id": item.message.target.instance_id, "activity": event.name},
+            )
+            return
         self._started.add(item.item_id)
         try:
             if item.deaths >= _MAX_DEATHS:

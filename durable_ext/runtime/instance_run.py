@@ -32,7 +32,7 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.errors import EpisodeTimeoutError, PayloadTooLargeError
+from durable_ext.errors import CheckpointConflictError, EpisodeTimeoutError, PayloadTooLargeError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -239,7 +239,7 @@ class InstanceRun:
         if len(episode.activities) == 1:
             results: Sequence[ActivityResult] = (await self._run_alone(episode.activities[0], episode),)
         else:
-            wave = self._wave = LocalWave(episode.activities, services)
+            wave = self._wave = LocalWave(episode.activities, services, self._session)
             limit = results_per_write(services.traits, len(writer.pending))
             await wave.wait(limit, episode.awaited_together)
             results = wave.take(limit)
@@ -316,6 +316,8 @@ class InstanceRun:
         if not services.activity_slots.try_take():
             await services.activity_slots.take()
         try:
+            if not await self._session.confirm():
+                raise CheckpointConflictError(self._instance_id, "its lock was lost")
             self._alone = episode
             services.spill.watch(self)
             result = await services.runner.run(message)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Union
 
-from durable_ext.backends.protocol import ActivityWorkItem, BackendTraits
+from durable_ext.backends.protocol import ActivityWorkItem, BackendTraits, OrchestrationSession
 from durable_ext.core.events import (
     ExecutionStarted,
     SubOrchestrationInstanceCompleted,
@@ -19,6 +19,7 @@ from durable_ext.core.events import (
     TimerFired,
 )
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
+from durable_ext.errors import CheckpointConflictError
 from durable_ext.runtime.call_queue import CallQueue
 from durable_ext.runtime.services import OrchestrationServices
 
@@ -60,8 +61,12 @@ class LocalWave:
     """Activities that run here. Used from the event loop only; ends when nothing is unfinished, or by one of
     `hand_over()`, `discard()` and `cancel()`."""
 
-    def __init__(self, messages: Sequence[TaskMessage], services: OrchestrationServices) -> None:
+    def __init__(
+        self, messages: Sequence[TaskMessage], services: OrchestrationServices, session: OrchestrationSession
+    ) -> None:
         self._services = services
+        self._session = session
+        self._lost = False
         self._loop = asyncio.get_running_loop()
         self._spill_seconds = services.settings.local_activity_spill.total_seconds()
         self._queue: CallQueue[TaskMessage] = CallQueue(
@@ -96,6 +101,8 @@ class LocalWave:
         Also soon after a result that may wake the code: it does not wait for all (`together` results wake it), or the
         result is a failure. Those that come within 10 ms of each other travel together, for 30 ms.
         """
+        if self._lost:
+            raise CheckpointConflictError(self._session.instance.instance_id, "its lock was lost")
         self._wanted = self._unfinished if at_most is None else min(at_most, self._unfinished)
         self._any_wakes = together < self._unfinished
         if len(self._results) >= self._wanted:
@@ -112,6 +119,8 @@ class LocalWave:
                 self._gathering.cancel()
                 self._gathering = None
             self._wake = None
+        if self._lost:
+            raise CheckpointConflictError(self._session.instance.instance_id, "its lock was lost")
 
     def take(self, at_most: int | None) -> list[ActivityResult]:
         """Return results in the order in which the activities ended, and forget them."""
@@ -180,6 +189,10 @@ class LocalWave:
 
     async def _run(self, message: TaskMessage) -> None:
         task_id = message.event.event_id
+        if not await self._session.confirm():  # this process stood still, and another worker has the instance
+            self._lost = True
+            self._awaken()
+            return
         self._running[task_id] = self._loop.time()
         result = await self._services.runner.run(message)
         if self._running.pop(task_id, None) is None:

@@ -15,7 +15,7 @@ from typing import Final
 from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.backends.azure_storage.message_codec import Envelope
+from durable_ext.backends.azure_storage.message_codec import Envelope, returns_of, with_return
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
@@ -37,6 +37,7 @@ class HeldMessage:
         claimed: Hidden by whoever sent it, who is this process: it may be handed over in memory.
         due: Monotonic second before which it must not be played; for claimed timers.
         fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
+        text: As it stands in the queue.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class HeldMessage:
         "next_visible",
         "queue",
         "receipt",
+        "text",
     )
 
     def __init__(
@@ -60,6 +62,7 @@ class HeldMessage:
         queue: str,
         receipt: MessageReceipt,
         envelope: Envelope,
+        text: str,
         dequeue_count: int,
         expires: float,
         inserted: datetime | None = None,
@@ -71,7 +74,7 @@ class HeldMessage:
         self.queue, self.receipt, self.envelope = queue, receipt, envelope
         self.dequeue_count, self.expires, self.blob_name = dequeue_count, expires, blob_name
         self.inserted, self.next_visible, self.claimed, self.due = inserted, next_visible, claimed, due
-        self.fresh_start = False
+        self.text, self.fresh_start = text, False
         self.busy: asyncio.Future[None] | None = None
 
     @property
@@ -84,17 +87,28 @@ class HeldMessage:
         assert message is not None, "a held message is never a wrapper"
         return message
 
+    @property
+    def deaths(self) -> int:
+        """How many workers had it and neither settled it nor gave it back."""
+        return max(0, self.dequeue_count - 1 - returns_of(self.text)) if self.dequeue_count > 1 else 0
+
     def received(self) -> ReceivedMessage:
         """Return it as the runtime sees it."""
         return ReceivedMessage(message_id=self.message_id, message=self.message, dequeue_count=self.dequeue_count)
 
 
 class MessageKeeper:
-    """Renews what is held at half of its visibility, and settles it."""
+    """Renews what is held at half of its visibility, and settles it.
 
-    def __init__(self, queues: QueueVerbs, visibility: int, clock: Clock, name: str) -> None:
+    With `counts_returns` what is given back says so, so that the next one to take it can tell this from a death.
+    """
+
+    def __init__(
+        self, queues: QueueVerbs, visibility: int, clock: Clock, name: str, *, counts_returns: bool = False
+    ) -> None:
         self._queues, self._visibility, self._clock = queues, visibility, clock
         self._held: dict[str, HeldMessage] = {}
+        self._counts_returns = counts_returns
         self._supervisor = Supervisor(f"{name}-keeper")
 
     @property
@@ -127,6 +141,14 @@ class MessageKeeper:
         """Stop keeping a message without telling the service (its partition belongs to somebody else)."""
         self._held.pop(message.message_id, None)
 
+    async def confirm(self, message: HeldMessage) -> bool:
+        """Whether a message is still ours. One whose time has run out (this process stood still) is renewed to find out."""
+        while message.busy is not None:
+            await asyncio.shield(message.busy)
+        if self._clock.monotonic() >= message.expires and self.find(message.message_id) is message:
+            await self._renew(message)
+        return self._clock.monotonic() < message.expires and self.find(message.message_id) is message
+
     async def delete(self, message: HeldMessage) -> None:
         """Delete a message; one that is gone or was taken by somebody else is left alone. Never raises for an outage."""
         await self._settle(message)
@@ -153,8 +175,9 @@ class MessageKeeper:
     async def give_back(self, message: HeldMessage, seconds: int) -> None:
         """Make a message visible to everybody after some seconds. Never raises for an outage or a lost message."""
         await self._settle(message)
+        text = with_return(message.text) if self._counts_returns else None
         try:
-            await self._queues.hide(message.queue, message.receipt, visibility=seconds)
+            await self._queues.hide(message.queue, message.receipt, visibility=seconds, text=text)
         except BackendError as exc:
             _log.info(
                 "message could not be given back",

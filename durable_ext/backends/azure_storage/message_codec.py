@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +19,8 @@ from durable_ext.core.messages import TaskMessage
 _ENVELOPE: Final = "DurableTask.AzureStorage.MessageData"
 NO_ACTIVITY_ID: Final = "00000000-0000-0000-0000-000000000000"
 MAX_INLINE_BYTES: Final = 45 * 1024  # longer envelopes travel in a blob
+_RETURNED: Final = re.compile(r'(?:,"Returned":(\d+))?\}\s*\Z')
+_ROOM_FOR_RETURNS: Final = 60 * 1024  # of the 64 KB of a queue message
 
 
 class MessageEncoding(str, Enum):
@@ -131,3 +134,25 @@ def from_message_text(text: str) -> str | bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise WireFormatError(f"A queue message is neither JSON nor Base64: {exc}") from exc
+
+
+def returns_of(text: str) -> int:
+    """Return how often workers say that they gave a message back while they were alive; see `with_return`."""
+    found = _RETURNED.search(_json_text(text))
+    return int(found[1] or 0) if found is not None else 0
+
+
+def with_return(text: str) -> str | None:
+    """Return a message text that counts one more return, `None` if it has no room for that.
+
+    The service counts deliveries. What it cannot tell, a worker that gave the message back from one that died with it, is a
+    last member of the envelope, which other workers ignore; everything else stays as it is, byte by byte.
+    """
+    json_text = _json_text(text)
+    counted = _RETURNED.sub(f',"Returned":{returns_of(text) + 1}}}', json_text)
+    counted = counted if json_text is text else base64.b64encode(counted.encode()).decode()
+    return counted if len(counted.encode("utf-8", "surrogatepass")) < _ROOM_FOR_RETURNS else None
+
+
+def _json_text(text: str) -> str:
+    return text if text.lstrip("\ufeff \t\r\n").startswith("{") else base64.b64decode(text).decode("utf-8", "replace")

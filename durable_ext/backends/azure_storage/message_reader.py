@@ -73,6 +73,7 @@ class MessageReader:
             queue=queue,
             receipt=MessageReceipt(message.message_id, message.pop_receipt),
             envelope=envelope,
+            text=message.text,
             dequeue_count=message.dequeue_count + _hidden_deliveries(message, envelope.message, visibility),
             expires=expires,
             inserted=message.inserted,

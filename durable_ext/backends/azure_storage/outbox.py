@@ -126,11 +126,13 @@ class Outbox:
             await self._payloads.store(blob_name, text)
             text = encode_envelope(wrapper_of(blob_name))
         started = self._clock.monotonic()
-        receipt = await self._queues.put(queue, to_message_text(text, self._encoding), invisible_for=invisible_for)
+        text = to_message_text(text, self._encoding)
+        receipt = await self._queues.put(queue, text, invisible_for=invisible_for)
         return HeldMessage(
             queue=queue,
             receipt=receipt,
             envelope=envelope,
+            text=text,
             dequeue_count=1,
             expires=started + invisible_for,
             blob_name=blob_name,

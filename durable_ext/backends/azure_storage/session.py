@@ -230,6 +230,9 @@ class AzureSession:
         self._advance(checkpoint, cursor, fresh=fresh, started=started)
         return Receipt(activities=tuple([self._directory.work_item(held) for held in written.run_here]))
 
+    async def confirm(self) -> bool:
+        return self._ended is None and await self._may_commit(self._inbox.partition) and self._ended is None
+
     def _with_whole_row(self, checkpoint: Checkpoint) -> Checkpoint:
         """Complete the row of a child whose first worker died between its history and its row (S14a)."""
         update = checkpoint.instance

@@ -32,6 +32,8 @@ _MAX_GET: Final = 32
 _QUICK_SECONDS: Final = 0.5
 _OUTAGE_WAIT_SECONDS: Final = 5.0
 _NO_EPISODE: Final = -1
+_SUSPECT_DEATHS: Final = 3
+_SUSPECT_WAIT_SECONDS: Final = 5
 
 
 class WorkItemQueue:
@@ -39,6 +41,9 @@ class WorkItemQueue:
 
     Fetches ahead, up to 32 items a get, as long as they are taken within half a second; what lies longer is given back,
     so that a worker with slow activities does not starve the others.
+
+    Of items that several workers have died with, one at a time is kept: if it kills this worker too, only its own deaths
+    grow, not those of activities that were here by chance.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class WorkItemQueue:
         self._fetched: deque[HeldMessage] = deque()
         self._fetched_at = 0.0
         self._count = _FIRST_GET
+        self._suspect: HeldMessage | None = None
         self._fetching = False
         self._emptied = False
         self._draining = False
@@ -103,7 +109,9 @@ class WorkItemQueue:
         if not self._fetched or self._clock.monotonic() - self._fetched_at > _QUICK_SECONDS * 4:
             return None
         held = self._fetched.popleft()
-        return ActivityWorkItem(item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count)
+        return ActivityWorkItem(
+            item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count, deaths=held.deaths
+        )
 
     async def _give_back_stale(self) -> None:
         if self._fetched:
@@ -124,6 +132,7 @@ class WorkItemQueue:
                 return False
             self._emptied = len(messages) < self._count
             held, _ = await self._reader.read_all(self._queue, messages, visibility)
+            held = await self._with_one_suspect(held)
         except StorageNotFoundError:
             await self._queues.create(self._queue)
             return False
@@ -143,6 +152,25 @@ class WorkItemQueue:
             self._keeper.hold(one)
             self._fetched.append(one)
         return bool(held)
+
+    async def _with_one_suspect(self, fetched: list[HeldMessage]) -> list[HeldMessage]:
+        """Give back all suspects but one, before anything of what was fetched may begin."""
+        kept, others = [], []
+        for held in fetched:
+            if held.deaths < _SUSPECT_DEATHS:
+                kept.append(held)
+            elif self._suspect is None or self._keeper.find(self._suspect.message_id) is not self._suspect:
+                self._suspect = held
+                self._keeper.hold(held)
+                kept.append(held)
+            else:
+                others.append(held)
+        await self._keeper.give_back_all(others, _SUSPECT_WAIT_SECONDS)
+        return kept
+
+    async def confirm(self, item: ActivityWorkItem) -> bool:
+        held = self._keeper.find(item.item_id)
+        return held is not None and await self._keeper.confirm(held)
 
     async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
         """Send the result, then delete the item. After a crash between the two the activity runs again (8.10)."""

@@ -281,7 +281,21 @@ class Dispatch:
                 )
                 await self._clock.sleep(_RETRY_SECONDS)
 
+    async def catch_up(self) -> None:
+        """After this process stood still for longer than its locks last: learn which of them others have taken over."""
+        if self._state.may_have_expired:
+            await self._writer.submit(self._state.look_around, None)
+
     # ---- for activities ----
+
+    async def confirm_activity(self, item: ActivityWorkItem) -> bool:
+        if not self._state.may_have_expired:
+            return item.lock == (self._state.owner or 0)  # which changes when others have declared this worker dead
+        try:
+            locked: bool = await self._writer.submit(self._state.locked_activities, int(item.item_id))
+        except BackendError:
+            return False
+        return locked
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
         await self._free_activity(item, back_off(item.dequeue_count), forget=0)

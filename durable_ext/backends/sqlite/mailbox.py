@@ -157,7 +157,7 @@ class Mailbox:
         ids = _insert(connection, queries.insert_activities, values)
         items: list[ActivityWorkItem | None] = []
         for (_, run_here, message, _), ours, activity_id in zip(rows, for_us, ids, strict=True):
-            item = ActivityWorkItem(item_id=str(activity_id), message=message) if ours else None
+            item = ActivityWorkItem(item_id=str(activity_id), message=message, lock=state.owner or 0) if ours else None
             items.append(item if run_here else None)
             if item is not None and not run_here:
                 state.effects.activities.append(item)

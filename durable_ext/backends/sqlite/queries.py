@@ -213,6 +213,7 @@ UPDATE activities SET lock_owner = :owner, dequeue_count = dequeue_count + 1 WHE
   SELECT activity_id FROM activities WHERE lock_owner IS NULL AND visible_at <= :now ORDER BY visible_at, activity_id
   LIMIT :limit)
 RETURNING activity_id, dequeue_count, body, visible_at, deaths"""
+ACTIVITY_IS_LOCKED: Final = "SELECT 1 FROM activities WHERE activity_id = ? AND lock_owner = ?"
 NEXT_ACTIVITY: Final = "SELECT min(visible_at) FROM activities WHERE lock_owner IS NULL"
 FREE_ACTIVITY: Final = """
 UPDATE activities SET lock_owner = NULL, visible_at = ?, dequeue_count = dequeue_count - ?

@@ -133,6 +133,11 @@ class SqliteSession:
         self.recovered = False
         return MessageBatch(messages=messages, redelivered=redelivered)
 
+    async def confirm(self) -> bool:
+        if not self.is_over:
+            await self._dispatch.catch_up()
+        return not self.is_over
+
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
         instance_id = self.instance.instance_id
         if self._lost or self._ended:

@@ -171,12 +171,26 @@ class WriterState:
             next_visible = connection.execute(queries.NEXT_ACTIVITY).fetchone()[0]
             items = [
                 ActivityWorkItem(
-                    item_id=str(activity_id), message=message_from_text(body), dequeue_count=count, deaths=deaths
+                    item_id=str(activity_id),
+                    message=message_from_text(body),
+                    dequeue_count=count,
+                    deaths=deaths,
+                    lock=self.owner or 0,
                 )
                 for activity_id, count, body, _, deaths in found
             ]
             answers.append((items, next_visible))
         return answers
+
+    @property
+    def may_have_expired(self) -> bool:
+        """Whether this worker has not given a sign of life in time, so that others may have taken its locks over."""
+        return ticks_from_datetime(self._clock.now()) > self._expires_at
+
+    def locked_activities(self, connection: Connection, wanted: list[int]) -> list[bool]:
+        """Runner: activity id → whether this worker has it locked."""
+        query = queries.ACTIVITY_IS_LOCKED
+        return [connection.execute(query, (activity_id, self.owner)).fetchone() is not None for activity_id in wanted]
 
     def release(self, connection: Connection, given_up: list[tuple[int, int, int | None]]) -> list[None]:
         """Runner: `(n, token, wake_at)`; `None` = when its next message is due, else abandoned until then."""

@@ -1,0 +1,128 @@
+"""Worker processes that die, or stand still, in the middle of their activities."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.testing.eventually import eventually
+from tests.azurite import running_azurite
+from tests.support.mortal_worker import SLOTS, STEPS, backend_of
+
+ROOT = Path(__file__).parents[2]
+WORKER = ROOT / "tests" / "support" / "mortal_worker.py"
+PATIENCE = timedelta(seconds=60)
+STORES = [
+    pytest.param("sqlite", id="sqlite"),
+    pytest.param("azure", id="azure", marks=[pytest.mark.azurite]),
+]
+
+
+@contextmanager
+def place_of(store: str, folder: Path) -> Iterator[str]:
+    if store == "sqlite":
+        yield str(folder / "hub.db")
+        return
+    with running_azurite() as azurite:
+        yield azurite.connection_string
+
+
+class Fleet:
+    """Processes on one hub, and a client of it in this process."""
+
+    def __init__(self, store: str, place: str, folder: Path, client: DurableClient) -> None:
+        self._store, self._place, self.log, self.client = store, place, folder / "activities.log", client
+        self._processes: list[asyncio.subprocess.Process] = []
+
+    async def launch(self, local: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(WORKER), self._store, self._place, "MortalHub", str(self.log), local, cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        self._processes.append(process)
+        return process
+
+    def begun(self) -> list[tuple[str, int]]:
+        """Return what was begun, by which process."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [(line.split()[0], int(line.split()[1])) for line in lines]
+
+    async def end(self) -> None:
+        for process in self._processes:
+            if process.returncode is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def fleet_on(store: str, folder: Path) -> AsyncIterator[Fleet]:
+    with place_of(store, folder) as place:
+        async with backend_of(store, place, "MortalHub") as backend:
+            client = DurableClient(backend.instances, converter=DataConverter(), entity_codec=JsonEntityCodec())
+            fleet = Fleet(store, place, folder, client)
+            try:
+                yield fleet
+            finally:
+                await fleet.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("local", ["on", "off"])
+@pytest.mark.parametrize(("orchestrator", "at_once"), [("together", SLOTS), ("one_by_one", 1)])
+@pytest.mark.parametrize("store", STORES)
+async def test_a_process_that_stood_still_begins_nothing_that_another_one_has_done(
+    tmp_path: Path, store: str, orchestrator: str, at_once: int, local: str
+) -> None:
+    async with fleet_on(store, tmp_path) as fleet:
+        sleeper = await fleet.launch(local)
+        await fleet.client.start(orchestrator, instance_id="first")
+        await eventually(lambda: len(fleet.begun()) == at_once, "nothing begins", within=PATIENCE)
+        sleeper.send_signal(signal.SIGSTOP)
+        before = fleet.begun()
+        other = await fleet.launch(local)
+        status = await fleet.client.wait_for_completion("first", timeout=PATIENCE)
+        other.kill()
+        await other.wait()
+        sleeper.send_signal(signal.SIGCONT)
+        await fleet.client.start(orchestrator, instance_id="second")  # only the one that stood still is left
+        await fleet.client.wait_for_completion("second", timeout=PATIENCE)
+
+        mine = [name for name, process in fleet.begun() if process == sleeper.pid and name.startswith("first")]
+        assert status.output == [f"first-{number}" for number in range(STEPS)]
+        assert mine == [name for name, _ in before]
+
+
+@pytest.mark.slow
+@pytest.mark.azurite
+async def test_an_activity_that_kills_ten_processes_fails_and_its_neighbours_do_not(tmp_path: Path) -> None:
+    async with fleet_on("azure", tmp_path) as fleet:
+        process = await fleet.launch("off")
+        await fleet.client.start("call_deadly", instance_id="deadly")
+        for number in range(3):
+            await fleet.client.start("together", instance_id=f"near-{number}")
+        ending = asyncio.ensure_future(fleet.client.wait_for_completion("deadly", timeout=4 * PATIENCE))
+        while not ending.done():
+            dying = asyncio.ensure_future(process.wait())
+            await asyncio.wait((ending, dying), return_when=asyncio.FIRST_COMPLETED)
+            if dying.done():
+                process = await fleet.launch("off")
+        near = [await fleet.client.wait_for_completion(f"near-{number}", timeout=PATIENCE) for number in range(3)]
+
+        deadly = ending.result()
+        assert deadly.runtime_status is OrchestrationStatus.FAILED
+        assert "activity 'deadly' was started 10 times and its process died each time" in str(deadly.output)
+        assert [name for name, _ in fleet.begun()].count("deadly") == 10
+        assert [status.runtime_status for status in near] == [OrchestrationStatus.COMPLETED] * 3

@@ -1,0 +1,99 @@
+"""A worker as a process of its own: `python mortal_worker.py STORE PLACE HUB LOG LOCAL` (STORE = sqlite, azure).
+
+PLACE is a file or a connection string, LOCAL says what it does with local activities. Activities write a line with their
+argument and this process's id to LOG before they begin. Locks are short, so that a dead or stopped one is soon forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.sqlite.service import SqliteBackend
+from durable_ext.backends.sqlite.settings import SqliteSettings
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.worker import TaskHubWorker
+from tests.support.functions import registry_of
+
+_SHORT = timedelta(seconds=2)
+STEPS, SLOTS = 4, 2
+
+
+def backend_of(store: str, place: str, hub: str) -> SqliteBackend | AzureStorageBackend:
+    """Return the hub that the worker and its test use."""
+    if store == "sqlite":
+        settings = SqliteSettings(path=Path(place), task_hub=hub, lock_timeout=_SHORT, heartbeat=timedelta(seconds=0.4))
+        return SqliteBackend(settings)
+    return AzureStorageBackend(
+        AzureStorageSettings(
+            connection=place,
+            task_hub=hub,
+            partition_count=1,
+            control_queue_visibility=_SHORT,
+            work_item_queue_visibility=_SHORT,
+            max_queue_polling_interval=timedelta(milliseconds=300),
+            lease_interval=_SHORT,
+            lease_acquire_interval=timedelta(milliseconds=500),
+            use_app_lease=False,
+        )
+    )
+
+
+def registry_with(log: Path) -> FunctionRegistry:
+    """Return the app."""
+
+    def note(text: str) -> None:
+        with log.open("a") as file:
+            file.write(f"{text} {os.getpid()}\n")
+
+    def step(name: str) -> str:
+        note(name)
+        time.sleep(0.4)
+        return name
+
+    def deadly(name: str) -> None:
+        note(name)
+        os._exit(1)
+
+    def together(context: Any) -> Any:
+        names = [f"{context.instance_id}-{number}" for number in range(STEPS)]
+        return (yield context.task_all([context.call_activity("step", name) for name in names]))
+
+    def one_by_one(context: Any) -> Any:
+        names = []
+        for number in range(STEPS):
+            names.append((yield context.call_activity("step", f"{context.instance_id}-{number}")))
+        return names
+
+    def call_deadly(context: Any) -> Any:
+        return (yield context.call_activity("deadly", context.instance_id))
+
+    return registry_of(orchestrators=[together, one_by_one, call_deadly], activities=[step, deadly])
+
+
+async def main() -> None:
+    store, place, hub, log, local = sys.argv[1:]
+    async with backend_of(store, place, hub) as backend:
+        worker = TaskHubWorker(
+            backend,
+            registry_with(Path(log)),
+            settings=WorkerSettings(local_activities=local, max_concurrent_activities=SLOTS),  # type: ignore[arg-type]
+            converter=DataConverter(),
+            entity_codec=JsonEntityCodec(),
+        )
+        await worker.start()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
