@@ -18,9 +18,9 @@ from typing import Any
 from durable_ext.errors import ConfigurationError, RegistrationError
 from durable_ext.hosting.function_json import function_folders, load_function
 from durable_ext.sdk.discovery import app_objects, indexed_functions
+from durable_ext.sdk.old_names import OLD_NAMES, foreign_package
 
 DEFAULT_SCRIPT = "function_app.py"
-_OLD_NAMES = "azure.durable_functions"
 _REQUIREMENTS_HINT = " Install what the app needs: python -m pip install -r requirements.txt"
 _COMPAT_HINT = (
     " Under this engine the old import names come with durable-ext-compat: python -m pip install durable-ext-compat"
@@ -35,7 +35,7 @@ class AppImportError(ConfigurationError):
         what = f"{place or script}: {type(error).__name__}: {_first_line(error)}"
         hint = ""
         if isinstance(error, ModuleNotFoundError):
-            hint = _COMPAT_HINT if error.name == _OLD_NAMES else _REQUIREMENTS_HINT
+            hint = _COMPAT_HINT if error.name == OLD_NAMES else _REQUIREMENTS_HINT
         super().__init__(f"The app cannot be loaded: {what}.{hint}")
 
 
@@ -120,6 +120,7 @@ def _load_folders(script_root: Path, folders: Sequence[Path]) -> LoadedApp:
         except ConfigurationError:
             raise
         except (Exception, SystemExit) as exc:
+            _require_own_sdk(exc)
             raise AppImportError(folder.name, exc, _place(exc, script_root)) from exc
     _require_own_sdk()
     served = tuple(function for function in functions if function is not None)
@@ -128,15 +129,11 @@ def _load_folders(script_root: Path, folders: Sequence[Path]) -> LoadedApp:
     return LoadedApp(script_root=script_root, app=None, functions=served)
 
 
-def _require_own_sdk() -> None:
+def _require_own_sdk(cause: BaseException | None = None) -> None:
     """Refuse an app whose `azure.durable_functions` is not the one that stands on this engine."""
-    sdk = sys.modules.get(_OLD_NAMES)
-    if sdk is not None and not hasattr(sdk, "refuse_upstream"):
-        raise ConfigurationError(
-            "The app imports azure.durable_functions from azure-functions-durable, which works under the Durable extension "
-            "only. Replace it: 'pip uninstall azure-functions-durable', then 'pip install --force-reinstall --no-deps "
-            "durable-ext-compat'."
-        )
+    problem = foreign_package()
+    if problem is not None:
+        raise ConfigurationError(problem) from cause
 
 
 def _put_on_path(script_root: Path) -> None:
@@ -154,6 +151,7 @@ def _imported(script_root: Path, script: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as exc:
+        _require_own_sdk(exc)
         raise AppImportError(script, exc, _place(exc, script_root)) from exc
 
 

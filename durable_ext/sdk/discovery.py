@@ -23,6 +23,7 @@ from durable_ext.errors import RegistrationError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.sdk.activity_calls import ActivityWithClient, ClientClass, ClientMaker, activity_call
 from durable_ext.sdk.function_names import registered_name
+from durable_ext.sdk.old_names import foreign_package, is_foreign
 from durable_ext.sdk.triggers import (
     ACTIVITY_TRIGGER,
     DURABLE_CLIENT,
@@ -82,7 +83,8 @@ def indexed_functions(app: AppLike) -> tuple[Function, ...]:
     """Return the functions that an app has registered, in their order.
 
     Raises:
-        RegistrationError: It is something else, or a module with no app object or with several.
+        RegistrationError: It is something else, a module with no app object or with several, or an app of
+            azure-functions-durable, which this engine cannot run as it is meant.
     """
     if isinstance(app, ModuleType):
         found = app_objects(app)
@@ -99,7 +101,10 @@ def indexed_functions(app: AppLike) -> tuple[Function, ...]:
     # Indexing an app without HTTP functions would print a warning about their auth level, and a second one would find
     # every name of the first in use.
     app._require_auth_level, app.functions_bindings = True, None
-    return tuple(app.get_functions())
+    functions = tuple(app.get_functions())
+    if any(is_foreign(type(function.get_trigger())) for function in functions):
+        raise RegistrationError(str(foreign_package()))
+    return functions
 
 
 def collect_durable_functions(functions: Iterable[Function]) -> DurableFunctions:

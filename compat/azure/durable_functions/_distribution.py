@@ -20,7 +20,7 @@ def refuse_upstream() -> None:
         raise ImportError(
             f"azure-functions-durable {found} and durable-ext-compat are both installed and share the folder "
             f"azure/durable_functions. Keep one: 'pip uninstall azure-functions-durable', then "
-            f"'pip install --force-reinstall --no-deps durable-ext-compat'."
+            f"'pip install --force-reinstall --no-deps durable-ext-compat' (in a checkout: ./compat instead of the name)."
         )
 
 

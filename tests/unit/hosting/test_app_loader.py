@@ -122,10 +122,21 @@ def test_two_functions_of_one_name_are_refused_with_both_places(write_app: Calla
     assert f"'{second}'" in str(caught.value)
 
 
-def test_an_app_on_the_sdk_of_the_extension_is_told_what_to_install(
+def test_an_app_on_a_package_that_lost_its_files_is_told_how_to_get_them_back(
     write_app: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "azure.durable_functions", ModuleType("azure.durable_functions"))
+
+    with pytest.raises(ConfigurationError, match="force-reinstall"):
+        load_app(write_app("import azure.durable_functions as df\n\napp = df.DFApp()\n"))
+
+
+def test_an_app_on_the_sdk_of_the_extension_is_told_what_to_install(
+    write_app: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = ModuleType("azure.durable_functions")
+    upstream.__file__ = "azure/durable_functions/__init__.py"
+    monkeypatch.setitem(sys.modules, "azure.durable_functions", upstream)
 
     with pytest.raises(ConfigurationError, match="pip uninstall azure-functions-durable"):
         load_app(write_app(HELLO))
