@@ -1,13 +1,14 @@
 """The seam between the runtime, the client and a store (design.md 3); names no store, no SQL, no URL, no ETag.
 
 Work is handed out as *sessions*: a lock on one instance that spans several checkpoints. One `Checkpoint` carries
-everything that becomes durable together. All methods are coroutines on the engine's event loop; a backend that blocks
-does so on threads of its own. Each promise below has a test in `durable_ext/testing/contract*.py`.
+everything that becomes durable together. All methods are coroutines on the engine's event loop, but for the optional
+`CheckpointPort`; a backend that blocks does so on threads of its own. Each promise below has a test in
+`durable_ext/testing/contract*.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -173,6 +174,36 @@ class OrchestrationSession(Protocol):
         ...
 
 
+CheckpointAnswer = Union[Receipt, BaseException]
+
+
+class CheckpointPort(Protocol):
+    """What a store may offer beside `OrchestrationSession.checkpoint`: to take checkpoints from the orchestrator thread.
+
+    For a store whose write is a local call, going back to the event loop between an episode and its checkpoint costs more
+    than either. What was put is one transaction or several, in the order of `put`.
+    """
+
+    def put(
+        self, session: OrchestrationSession, checkpoint: Checkpoint, answered: Callable[[CheckpointAnswer], None]
+    ) -> None:
+        """Take a checkpoint that the next `flush` makes durable; from any thread, while nobody else uses the session.
+
+        `answered` is called on the event loop with what `session.checkpoint` would have returned or raised.
+
+        Raises:
+            CheckpointConflictError, PayloadTooLargeError: As `session.checkpoint`; it was not taken.
+        """
+        ...
+
+    def flush(self, *, here: bool) -> None:
+        """Make durable what was put; returns without waiting for other threads or processes.
+
+        `here`: the calling thread may write by itself, which takes as long as the disk takes. Never on the event loop.
+        """
+        ...
+
+
 class OrchestrationStore(Protocol):
     """Where the orchestration and entity dispatchers get their work."""
 
@@ -313,6 +344,8 @@ class Backend(Protocol):
     def task_hub(self) -> str: ...
     @property
     def orchestrations(self) -> OrchestrationStore: ...
+    @property
+    def checkpoint_port(self) -> CheckpointPort | None: ...
     @property
     def activities(self) -> ActivityStore: ...
     @property

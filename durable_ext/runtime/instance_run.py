@@ -3,9 +3,10 @@
 What is written when follows design.md 5; the rules R1-R9 are named where they act.
 
 Order on a store whose checkpoint is one transaction: a wave of local activities, the episode that its results cause, one
-checkpoint with both; a crash before it repeats the wave. On other stores the results are stored first, then the episode
-is (R4), so a crash between them repeats the episode, not the wave. In both cases nothing starts and nothing leaves
-before the results it was computed from are stored (I2).
+checkpoint with both; a crash before it repeats the wave. Such a checkpoint is made on the orchestrator thread, as soon as
+the episode is over, and goes to the store from there if the store can (`CheckpointPort`). On other stores the results are
+stored first, then the episode is (R4), so a crash between them repeats the episode, not the wave. In both cases nothing
+starts and nothing leaves before the results it was computed from are stored (I2).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from durable_ext.backends.protocol import (
     ActivityWorkItem,
+    Checkpoint,
     MessageBatch,
     OrchestrationSession,
     OutgoingActivity,
@@ -41,7 +43,7 @@ from durable_ext.runtime.episodes import (
     take_events,
 )
 from durable_ext.runtime.lifecycle_log import log_end
-from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
+from durable_ext.runtime.live_player import LivePlayer, Played, ignore_outcome, nothing_to_store
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.refused import failing_instead
 from durable_ext.runtime.services import OrchestrationServices
@@ -131,27 +133,26 @@ class InstanceRun:
         first = await self._session.next_messages(_AT_ONCE)
         if isinstance(first, MessageBatch):
             self._receive(first)
-            await self._carry_out(await self._play(first.messages))
+            await self._carry_out(await self._player.play(first.messages, self._next_checkpoint))
         elif first is not SessionEnd.LOST and is_unfinished(self._session.history):
             # A worker died after it had stored the results of a wave: nothing is queued, the rest is still to be decided.
-            episode = await self._player.resume()
-            self._writer.begin(episode)
-            await self._carry_out(episode)
+            await self._carry_out(await self._player.resume(self._next_checkpoint))
         else:
             await self._session.release()
 
-    async def _carry_out(self, episode: Episode | None) -> None:
+    async def _carry_out(self, played: Played | None) -> None:
         """Carry out an episode and those that follow, then let the session go."""
-        while episode is not None:
+        while played is not None:
+            episode = played.episode
             if episode.admission.kind is AdmissionKind.ABANDON:
                 self._services.left.tell(self._instance_id, episode.admission.reason)
                 await self._session.abandon()
                 return
             if self._local and episode.can_run_locally:
-                episode = await self._run_locally(episode)
+                played = await self._run_locally(episode)
                 continue
-            await self._store(episode)
-            episode = None if self._player.is_over(episode) else await self._next_episode()
+            await self._store(played)
+            played = None if self._player.is_over(episode) else await self._next_episode()
         await self._session.release()
 
     def _receive(self, batch: MessageBatch) -> None:
@@ -161,7 +162,7 @@ class InstanceRun:
         self._claims = services.settings.local_activities != "off" and not batch.redelivered and not services.is_draining()
         self._local = self._claims and may_begin_locally(batch.messages, services.traits)
 
-    async def _next_episode(self) -> Episode | None:
+    async def _next_episode(self) -> Played | None:
         """Wait for messages, with the generator in memory but without a slot; `None` = the session should end."""
         services = self._services
         self._sleep()
@@ -180,7 +181,7 @@ class InstanceRun:
             return None
         await self._wake_up()
         self._receive(batch)
-        return await self._play(batch.messages)
+        return await self._player.play(batch.messages, self._next_checkpoint)
 
     def _sleep(self) -> None:
         """Do without the slot; does nothing if it is not held."""
@@ -199,13 +200,25 @@ class InstanceRun:
             self._sleep()
 
     async def _play(self, messages: Sequence[ReceivedMessage]) -> Episode:
-        episode = await self._player.play(messages)
-        self._writer.begin(episode)
-        return episode
+        played = await self._player.play(messages, nothing_to_store)
+        self._writer.begin(played.episode)
+        return played.episode
 
-    async def _store(self, episode: Episode) -> None:
+    def _next_checkpoint(self, episode: Episode) -> Checkpoint | None:
+        """On the orchestrator thread: what an episode has to store the plain way, on a store with transactions."""
+        self._writer.begin(episode)
+        runs_locally = self._local and episode.can_run_locally
+        if not self._writer.in_one_transaction or runs_locally or episode.admission.kind is AdmissionKind.ABANDON:
+            return None
+        return self._writer.next_store(episode, self._outgoing(episode.activities))
+
+    async def _store(self, played: Played) -> None:
         """Store an episode the plain way; its activities run here as claimed work items if they may."""
-        receipt = await self._writer.store(episode, self._outgoing(episode.activities))
+        episode = played.episode
+        if played.checkpoint is not None:
+            receipt = await self._writer.commit(played.checkpoint, played.answer)
+        else:
+            receipt = await self._writer.store(episode, self._outgoing(episode.activities))
         self._services.activities.run_claimed(receipt.activities)
         self._tell_end(episode)
 
@@ -225,7 +238,7 @@ class InstanceRun:
 
     # Local activities.
 
-    async def _run_locally(self, episode: Episode) -> Episode | None:
+    async def _run_locally(self, episode: Episode) -> Played | None:
         """Run the activities of an episode beside the session; return the episode that follows.
 
         `None` if the session should end.
@@ -249,19 +262,37 @@ class InstanceRun:
         services.rest.forget(self)
         await self._wake_up()
         writer.add(episode.decisions)
-        following = await self._settle(episode, results)
-        return await self._look_for_messages(following)
+        if not writer.in_one_transaction:
+            return await self._look_for_messages(Played(await self._settle(episode, results)))
+        played = await self._player.play_results(
+            results, services.now(), lambda following: self._checkpoint_of_wave(episode, following)
+        )
+        if played.checkpoint is not None and played.episode.can_run_locally:
+            await writer.commit(played.checkpoint, played.answer)
+            played = Played(played.episode)
+        return await self._look_for_messages(played)
+
+    def _checkpoint_of_wave(self, episode: Episode, following: Episode) -> Checkpoint | None:
+        """On the orchestrator thread: the results of a wave and what they caused, on a store with transactions."""
+        writer = self._writer
+        writer.begin(following)
+        if following.can_run_locally and not writer.holds_back(0):
+            return writer.next_write(episode)
+        writer.keep_row(episode)
+        if following.can_run_locally:
+            return None
+        return writer.next_store(following, self._outgoing(following.activities))
 
     async def _settle(self, episode: Episode, results: Sequence[ActivityResult]) -> Episode:
-        """Store the results of a whole wave and play them; return the episode that they caused."""
+        """Store the results of a whole wave and play them, where several writes are not one; return what they caused."""
         services, writer = self._services, self._writer
         now = services.now()
-        played = self._player.play_results(results, now)
+        playing = self._player.play_results(results, now, nothing_to_store)
         self._waves += 1
         overlaps = self._waves > _LONG and services.slots.taken < _CALM
         if writer.holds_back(len(results)) or not overlaps:
-            following = await played
-            if not (writer.in_one_transaction or writer.holds_back(len(results)) or writer.can_end_with(following)):
+            following = (await playing).episode
+            if not (writer.holds_back(len(results)) or writer.can_end_with(following)):
                 writer.add((OrchestratorStarted(timestamp=now), *results))
                 await writer.write(episode)  # rule R4: stored before anything that they caused is sent
                 if following.starts_generation:
@@ -278,17 +309,18 @@ class InstanceRun:
         try:
             await writer.write(episode)
         except BaseException:
-            ignore_outcome(played)
+            ignore_outcome(playing)
             raise
-        following = await played
+        following = (await playing).episode
         if following.starts_generation:
             writer.begin(following)
         return following
 
-    async def _look_for_messages(self, episode: Episode) -> Episode | None:
+    async def _look_for_messages(self, played: Played) -> Played | None:
         """Between two waves: if something arrived, what was decided so far goes the plain way with it."""
+        episode = played.episode
         if not (self._local and episode.can_run_locally):
-            return episode
+            return played
         found = await self._session.next_messages(_AT_ONCE)
         if isinstance(found, MessageBatch):
             self._writer.add(episode.decisions)
@@ -297,9 +329,9 @@ class InstanceRun:
             return None
         if found is SessionEnd.YIELD or self._services.is_draining():
             self._claims = self._local = False
-        return episode
+        return played
 
-    async def _interrupt(self, batch: MessageBatch, decided: Sequence[TaskMessage]) -> Episode | None:
+    async def _interrupt(self, batch: MessageBatch, decided: Sequence[TaskMessage]) -> Played | None:
         """Play messages that came while local activities were decided but not started."""
         self._receive(batch)
         episode = await self._play(batch.messages)
@@ -347,7 +379,7 @@ class InstanceRun:
         self._alone_item.set_result(receipt.activities[0])
         await self._carry_out(await self._next_episode())
 
-    async def _run_in_parts(self, episode: Episode, wave: LocalWave, results: Sequence[ActivityResult]) -> Episode | None:
+    async def _run_in_parts(self, episode: Episode, wave: LocalWave, results: Sequence[ActivityResult]) -> Played | None:
         """Store a wave in several writes, because it is too wide for one or takes long (rules R3 and R5)."""
         services, writer = self._services, self._writer
         scheduled = scheduled_events(episode)
@@ -368,7 +400,7 @@ class InstanceRun:
                 )
                 wave.adopt(receipt.activities)
                 if results:
-                    episode = await self._player.play_results(results, now)
+                    episode = (await self._player.play_results(results, now, nothing_to_store)).episode
                     if not decides_activities_only(episode) or not (wave.unfinished or episode.activities):
                         if episode.starts_generation:
                             writer.begin(episode)
@@ -389,11 +421,11 @@ class InstanceRun:
             await wave.wait(limit, episode.awaited_together)
             results = wave.take(limit)
 
-    async def _hand_over(self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]) -> Episode | None:
+    async def _hand_over(self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]) -> Played | None:
         """End a wave before it is done: the rest of it becomes claimed work items beside an episode's own."""
         if ends_generation(episode):
             wave.discard()
-            await self._store(episode)
+            await self._store(Played(episode))
         else:
             self._writer.add(take_events(scheduled, list(scheduled)))
             waiting, running = wave.hand_over()

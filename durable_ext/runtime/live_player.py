@@ -1,13 +1,14 @@
-"""The live orchestration of one session, played on the orchestrator thread."""
+"""The live orchestration of one session, played on the orchestrator thread, and stored from there if the store can."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from durable_ext.backends.protocol import OrchestrationSession
+from durable_ext.backends.protocol import Checkpoint, CheckpointAnswer, OrchestrationSession
 from durable_ext.core.episode import Episode
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ReceivedMessage
@@ -18,6 +19,21 @@ from durable_ext.runtime.services import OrchestrationServices
 
 log = logging.getLogger("durable_ext.runtime.orchestrations")
 
+AfterEpisode = Callable[[Episode], "Checkpoint | None"]
+
+
+def nothing_to_store(_: Episode) -> None:
+    """The event loop decides what becomes of the episode; an `AfterEpisode`."""
+
+
+@dataclass(slots=True)
+class Played:
+    """An episode and the checkpoint that was made after it, if any; `answer` is `None` if the store was not asked yet."""
+
+    episode: Episode
+    checkpoint: Checkpoint | None = None
+    answer: CheckpointAnswer | None = None
+
 
 class LivePlayer:
     """Owned by one `InstanceRun`. Called from the event loop; the thread has the live orchestration while a call runs."""
@@ -27,26 +43,24 @@ class LivePlayer:
         self._services = services
         self._instance_id = session.instance.instance_id
         self._live: LiveOrchestration | None = None
+        self._store = None if services.checkpoint_port is None else self._put
 
-    async def play(self, messages: Sequence[ReceivedMessage]) -> Episode:
-        """Play messages; the first time, the history is replayed before."""
+    def play(self, messages: Sequence[ReceivedMessage], then: AfterEpisode) -> asyncio.Future[Played]:
+        """Play messages; the first time, the history is replayed before.
+
+        `then` is called on the thread after the episode; the checkpoint that it makes is stored from there if possible.
+        """
         now = self._services.now
-        return await self._services.thread.play(
-            lambda: self._opened().play(messages, now), self._instance_id, self._function
-        )
+        return self._play(lambda: self._opened().play(messages, now), then)
 
-    async def resume(self) -> Episode:
+    def resume(self, then: AfterEpisode) -> asyncio.Future[Played]:
         """Play on without anything new."""
         now = self._services.now
-        return await self._services.thread.play(
-            lambda: self._opened().play_results((), now), self._instance_id, self._function
-        )
+        return self._play(lambda: self._opened().play_results((), now), then)
 
-    def play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Episode]:
+    def play_results(self, results: Sequence[ActivityResult], now: Ticks, then: AfterEpisode) -> asyncio.Future[Played]:
         """Play results of local activities, all at this time."""
-        return self._services.thread.play(
-            lambda: self._opened().play_results(results, lambda: now), self._instance_id, self._function
-        )
+        return self._play(lambda: self._opened().play_results(results, lambda: now), then)
 
     @property
     def state(self) -> RuntimeState | None:
@@ -67,6 +81,25 @@ class LivePlayer:
         live, self._live = self._live, None
         if live is not None:
             self._services.thread.play(live.close, self._instance_id).add_done_callback(_log_close)
+
+    def _play(self, call: Callable[[], Episode], then: AfterEpisode) -> asyncio.Future[Played]:
+        def run() -> Played:
+            episode = call()
+            return Played(episode, then(episode))
+
+        return self._services.thread.play(run, self._instance_id, self._function, self._store)
+
+    def _put(self, played: Played, answered: Callable[[], None]) -> bool:
+        port, checkpoint = self._services.checkpoint_port, played.checkpoint
+        if checkpoint is None or port is None:
+            return False
+
+        def take(answer: CheckpointAnswer) -> None:
+            played.answer = answer
+            answered()
+
+        port.put(self._session, checkpoint, take)
+        return True
 
     def _function(self) -> str | None:
         return self._live.state.name if self._live is not None else None

@@ -1,7 +1,8 @@
 """The thread that plays episodes: user code never runs on the event loop; a stuck thread is written off.
 
 One thread takes everything that is ready per wake and hands all results back with one `call_soon_threadsafe`
-(design.md 4): a hop of its own for each episode would cost more than the episode.
+(design.md 4): a hop of its own for each episode would cost more than the episode. For the same reason what an episode has
+to store may go to the store from here: a few checkpoints are written on this thread, more by whoever the store has for it.
 """
 
 from __future__ import annotations
@@ -24,32 +25,62 @@ log = logging.getLogger("durable_ext.runtime.orchestrator_thread")
 
 T = TypeVar("T")
 _HAND_BACK_SECONDS: Final = 0.005  # a slow episode must not hold back the results of those before it
+_FEW: Final = 4  # checkpoints that are written here: with more, the next episodes need not wait for the disk
 
 
 class _Work:
     """One call for the thread; the loop owns `future`, the thread sets `outcome` and `error` before it is handed back."""
 
-    __slots__ = ("call", "error", "function", "future", "is_noticed", "label", "outcome")
+    __slots__ = ("_fate", "call", "error", "function", "future", "is_noticed", "label", "outcome", "store")
 
     def __init__(
-        self, call: Callable[[], Any], future: asyncio.Future[Any], label: str, function: Callable[[], str | None]
+        self,
+        call: Callable[[], Any],
+        future: asyncio.Future[Any],
+        label: str,
+        function: Callable[[], str | None],
+        store: Callable[[Any, Callable[[], None]], bool] | None,
     ) -> None:
-        self.call, self.future, self.label, self.function = call, future, label, function
+        self.call, self.future, self.label, self.function, self.store = call, future, label, function, store
         self.is_noticed = False
         self.outcome: Any = None
         self.error: BaseException | None = None
+        self._fate = [self]
+
+    def decide(self) -> bool:
+        """Whether the caller is the first to decide what becomes of it: it is stored or given up, never both."""
+        try:
+            self._fate.pop()  # atomic, from both threads
+        except IndexError:
+            return False
+        return True
+
+    def hand_to_store(self) -> bool:
+        """Give what the call returned to the store, unless there is nothing to store or it came too late."""
+        if self.store is None or self.error is not None or self.future.cancelled() or not self.decide():
+            return False
+        try:
+            return self.store(self.outcome, self.stored)
+        except Exception:  # refused: the loop asks again, and gets the error where it can deal with it
+            return False
+
+    def stored(self) -> None:
+        """The store has answered; on the loop."""
+        if not self.future.done():
+            self.future.set_result(self.outcome)
 
 
 class _Player:
     """One thread. `current` and `since` are written by the thread and read by the loop; `retired` the other way."""
 
-    def __init__(self, number: int, deliver: Callable[[deque[_Work]], None]) -> None:
+    def __init__(self, number: int, deliver: Callable[[deque[_Work]], None], flush: Callable[[bool], None]) -> None:
         self.inbox: SimpleQueue[_Work | None] = SimpleQueue()
         self.current: _Work | None = None
         self.since = 0.0
         self.retired = False
         self.done: deque[_Work] = deque()
         self._deliver = deliver
+        self._flush = flush
         self._thread = threading.Thread(target=self._run, name=f"durable-orchestrators-{number}", daemon=True)
         self._thread.start()
 
@@ -66,29 +97,37 @@ class _Player:
         inbox, done, clock = self.inbox, self.done, time.monotonic
         while True:
             work = inbox.get()
-            handed_back = clock()
+            handed_back, to_store = clock(), 0
             while work is not None:
                 self.since = now = clock()
                 if now - handed_back > _HAND_BACK_SECONDS:
-                    self._deliver(done)
-                    handed_back = now
+                    self._hand_back(to_store, few=0)
+                    handed_back, to_store = now, 0
                 self.current = work
                 try:
                     work.outcome = work.call()
                 except BaseException as error:  # user code may raise anything; the loop decides what it means
                     work.error = error
                 self.current = None
-                done.append(work)
+                if not self.retired and work.hand_to_store():
+                    to_store += 1
+                else:
+                    done.append(work)
                 if self.retired:
-                    self._deliver(done)
+                    self._hand_back(to_store, few=0)
                     return
                 try:
                     work = inbox.get_nowait()
                 except Empty:
                     break
-            self._deliver(done)
+            self._hand_back(to_store, few=_FEW)
             if work is None:
                 return
+
+    def _hand_back(self, to_store: int, few: int) -> None:
+        self._deliver(self.done)
+        if to_store:
+            self._flush(to_store <= few)
 
 
 class OrchestratorThread:
@@ -105,11 +144,13 @@ class OrchestratorThread:
         warning: timedelta = timedelta(seconds=10),
         limit: timedelta | None = None,
         max_stuck: int = 8,
+        flush: Callable[[bool], None] | None = None,
     ) -> None:
         self._notice = notice.total_seconds()
         self._warning = warning.total_seconds()
         self._limit = limit
         self._max_stuck = max_stuck
+        self._flush = flush or _nothing_to_flush
         self._loop = asyncio.get_running_loop()
         self._stuck: list[_Player] = []
         self._started = 0
@@ -128,7 +169,11 @@ class OrchestratorThread:
         return len(self._stuck)
 
     def play(
-        self, call: Callable[[], T], label: str, function: Callable[[], str | None] = lambda: None
+        self,
+        call: Callable[[], T],
+        label: str,
+        function: Callable[[], str | None] = lambda: None,
+        store: Callable[[T, Callable[[], None]], bool] | None = None,
     ) -> asyncio.Future[T]:
         """Run `call` on the thread.
 
@@ -136,6 +181,9 @@ class OrchestratorThread:
             call: Runs to its end even if the future is cancelled. Enters the instance's own context by itself.
             label: Names the instance in warnings.
             function: Names what runs, once somebody asks.
+            store: Called on the thread with the result, unless that came too late. If it returns true, the result is
+                handed back when it calls the second argument, on the event loop; `flush` follows at once, with true if
+                the thread has time to write.
 
         Returns:
             A future of its result. `EpisodeTimeoutError` if it is still running after the limit, and at once if a call
@@ -146,7 +194,7 @@ class OrchestratorThread:
             # Its code would block one thread after the other. Once the blocked one comes back, it may try again.
             future.set_exception(EpisodeTimeoutError(label, self._limit))
             return future
-        self._player.inbox.put(_Work(call, future, label, function))
+        self._player.inbox.put(_Work(call, future, label, function, store))
         if self._timer is None:
             self._timer = self._loop.call_later(self._check_interval(), self._check)
         return future
@@ -168,7 +216,7 @@ class OrchestratorThread:
 
     def _new_player(self) -> _Player:
         self._started += 1
-        return _Player(self._started, self._deliver_from_thread)
+        return _Player(self._started, self._deliver_from_thread, self._flush)
 
     def _check_interval(self) -> float:
         limit = self._limit.total_seconds() if self._limit is not None else self._warning
@@ -199,6 +247,7 @@ class OrchestratorThread:
         self._timer = None
         now = time.monotonic()
         self._deliver(self._player.done)
+        self._flush(False)
         for player in list(self._stuck):
             self._check_stuck(player, now)
         player = self._player
@@ -224,7 +273,12 @@ class OrchestratorThread:
                 self._player = self._new_player()
                 self._move_inbox(player, self._player)
                 log.warning("orchestrator threads are available again", extra={"event": "orchestrator_threads_back"})
-        elif self._limit is not None and now - player.since >= self._limit.total_seconds() and not work.future.done():
+        elif (
+            self._limit is not None
+            and now - player.since >= self._limit.total_seconds()
+            and not work.future.done()
+            and work.decide()
+        ):
             work.future.set_exception(EpisodeTimeoutError(work.label, self._limit))
 
     @staticmethod
@@ -265,6 +319,10 @@ class OrchestratorThread:
                 target.inbox.put(source.inbox.get_nowait())
             except Empty:
                 return
+
+
+def _nothing_to_flush(here: bool) -> None:
+    """Nothing is stored from the thread."""
 
 
 def _as_error(work: _Work) -> RuntimeError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.backends.protocol import BackendTraits, OrchestrationSession
+from durable_ext.backends.protocol import BackendTraits, CheckpointPort, OrchestrationSession
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
 from durable_ext.runtime.lifecycle_log import LeftToOthers
@@ -27,6 +27,7 @@ class OrchestrationServices:
     """Shared by the runs of one worker.
 
     Attributes:
+        checkpoint_port: Takes checkpoints from the orchestrator thread, `None` if the store cannot.
         slots: For instances that are awake.
         activity_slots: For activities, wherever they came from.
         rest: Watches runs whose local activities take a moment, so that they do not keep a slot.
@@ -37,6 +38,7 @@ class OrchestrationServices:
     """
 
     traits: BackendTraits
+    checkpoint_port: CheckpointPort | None
     settings: WorkerSettings
     runner: ActivityRunner
     activities: ActivityDispatcher

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from durable_ext.backends.protocol import (
     BackendTraits,
     Checkpoint,
+    CheckpointAnswer,
     MessageBatch,
     OrchestrationSession,
     OutgoingActivity,
@@ -66,7 +67,7 @@ class SessionWriter:
         self._consumed += tuple([received.message_id for received in batch.messages])
 
     def begin(self, episode: Episode) -> None:
-        """Take the events that opened an episode."""
+        """Take the events that opened an episode. It and the two `next_...` run on the orchestrator thread, too."""
         if episode.starts_generation:  # what was pending belongs to a generation that is over
             self.pending = episode.opening
             self._starts_generation = True
@@ -89,10 +90,15 @@ class SessionWriter:
         started = next(event for event in self.pending if isinstance(event, ExecutionStarted))
         if started.parent is None:
             self.keep_row(episode)
-        await self._commit(episode.execution_id, (), (), (), episode.instance if started.parent is not None else None)
+        row = episode.instance if started.parent is not None else None
+        await self.commit(self._next(episode.execution_id, (), (), (), row))
 
     async def write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Receipt:
-        """Store what is pending while local activities go on.
+        """Store what is pending while local activities go on."""
+        return await self.commit(self.next_write(episode, activities))
+
+    def next_write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Checkpoint:
+        """Take what is pending, to be stored while local activities go on.
 
         Rule R6: on a store that keeps the trigger nothing is consumed yet. Rule R9: the row goes along once a second.
         """
@@ -107,7 +113,7 @@ class SessionWriter:
             row, self._row = self._row, None
             if row is not None and update is not None:
                 row = replace(row, last_updated_at=update.last_updated_at, custom_status=update.custom_status)
-        return await self._commit(episode.execution_id, consumed, (), activities, row)
+        return self._next(episode.execution_id, consumed, (), activities, row)
 
     def keep_row(self, episode: Episode) -> None:
         """Let the next write that has a row carry what this episode changes of it."""
@@ -119,6 +125,10 @@ class SessionWriter:
         """Store what is pending and all that an episode decided: the plain way, rule R4."""
         if self._keeps_trigger and episode.messages and sends_to_entities(episode):
             await self._store_beginning(episode)
+        return await self.commit(self.next_store(episode, activities))
+
+    def next_store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Checkpoint:
+        """Take what is pending and all that an episode decided."""
         self.add(episode.decisions)
         consumed, self._consumed = self._consumed, ()
         row = episode.instance
@@ -129,7 +139,7 @@ class SessionWriter:
             row, self._row = _merged(self._row, row), None
             if row is not None and not episode.custom_status_changed and self._may_lag(row):
                 row, self._row = None, row
-        return await self._commit(episode.execution_id, consumed, episode.messages, activities, row)
+        return self._next(episode.execution_id, consumed, episode.messages, activities, row)
 
     async def _store_beginning(self, episode: Episode) -> None:
         """Store the time of an episode before anything is sent.
@@ -152,7 +162,7 @@ class SessionWriter:
             kept = {id(event) for event in first}
             later = tuple([event for event in self.pending if id(event) not in kept])
             self.pending = first
-            await self._commit(episode.execution_id, (), (), (), _row_of_child(first, episode))
+            await self.commit(self._next(episode.execution_id, (), (), (), _row_of_child(first, episode)))
             self.pending = later
 
     def can_end_with(self, episode: Episode) -> bool:
@@ -166,20 +176,32 @@ class SessionWriter:
         recent = self._now() - self._row_written < _ROW_INTERVAL
         return recent and not self.in_one_transaction and not _says_something(row)
 
-    async def _commit(
+    async def commit(self, checkpoint: Checkpoint, answer: CheckpointAnswer | None = None) -> Receipt:
+        """Store a checkpoint; `answer` is what the store has said to it, if it was asked already."""
+        try:
+            if answer is None:
+                return await self._session.checkpoint(checkpoint)
+            if isinstance(answer, Receipt):
+                return answer
+            raise answer
+        except PayloadTooLargeError:
+            self.refused = replace(checkpoint, consumed=checkpoint.consumed + self._consumed)
+            raise
+
+    def _next(
         self,
         execution_id: ExecutionId,
         consumed: tuple[str, ...],
         messages: tuple[OutgoingMessage, ...],
         activities: tuple[OutgoingActivity, ...],
         row: InstanceUpdate | None,
-    ) -> Receipt:
+    ) -> Checkpoint:
         events, self.pending = self.pending, ()
         self._written = self._now()
         starts_generation, self._starts_generation = self._starts_generation, False
         if row is not None:
             self._row_written = self._now()
-        checkpoint = Checkpoint(
+        return Checkpoint(
             execution_id=execution_id,
             new_events=events,
             starts_generation=starts_generation,
@@ -188,11 +210,6 @@ class SessionWriter:
             activities=activities,
             instance=row,
         )
-        try:
-            return await self._session.checkpoint(checkpoint)
-        except PayloadTooLargeError:
-            self.refused = replace(checkpoint, consumed=consumed + self._consumed)
-            raise
 
 
 def _says_something(update: InstanceUpdate) -> bool:

@@ -46,6 +46,7 @@ log = logging.getLogger("durable_ext.runtime.worker")
 
 _DRAIN: Final = timedelta(seconds=30)
 _REST_SECONDS: Final = 0.02
+_FEW: Final = 4  # instances awake: with more, another one's episode goes on while the writer thread waits for the disk
 
 
 class _Machinery:
@@ -74,12 +75,17 @@ class _Machinery:
         self.cache = SessionCache(settings.max_cached_sessions)
         self.spill: Sweeper[InstanceRun] = Sweeper(settings.local_activity_spill.total_seconds(), InstanceRun.spill)
         self.rest: Sweeper[InstanceRun] = Sweeper(_REST_SECONDS, InstanceRun.rest)
+        port = backend.checkpoint_port
         self.thread = OrchestratorThread(
-            warning=settings.episode_warning, limit=settings.function_timeout, max_stuck=settings.max_stuck_threads
+            warning=settings.episode_warning,
+            limit=settings.function_timeout,
+            max_stuck=settings.max_stuck_threads,
+            flush=None if port is None else lambda here: port.flush(here=here and self.orchestration_slots.taken <= _FEW),
         )
         self.orchestration_slots = Slots(settings.max_concurrent_orchestrations)
         services = OrchestrationServices(
             traits=backend.traits,
+            checkpoint_port=port,
             settings=settings,
             runner=self.runner,
             activities=self.activities,

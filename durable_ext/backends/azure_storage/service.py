@@ -255,6 +255,11 @@ class AzureStorageBackend:
         return TRAITS
 
     @property
+    def checkpoint_port(self) -> None:
+        """Its writes are requests of the event loop."""
+        return None
+
+    @property
     def task_hub(self) -> str:
         return self._settings.task_hub
 

@@ -1,7 +1,6 @@
-"""Threads that own a SQLite connection and take all ready work at once; know no durable word.
+"""The SQLite connections of a hub file: the one that writes, all that is ready in one transaction, and the one that reads.
 
-The only module that imports `sqlite3`: its errors end here. Requests go in from the event loop; results of a whole group
-come back with one `call_soon_threadsafe` (design.md 4: a hop per request would cost more than the request).
+The only module that imports `sqlite3`: its errors end here. Knows no durable word.
 """
 
 from __future__ import annotations
@@ -9,37 +8,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import queue
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from durable_ext.backends.sqlite.faults import busy_error, is_busy, replaced_error, translate
-from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError
+from durable_ext.backends.sqlite.group_thread import POLL_SECONDS, GroupThread, Request, Runner, Waiter, by_runner
+from durable_ext.errors import BackendError, ConfigurationError
 
 Connection = sqlite3.Connection
-R = TypeVar("R")
-Runner = Callable[[Connection, list[Any]], Sequence[Any]]
 
 log = logging.getLogger("durable_ext.sqlite")
-POLL_SECONDS: Final = 0.02
-"""How often an idle thread looks for commits of other processes (design.md 3)."""
-_MAX_GROUP: Final = 512
 _LOG_PAGES: Final = 1000
 _CACHE_SIZE: Final = -16_000
 _LARGEST_LOG_BYTES: Final = 32 * 1024 * 1024
 """A log that one large transaction made longer is cut down to this."""
 _OLDEST_SQLITE: Final = (3, 35, 0)  # RETURNING
-
-
-class _Request(NamedTuple):
-    runner: Runner
-    payload: Any
-    future: asyncio.Future[Any] | None
 
 
 def connect(path: Path, synchronous: str) -> Connection:
@@ -93,105 +81,6 @@ def allocate_log(connection: Connection) -> None:
     connection.execute(f"PRAGMA cache_size = {_CACHE_SIZE}")
 
 
-class GroupThread:
-    """A daemon thread with one connection; `_work` is called with every request that is ready, or none after 20 ms."""
-
-    def __init__(self, name: str, path: Path, loop: asyncio.AbstractEventLoop) -> None:
-        self.path = path
-        self._loop = loop
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._stopping = False
-        self._closed = False
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def submit(self, runner: Runner, payload: Any) -> asyncio.Future[Any]:
-        """Queue a request; all queued requests of one runner are given to it as one list, which it answers with one list.
-
-        An answer that is an exception becomes the exception of its request's future.
-        """
-        future: asyncio.Future[Any] = self._loop.create_future()
-        if self._closed:
-            future.set_exception(
-                BackendUnavailableError(f"The task hub file '{self.path}' is closed. Open the backend first.")
-            )
-            return future
-        self._requests.put(_Request(runner, payload, future))
-        return future
-
-    def refuse(self) -> None:
-        """Take no more requests; called where requests are submitted, so that none can come after the end of the queue."""
-        if not self._closed:
-            self._closed = True
-            self._requests.put(None)
-
-    def join(self) -> None:
-        """Return when what was queued is done and the thread has ended; blocks."""
-        self._thread.join()
-
-    def kill(self) -> None:
-        """End the thread after the statement it is in; what was queued is dropped (as if the process were killed)."""
-        self._stopping = True
-        self.refuse()
-        self.join()
-
-    def _run(self) -> None:
-        open_ended = True
-        while open_ended and not self._stopping:
-            requests: list[_Request] = []
-            try:
-                request = self._requests.get(timeout=POLL_SECONDS)
-                while request is not None:
-                    requests.append(request)
-                    if len(requests) == _MAX_GROUP:
-                        break
-                    request = self._requests.get_nowait()
-                else:
-                    open_ended = False
-            except queue.Empty:
-                pass
-            if not self._stopping:
-                self._work(requests)
-        self._end()
-
-    def _work(self, requests: list[_Request]) -> None:
-        raise NotImplementedError
-
-    def _end(self) -> None:
-        raise NotImplementedError
-
-    def _hand_back(
-        self, requests: Sequence[_Request], answers: Sequence[Any], before: Callable[[], None] | None = None
-    ) -> None:
-        try:
-            self._loop.call_soon_threadsafe(_resolve, requests, answers, before)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            log.debug("results dropped: the event loop is closed", extra={"event": "results_dropped"})
-
-
-def _resolve(requests: Sequence[_Request], answers: Sequence[Any], before: Callable[[], None] | None) -> None:
-    if before is not None:
-        before()
-    for request, answer in zip(requests, answers, strict=True):
-        future = request.future
-        if future is None or future.done():
-            continue
-        if isinstance(answer, BaseException):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-
-
-def by_runner(requests: Sequence[_Request]) -> list[tuple[Runner, list[_Request]]]:
-    """Group requests by runner, in the order in which runners first appear."""
-    groups: dict[Runner, list[_Request]] = {}
-    for request in requests:
-        groups.setdefault(request.runner, []).append(request)
-    return list(groups.items())
-
-
 class TransactionScope(Protocol):
     """What takes part in every write transaction; called on the writer thread only."""
 
@@ -213,7 +102,11 @@ class TransactionScope(Protocol):
 
 
 class WriterThread(GroupThread):
-    """The one thread of this process that writes: every group is one transaction (group commit)."""
+    """The connection of this process that writes: every group is one transaction (group commit).
+
+    Usually its own thread does. Whoever has put requests aside may write them on its own thread instead (`flush`), while
+    nobody else writes: a single write then wakes no thread.
+    """
 
     _connection: Connection
 
@@ -235,6 +128,7 @@ class WriterThread(GroupThread):
         self._data_version = 0
         self._next_poll = 0.0
         self._file_id: tuple[int, int] | None = None
+        self._aside: deque[Request] = deque()
 
     def open(self) -> None:
         """Connect and prepare the file; blocks, to be called before `start()`, on any thread.
@@ -255,7 +149,41 @@ class WriterThread(GroupThread):
         self._connection = connection
         self._file_id = _file_id(self.path)
 
-    def _work(self, requests: list[_Request]) -> None:
+    def put_aside(self, runner: Runner, payload: Any, waiter: Waiter) -> None:
+        """Keep a request for the next `flush`; from any thread. The answer goes to `waiter`, on the event loop."""
+        self._aside.append(Request(runner, payload, waiter))
+
+    def flush(self, *, here: bool) -> None:
+        """Write what was put aside, from any thread.
+
+        `here`: on this one, if nobody writes or waits to write and no other process has the file; else, and always if not
+        `here`, the writer thread does.
+        """
+        requests: list[Request] = []
+        while self._aside:
+            try:
+                requests.append(self._aside.popleft())
+            except IndexError:  # another thread was faster
+                break
+        if requests and not (here and self._transact_at_once(requests)) and not self._enqueue(requests):
+            self._hand_back(requests, [self._closed_error()] * len(requests))
+
+    def _transact_at_once(self, requests: list[Request]) -> bool:
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self._closed or not self._requests.empty():
+                return False
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error:  # whatever it is, the writer thread finds out, and may wait for it
+                return False
+            self._transact(requests, has_begun=True)
+            return True
+        finally:
+            self._turn.release()
+
+    def _work(self, requests: list[Request]) -> None:
         now = time.monotonic()
         if now >= self._next_poll:
             self._next_poll = now + POLL_SECONDS
@@ -263,7 +191,7 @@ class WriterThread(GroupThread):
             duties = self._scope.duties(version != self._data_version)
             if not duties and not requests:
                 self._data_version = version  # the scope has heard of it, and no transaction follows to see it
-            requests = requests + [_Request(runner, payload, None) for runner, payload in duties]
+            requests = requests + [Request(runner, payload, None) for runner, payload in duties]
         if requests:
             self._transact(requests)
 
@@ -275,9 +203,10 @@ class WriterThread(GroupThread):
             return self._data_version
         return version
 
-    def _transact(self, requests: list[_Request]) -> None:
+    def _transact(self, requests: list[Request], *, has_begun: bool = False) -> None:
         try:
-            self._begin()
+            if not has_begun:
+                self._begin()
             answers = self._answer(requests)
             if _file_id(self.path) != self._file_id:  # a commit to a deleted file would be lost with this process
                 raise replaced_error(self.path)
@@ -289,14 +218,14 @@ class WriterThread(GroupThread):
                     self._transact([request])
                 return
             problem = translate(error, self.path) if isinstance(error, sqlite3.Error) else error
-            if requests[0].future is None:
+            if requests[0].waiter is None:
                 log.warning("housekeeping failed: %s", problem, extra={"event": "housekeeping_failed"})
             self._hand_back(requests, [problem] * len(requests))
             return
         self.commits += 1
         self._hand_back(requests, answers, self._scope.committed())
 
-    def _answer(self, requests: list[_Request]) -> list[Any]:
+    def _answer(self, requests: list[Request]) -> list[Any]:
         version = self._read_data_version()
         foreign, self._data_version = version != self._data_version, version
         self._scope.began(self._connection, foreign)
@@ -359,7 +288,7 @@ class ReaderThread(GroupThread):
         super().__init__("durable-sqlite-reader", path, loop)
         self._connection = connect(path, "NORMAL")
 
-    def _work(self, requests: list[_Request]) -> None:
+    def _work(self, requests: list[Request]) -> None:
         for runner, group in by_runner(requests):
             try:
                 answers = runner(self._connection, [request.payload for request in group])

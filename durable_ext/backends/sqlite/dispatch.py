@@ -22,6 +22,7 @@ from durable_ext.errors import BackendError
 
 if TYPE_CHECKING:
     from durable_ext.backends.sqlite.connection import WriterThread
+    from durable_ext.backends.sqlite.group_thread import Waiter
     from durable_ext.backends.sqlite.reads import Reads
     from durable_ext.backends.sqlite.writer_state import ActivityAnswer, ReadyAnswer, WriterState
 
@@ -246,6 +247,10 @@ class Dispatch:
 
     def write_checkpoint(self, write: CheckpointWrite) -> Awaitable[Written]:
         return self._writer.submit(self._checkpoints.write, write)
+
+    def put_checkpoint(self, write: CheckpointWrite, waiter: Waiter) -> None:
+        """The same for the next flush of the writer; from any thread."""
+        self._writer.put_aside(self._checkpoints.write, write, waiter)
 
     def forget(self, session: SqliteSession) -> None:
         """The session has ended by itself."""

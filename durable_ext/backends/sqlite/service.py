@@ -9,7 +9,14 @@ from typing import Any, Final, cast
 
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
-from durable_ext.backends.protocol import ActivityStore, BackendTraits, InstanceStore, OrchestrationStore, TaskHub
+from durable_ext.backends.protocol import (
+    ActivityStore,
+    BackendTraits,
+    CheckpointPort,
+    InstanceStore,
+    OrchestrationStore,
+    TaskHub,
+)
 from durable_ext.backends.sqlite.checkpoint_writes import CheckpointWriter
 from durable_ext.backends.sqlite.connection import Connection, ReaderThread, WriterThread
 from durable_ext.backends.sqlite.dispatch import Dispatch
@@ -20,7 +27,13 @@ from durable_ext.backends.sqlite.reads import Reads
 from durable_ext.backends.sqlite.row_watch import RowWatch
 from durable_ext.backends.sqlite.schema import check_hub_name, prepare_schema
 from durable_ext.backends.sqlite.settings import SqliteSettings
-from durable_ext.backends.sqlite.stores import SqliteActivities, SqliteInstances, SqliteOrchestrations, SqliteTaskHub
+from durable_ext.backends.sqlite.stores import (
+    SqliteActivities,
+    SqliteCheckpoints,
+    SqliteInstances,
+    SqliteOrchestrations,
+    SqliteTaskHub,
+)
 from durable_ext.backends.sqlite.writer_state import WriterState
 from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import BackendError
@@ -61,6 +74,7 @@ class _Opened:
             supervisor=self.supervisor,
         )
         self.orchestrations = SqliteOrchestrations(self.dispatch)
+        self.checkpoints = SqliteCheckpoints(writer)
         self.activities = SqliteActivities(self.dispatch, writer, mailbox)
         self.instances = SqliteInstances(writer, mailbox, maintenance, reads, self.rows, clock)
         self.hub = SqliteTaskHub(settings.task_hub, writer, maintenance, reads)
@@ -91,6 +105,10 @@ class SqliteBackend:
     @property
     def orchestrations(self) -> OrchestrationStore:
         return self._parts.orchestrations
+
+    @property
+    def checkpoint_port(self) -> CheckpointPort:
+        return self._parts.checkpoints
 
     @property
     def activities(self) -> ActivityStore:

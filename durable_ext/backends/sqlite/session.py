@@ -1,14 +1,21 @@
-"""One locked instance on the event loop: its messages come from memory, its checkpoints go to the writer thread."""
+"""One locked instance on the event loop: its messages come from memory, its checkpoints go to the writer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd, SessionInput
-from durable_ext.backends.sqlite.checkpoint_writes import Written, encode_checkpoint
+from durable_ext.backends.protocol import (
+    Checkpoint,
+    CheckpointAnswer,
+    MessageBatch,
+    Receipt,
+    SessionEnd,
+    SessionInput,
+)
+from durable_ext.backends.sqlite.checkpoint_writes import CheckpointWrite, Written, encode_checkpoint
 from durable_ext.backends.sqlite.effects import LockedInstance
 from durable_ext.backends.sqlite.lanes import back_off
 from durable_ext.core.events import ExecutionStarted, HistoryEvent
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class SqliteSession:
-    """An `OrchestrationSession`. Used on the event loop only.
+    """An `OrchestrationSession`. Used on the event loop only, but for `put`.
 
     A start of another generation (the client started the id anew) is not delivered here: the session is asked to
     yield, and the next one begins with that start and an empty history.
@@ -139,10 +146,24 @@ class SqliteSession:
         return not self.is_over
 
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
+        write = self._encode(checkpoint)
+        try:
+            written: Written = await self._dispatch.write_checkpoint(write)
+        except BaseException as error:
+            self._not_written(error)
+            raise
+        return self._written(checkpoint, write, written)
+
+    def put(self, checkpoint: Checkpoint, answered: Callable[[CheckpointAnswer], None]) -> None:
+        """`CheckpointPort.put`."""
+        write = self._encode(checkpoint)
+        self._dispatch.put_checkpoint(write, _Answer(self, checkpoint, write, answered))
+
+    def _encode(self, checkpoint: Checkpoint) -> CheckpointWrite:
         instance_id = self.instance.instance_id
         if self._lost or self._ended:
             raise CheckpointConflictError(instance_id, "its lock was lost" if self._lost else "its session has ended")
-        write = encode_checkpoint(
+        return encode_checkpoint(
             checkpoint,
             n=self.n,
             token=self.token,
@@ -150,18 +171,17 @@ class SqliteSession:
             history_execution_id=self._history_execution_id,
             known_executions=self._known_executions,
         )
-        try:
-            written: Written = await self._dispatch.write_checkpoint(write)
-        except CheckpointConflictError:
+
+    def _not_written(self, error: BaseException) -> None:
+        if isinstance(error, CheckpointConflictError):
             self._dispatch.forget(self)
             self.lose()
-            raise
-        except PayloadTooLargeError:
-            raise
-        except BaseException:  # cancelled, or the store failed: nobody knows what is stored, so a new session must look
+        elif not isinstance(error, PayloadTooLargeError):
+            # Cancelled, or the store failed: nobody knows what is stored, so a new session must look.
             self._ended = True
             self._dispatch.give_up_in_background(self)
-            raise
+
+    def _written(self, checkpoint: Checkpoint, write: CheckpointWrite, written: Written) -> Receipt:
         if write.events is not None:
             self._history_execution_id = checkpoint.execution_id
             self._known_executions = (*self._first_executions, checkpoint.execution_id)
@@ -181,6 +201,31 @@ class SqliteSession:
             self._ended = True
             await self._dispatch.give_up(self, back_off(self._deliveries))
         self.wake()
+
+
+class _Answer:
+    """What waits for a checkpoint that was put aside; a `Waiter`."""
+
+    __slots__ = ("_answered", "_checkpoint", "_session", "_write")
+
+    def __init__(
+        self,
+        session: SqliteSession,
+        checkpoint: Checkpoint,
+        write: CheckpointWrite,
+        answered: Callable[[CheckpointAnswer], None],
+    ) -> None:
+        self._session, self._checkpoint, self._write, self._answered = session, checkpoint, write, answered
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Written, /) -> None:
+        self._answered(self._session._written(self._checkpoint, self._write, result))
+
+    def set_exception(self, error: BaseException, /) -> None:
+        self._session._not_written(error)
+        self._answered(error)
 
 
 def _last_start(locked: LockedInstance) -> ExecutionStarted | None:

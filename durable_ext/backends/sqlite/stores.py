@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.protocol import ActivityWorkItem, PurgeResult
+from durable_ext.backends.protocol import (
+    ActivityWorkItem,
+    Checkpoint,
+    CheckpointAnswer,
+    OrchestrationSession,
+    PurgeResult,
+)
 from durable_ext.backends.sqlite.connection import WriterThread
 from durable_ext.backends.sqlite.dispatch import Dispatch
 from durable_ext.backends.sqlite.faults import MAX_TEXT_BYTES
@@ -35,6 +41,22 @@ class SqliteOrchestrations:
 
     async def lock_next_entity(self, wait: timedelta) -> SqliteSession | None:
         return await self._dispatch.entities.take(wait)
+
+
+class SqliteCheckpoints:
+    """A `CheckpointPort`."""
+
+    def __init__(self, writer: WriterThread) -> None:
+        self._writer = writer
+
+    def put(
+        self, session: OrchestrationSession, checkpoint: Checkpoint, answered: Callable[[CheckpointAnswer], None]
+    ) -> None:
+        assert isinstance(session, SqliteSession)
+        session.put(checkpoint, answered)
+
+    def flush(self, *, here: bool) -> None:
+        self._writer.flush(here=here)
 
 
 class SqliteActivities:

@@ -1,4 +1,4 @@
-"""What the writer thread knows without asking the file; touched by that thread only, except the two `room` numbers."""
+"""What the writer knows without asking the file; touched by whichever thread writes, except the two `room` numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Union
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.backends.sqlite import queries
-from durable_ext.backends.sqlite.connection import Connection, Runner, allocate_log
+from durable_ext.backends.sqlite.connection import Connection, allocate_log
 from durable_ext.backends.sqlite.effects import Delivery, Effects, LockedInstance
+from durable_ext.backends.sqlite.group_thread import Runner
 from durable_ext.backends.sqlite.liveness import has_ended, this_machine
 from durable_ext.codec.compact import message_from_text
 from durable_ext.core.messages import ReceivedMessage
@@ -22,7 +23,7 @@ ActivityAnswer = tuple[list[ActivityWorkItem], Union[int, None]]
 
 
 class WriterState:
-    """The locks of this process and its worker row; a `TransactionScope` of the writer thread.
+    """The locks of this process and its worker row; a `TransactionScope` of the writer.
 
     `room` and `activity_room` are set by the event loop: how many more instances and activities may be locked for this
     process at the moment they are written. They are bounds, not promises, so no lock guards them.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
@@ -157,3 +157,118 @@ async def test_an_episode_that_takes_a_while_is_told_once_with_instance_and_func
     (line,) = caplog.messages
     assert line.startswith("i1: orchestrator 'slow_one' has blocked its thread for 0.")
     assert thread.stuck == 0
+
+
+class Store:
+    """Takes what was played, and answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[object, int]] = []
+        self.flushes: list[bool] = []
+        self.answers: list[Callable[[], None]] = []
+
+    def take(self, outcome: object, answered: Callable[[], None]) -> bool:
+        self.taken.append((outcome, threading.get_ident()))
+        self.answers.append(answered)
+        return True
+
+
+async def test_what_was_played_goes_to_the_store_from_its_thread_and_comes_back_when_it_is_stored() -> None:
+    store = Store()
+    thread = OrchestratorThread(flush=store.flushes.append)
+
+    ident = await thread.play(threading.get_ident, "i")
+    played = thread.play(lambda: "played", "i", store=store.take)
+    await eventually(lambda: True in store.flushes)
+    unanswered = not played.done()
+    store.answers[0]()
+    thread.close()
+
+    assert store.taken == [("played", ident)]
+    assert unanswered
+    assert await played == "played"
+
+
+async def test_many_at_once_are_left_to_the_store_and_a_few_may_be_written_at_once(release: threading.Event) -> None:
+    store = Store()
+    thread = OrchestratorThread(flush=store.flushes.append)
+
+    first = thread.play(release.wait, "i")
+    for _ in range(20):
+        thread.play(lambda: None, "i", store=store.take)
+    release.set()
+    await first
+    await eventually(lambda: len(store.taken) == 20 and bool(store.flushes))
+    many = list(store.flushes)
+    thread.play(lambda: None, "i", store=store.take)
+    await eventually(lambda: True in store.flushes)
+    thread.close()
+
+    assert set(many) == {False}
+
+
+async def test_what_the_store_refuses_is_handed_back_as_it_is(thread: OrchestratorThread) -> None:
+    def refuse(outcome: object, answered: Callable[[], None]) -> bool:
+        raise ValueError("refused")
+
+    assert await thread.play(lambda: "played", "i", store=refuse) == "played"
+    assert await thread.play(lambda: "nothing to store", "i", store=lambda *_: False) == "nothing to store"
+
+
+async def test_what_was_given_up_is_not_stored_when_it_ends_after_all(release: threading.Event) -> None:
+    store = Store()
+    thread = OrchestratorThread(warning=timedelta(seconds=5), limit=SOON, flush=store.flushes.append)
+
+    with pytest.raises(EpisodeTimeoutError):
+        await thread.play(lambda: release.wait(20), "i", store=store.take)
+    release.set()
+    await eventually(lambda: thread.stuck == 0)
+    thread.close()
+
+    assert store.taken == []
+
+
+async def test_what_a_written_off_thread_has_played_in_the_end_is_handed_back_unstored(release: threading.Event) -> None:
+    store = Store()
+    thread = OrchestratorThread(warning=SOON, flush=store.flushes.append)
+
+    late = thread.play(lambda: release.wait(20), "i", store=store.take)
+    await eventually(lambda: thread.stuck == 1)
+    release.set()
+
+    assert await late
+    assert store.taken == []
+    thread.close()
+
+
+async def test_what_was_played_before_an_episode_that_blocks_is_not_held_back_by_it(release: threading.Event) -> None:
+    store = Store()
+    thread = OrchestratorThread(notice=SOON, flush=store.flushes.append)
+    gate = threading.Event()
+
+    thread.play(lambda: gate.wait(20), "h")
+    thread.play(lambda: None, "i", store=store.take)
+    blocked = thread.play(lambda: release.wait(20), "j")
+    gate.set()
+    await eventually(lambda: len(store.taken) == 1)
+    store.flushes.clear()
+    await eventually(lambda: False in store.flushes)
+
+    assert not blocked.done()
+    release.set()
+    await blocked
+    thread.close()
+
+
+async def test_what_nobody_waits_for_any_more_is_not_stored(release: threading.Event) -> None:
+    store = Store()
+    thread = OrchestratorThread(flush=store.flushes.append)
+
+    first = thread.play(lambda: release.wait(20), "i")
+    thread.play(lambda: None, "i", store=store.take).cancel()
+    release.set()
+    await first
+    await thread.play(lambda: None, "i")
+    thread.close()
+
+    assert store.taken == []
