@@ -205,10 +205,19 @@ def _hub_name(host: HostJson, environ: Mapping[str, str]) -> str:
         raise ConfigurationError("host.json: A non-empty HubName configuration is required.")
     if name.lower() == default.lower():
         return default
+    return check_hub_name(name, "host.json", "Change extensions.durableTask.hubName.")
+
+
+def check_hub_name(name: str, where: str, remedy: str) -> str:
+    """Return the name of a task hub.
+
+    Raises:
+        ConfigurationError: It cannot be one; the text begins with `where` it is written and ends with `remedy`.
+    """
     if not _HUB_NAME.fullmatch(name):
         raise ConfigurationError(
-            f"host.json: Task hub name '{name}' should contain only alphanumeric characters, start with a letter, and have "
-            f"length between 3 and 45. Change extensions.durableTask.hubName."
+            f"{where}: Task hub name '{name}' should contain only alphanumeric characters, start with a letter, and have "
+            f"length between 3 and 45. {remedy}"
         )
     return name
 

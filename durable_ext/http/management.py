@@ -7,10 +7,12 @@ the links made for it; a `+` is a plus sign, as in extension 2.13.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from durable_ext.client.client import DurableClient
-from durable_ext.errors import BackendUnavailableError, PayloadTooLargeError
+from durable_ext.errors import BackendUnavailableError, ConfigurationError, InvalidArgumentError, PayloadTooLargeError
 from durable_ext.http.entities import EntityRoutes
 from durable_ext.http.instances import BAD_ARGUMENTS, UNEXPECTED, InstanceRoutes
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue, QueryParameters
@@ -20,12 +22,27 @@ from durable_ext.http.urls import ManagementUrls, origin_of
 log = logging.getLogger("durable_ext.http")
 
 
+OpenOther = Callable[[str, str], Awaitable[DurableClient]]
+"""Returns the client of another task hub and connection, by their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hub:
+    """A task hub that requests act on; `urls` name it in links."""
+
+    instances: InstanceRoutes
+    entities: EntityRoutes
+    urls: ManagementUrls
+
+
 class ManagementApi:
-    """Answers requests below one base path for one task hub.
+    """Answers requests below one base path, for one task hub unless a request names another.
 
     Args:
         urls: Where the API is reached; links in answers have the origin of the request they answer.
         use_forwarded_host: Links follow `X-Forwarded-Host` and `X-Forwarded-Proto` if both are there.
+        open_other: For requests that name another hub or connection; without it they are refused.
+        make_primary: Has this application's workers work on the hub; false if there is nothing to take over.
     """
 
     def __init__(
@@ -34,10 +51,12 @@ class ManagementApi:
         urls: ManagementUrls,
         *,
         use_forwarded_host: bool = False,
+        open_other: OpenOther | None = None,
+        make_primary: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._urls, self._use_forwarded_host = urls, use_forwarded_host
-        self._instances = InstanceRoutes(client)
-        self._entities = EntityRoutes(client)
+        self._own = _Hub(instances=InstanceRoutes(client), entities=EntityRoutes(client), urls=urls)
+        self._open_other, self._make_primary = open_other, make_primary
 
     async def handle(self, request: HttpRequestValue, route: str) -> HttpResponseValue:
         """Answer a request; `route` is its path below the base path, still percent-encoded. Never raises errors of ours."""
@@ -54,69 +73,85 @@ class ManagementApi:
     async def _dispatch(self, request: HttpRequestValue, route: str) -> HttpResponseValue:
         segments = [unquote(segment) for segment in route.strip("/").split("/") if segment]
         query = QueryParameters(request.query)
-        foreign = self._refuse_foreign(query)
-        if foreign is not None:
-            return foreign
+        hub = await self._hub_of(query)
+        if isinstance(hub, HttpResponseValue):
+            return hub
         collection = segments[0].lower() if segments else ""
         rest = segments[1:]
         if collection == "orchestrators" and 1 <= len(rest) <= 2:
             if request.method != "POST":
                 return empty_response(404)
             instance_id = rest[1] if len(rest) == 2 else ""
-            return await self._instances.start(rest[0], instance_id, request, query, self._urls_of(request))
+            return await hub.instances.start(rest[0], instance_id, request, query, self._urls_of(hub, request))
         if collection == "entities" and len(rest) <= 2:
-            return await self._entity(request, rest, query)
+            return await self._entity(hub, request, rest, query)
         if collection == "instances":
-            return await self._instance(request, rest, query)
+            return await self._instance(hub, request, rest, query)
         if collection == "makeprimary" and not rest:
-            text = "Cannot make current app primary. This app is not using the AppLease feature."
-            return error_response(500, UNEXPECTED, text)
+            return await self._take_over(hub)
         return empty_response(404)
 
-    async def _instance(self, request: HttpRequestValue, rest: list[str], query: QueryParameters) -> HttpResponseValue:
+    async def _take_over(self, hub: _Hub) -> HttpResponseValue:
+        if hub is self._own and self._make_primary is not None and await self._make_primary():
+            return empty_response(200)
+        text = "Cannot make current app primary. This app is not using the AppLease feature."
+        return error_response(501, text)
+
+    async def _instance(
+        self, hub: _Hub, request: HttpRequestValue, rest: list[str], query: QueryParameters
+    ) -> HttpResponseValue:
         method = request.method
         if not rest:
             if method == "GET":
-                return await self._instances.list(request, query)
-            return await self._instances.purge_many(query) if method == "DELETE" else empty_response(404)
+                return await hub.instances.list(request, query)
+            return await hub.instances.purge_many(query) if method == "DELETE" else empty_response(404)
         instance_id = rest[0]
         if len(rest) == 1:
             if method == "GET":
-                return await self._instances.status(instance_id, request, query)
-            return await self._instances.purge(instance_id) if method == "DELETE" else empty_response(404)
+                return await hub.instances.status(instance_id, request, query)
+            return await hub.instances.purge(instance_id) if method == "DELETE" else empty_response(404)
         if method != "POST":
             return empty_response(404)
-        operation = self._instances.operations.get(rest[1].lower())
+        operation = hub.instances.operations.get(rest[1].lower())
         if len(rest) == 2 and operation is not None:
-            return await operation(instance_id, request, query, self._urls_of(request))
+            return await operation(instance_id, request, query, self._urls_of(hub, request))
         if len(rest) == 3 and rest[1].lower() == "raiseevent":
-            return await self._instances.raise_event(instance_id, rest[2], request)
+            return await hub.instances.raise_event(instance_id, rest[2], request)
         return empty_response(404)
 
-    async def _entity(self, request: HttpRequestValue, rest: list[str], query: QueryParameters) -> HttpResponseValue:
+    async def _entity(
+        self, hub: _Hub, request: HttpRequestValue, rest: list[str], query: QueryParameters
+    ) -> HttpResponseValue:
         name = rest[0] if rest else ""
         key = rest[1] if len(rest) == 2 else ""
         if request.method == "GET":
-            return await (self._entities.read(name, key) if key else self._entities.list(name or None, request, query))
+            return await (hub.entities.read(name, key) if key else hub.entities.list(name or None, request, query))
         if request.method == "POST":
-            return await self._entities.signal(name, key, query.get("op") or "", request)
+            return await hub.entities.signal(name, key, query.get("op") or "", request)
         if request.method == "DELETE":
-            return await self._entities.signal(name, key, "delete", request)
+            return await hub.entities.signal(name, key, "delete", request)
         return empty_response(404)
 
-    def _refuse_foreign(self, query: QueryParameters) -> HttpResponseValue | None:
-        """Refuse requests for another hub or connection: this API acts on its own hub only."""
-        hub, connection = (query.get("taskHub") or "").strip(), (query.get("connection") or "").strip()
-        if hub and hub.lower() != self._urls.task_hub.lower():
-            return error_response(404, f"Task hub '{hub}' is not served here; this host serves '{self._urls.task_hub}'.")
-        if connection and connection.lower() not in (self._urls.connection.lower(), "storage", "azurewebjobsstorage"):
-            text = f"Unable to resolve the Azure Storage connection named '{connection}'."
-            return error_response(500, UNEXPECTED, text)
-        return None
+    async def _hub_of(self, query: QueryParameters) -> _Hub | HttpResponseValue:
+        """Return the hub that a request names, its own if it names none, or why it cannot act on that one."""
+        task_hub = (query.get("taskHub") or "").strip() or self._urls.task_hub
+        connection = (query.get("connection") or "").strip() or self._urls.connection
+        is_own_connection = connection.lower() in (self._urls.connection.lower(), "storage", "azurewebjobsstorage")
+        if is_own_connection and task_hub.lower() == self._urls.task_hub.lower():
+            return self._own
+        if self._open_other is None:
+            asked, own = f"'{task_hub}' of connection '{connection}'", f"'{self._urls.task_hub}'"
+            return error_response(404, f"Task hub {asked} is not served here; this host serves {own}.")
+        try:
+            client = await self._open_other(task_hub, self._urls.connection if is_own_connection else connection)
+        except (ConfigurationError, InvalidArgumentError) as exc:
+            return error_response(400, BAD_ARGUMENTS, str(exc))
+        urls = replace(self._urls, task_hub=task_hub, connection=connection)
+        return _Hub(instances=InstanceRoutes(client), entities=EntityRoutes(client), urls=urls)
 
-    def _urls_of(self, request: HttpRequestValue) -> ManagementUrls:
+    def _urls_of(self, hub: _Hub, request: HttpRequestValue) -> ManagementUrls:
         host = request.headers.get("x-forwarded-host", "").partition(",")[0].strip()
         scheme = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip()
         if self._use_forwarded_host and host and scheme:
-            return self._urls.at_origin(f"{scheme}://{host}")
-        return self._urls.at_origin(origin_of(request.url))
+            return hub.urls.at_origin(f"{scheme}://{host}")
+        return hub.urls.at_origin(origin_of(request.url))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -223,3 +224,34 @@ def test_a_start_can_wait_for_the_output(host: HostProcess) -> None:
     answer = host.post(f"{MANAGEMENT}/orchestrators/greet/awaited?timeout=10&pollingInterval=0.1", "Eve")
 
     assert (answer.status, answer.json()) == (200, "Hello Eve!")
+
+
+def test_a_request_may_name_another_hub(host: HostProcess, tmp_path: Path) -> None:
+    started = host.post(f"{MANAGEMENT}/orchestrators/greet/there?taskHub=Neighbour", "Ada")
+    own = host.get(f"{MANAGEMENT}/instances/there")
+    pending = host.get(f"{MANAGEMENT}/instances/there?taskHub=neighbour").json()
+    log = tmp_path / "neighbour.log"
+    log.touch()
+    name = {"AzureFunctionsJobHost__extensions__durableTask__hubName": "Neighbour"}
+    with HostProcess(script_root=host.script_root, log=log, environment=name) as neighbour:
+        found = neighbour.launch().wait_until_ready().finished("there")
+    seen = request("GET", started.json()["statusQueryGetUri"]).json()
+
+    assert (started.status, own.status, pending["runtimeStatus"]) == (202, 404, "Pending")
+    assert found["output"] == "Hello Ada!"
+    assert seen == found
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [("taskHub=no%20hub", "Task hub name 'no hub' should contain only"), ("connection=Other", "connection named 'Other'")],
+)
+def test_a_hub_that_cannot_be_is_refused_with_the_reason(host: HostProcess, query: str, text: str) -> None:
+    answer = host.get(f"{MANAGEMENT}/instances?{query}")
+
+    assert answer.status == 400
+    assert text in answer.json()["ExceptionMessage"]
+
+
+def test_the_embedded_hub_has_no_app_lease_to_take(host: HostProcess) -> None:
+    assert host.post(f"{MANAGEMENT}/makeprimary").status == 501

@@ -15,6 +15,7 @@ from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.core.entities.definitions import EntityDefinition
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.orchestrators import OrchestratorDefinition
+from durable_ext.errors import ConfigurationError, InvalidArgumentError
 from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
 from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
@@ -571,14 +572,47 @@ async def test_a_signal_that_cannot_be_sent_is_400_with_a_message(api: Api, rout
     assert text in _json(response)["Message"]
 
 
-async def test_another_hub_or_connection_is_refused_by_name(api: Api) -> None:
+async def test_another_hub_is_acted_on_where_it_can_be_opened(api: Api, tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+    async with run_task_hub(tmp_path / "other.db", FunctionRegistry(), task_hub="Other") as other:
+
+        async def open_other(task_hub: str, connection: str) -> DurableClient:
+            asked.append((task_hub, connection))
+            return other.client
+
+        both = Api(management=ManagementApi(api.hub.client, URLS, open_other=open_other), hub=api.hub)
+        started = await both.call("POST", "orchestrators/somewhere/o1?taskHub=Other&connection=Elsewhere")
+        found = await both.call("GET", "instances/o1?taskhub=Other")
+        own = await both.call("GET", "instances/o1?taskHub=testhub")
+        listed = await both.call("GET", "instances?taskHub=Other")
+
+    assert (started.status, found.status in (200, 202), own.status) == (202, True, 404)
+    assert "?taskHub=Other&connection=Elsewhere" in _json(started)["statusQueryGetUri"]
+    assert [row["instanceId"] for row in _json(listed)] == ["o1"]
+    assert asked == [("Other", "Elsewhere"), ("Other", "Storage"), ("Other", "Storage")]
+
+
+@pytest.mark.parametrize("error", [ConfigurationError("no such hub"), InvalidArgumentError("taskHub", "too many")])
+async def test_a_hub_that_cannot_be_opened_is_400_with_the_reason(api: Api, error: Exception) -> None:
+    async def open_other(task_hub: str, connection: str) -> DurableClient:
+        raise error
+
+    refusing = Api(management=ManagementApi(api.hub.client, URLS, open_other=open_other), hub=api.hub)
+
+    response = await refusing.call("GET", "instances/x?taskHub=Other")
+
+    assert response.status == 400
+    assert _json(response)["ExceptionMessage"] == str(error)
+
+
+async def test_another_hub_or_connection_is_refused_by_name_where_none_can_be_opened(api: Api) -> None:
     hub = await api.call("GET", "instances/x?taskHub=Other")
     own = await api.call("GET", "instances/x?TASKHUB=testhub&connection=Storage")
     connection = await api.call("GET", "instances/x?connection=Elsewhere")
 
-    assert (hub.status, own.status, connection.status) == (404, 404, 500)
+    assert (hub.status, own.body, connection.status) == (404, b"", 404)
     assert "'Other'" in _json(hub)["Message"]
-    assert _json(connection)["ExceptionMessage"] == ("Unable to resolve the Azure Storage connection named 'Elsewhere'.")
+    assert "'Elsewhere'" in _json(connection)["Message"]
 
 
 async def test_links_follow_forwarded_headers_only_if_told_to(api: Api) -> None:
@@ -595,8 +629,25 @@ async def test_links_follow_forwarded_headers_only_if_told_to(api: Api) -> None:
     assert _json(followed)["statusQueryGetUri"].startswith("https://example.org/runtime/webhooks/durabletask/")
 
 
-async def test_there_is_no_app_lease_to_take_over(api: Api) -> None:
-    response = await api.call("POST", "makeprimary")
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+async def test_a_hub_without_app_lease_cannot_be_taken_over(api: Api, method: str) -> None:
+    without = Api(management=ManagementApi(api.hub.client, URLS, make_primary=api.hub.backend.hub.make_primary), hub=api.hub)
 
-    assert response.status == 500
-    assert "AppLease" in _json(response)["ExceptionMessage"]
+    response = await without.call(method, "makeprimary")
+
+    assert response.status == 501
+    assert "not using the AppLease feature" in _json(response)["Message"]
+
+
+async def test_a_hub_with_an_app_lease_is_taken_over(api: Api) -> None:
+    taken: list[str] = []
+
+    async def take_over() -> bool:
+        taken.append("now")
+        return True
+
+    response = await Api(management=ManagementApi(api.hub.client, URLS, make_primary=take_over), hub=api.hub).call(
+        "POST", "MakePrimary"
+    )
+
+    assert (response.status, response.body, taken) == (200, b"", ["now"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -20,9 +20,11 @@ from durable_ext.core.events import HistoryEvent
 from durable_ext.errors import BackendUnavailableError
 from durable_ext.hosting.bindings import CallPlan
 from durable_ext.hosting.local.invocations import with_call_log
+from durable_ext.hosting.local.other_hubs import OtherHubs
 from durable_ext.hosting.local.task_hub import worker_settings
 from durable_ext.hosting.settings import HostSettings
 from durable_ext.http.history import HistoryView, history_json
+from durable_ext.http.management import ManagementApi
 from durable_ext.http.urls import ManagementUrls
 from durable_ext.runtime.registry import FunctionKind, FunctionRegistry
 from durable_ext.runtime.worker import TaskHubWorker
@@ -52,6 +54,8 @@ class LocalEngine:
         functions: DurableFunctions,
         urls: ManagementUrls,
         not_served: Iterable[tuple[FunctionKind, str]] = (),
+        *,
+        other_store: Callable[[str, str], BackendSettings] | None = None,
     ) -> None:
         converter = DataConverter(strict=settings.strict_typing)
         activities = tuple(
@@ -66,6 +70,7 @@ class LocalEngine:
         self._converter = converter
         self._settings, self._urls = settings, urls
         self._backend = open_backend(store)
+        self._others = None if other_store is None else OtherHubs(other_store, self._plain_client)
         self._parts: _Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened, self._tried = asyncio.Event(), asyncio.Event()
@@ -159,11 +164,31 @@ class LocalEngine:
             history_json=_history_text,
         )
 
+    def management_api(self, *, use_forwarded_host: bool = False) -> ManagementApi:
+        """Return the management API of the open hub.
+
+        Raises:
+            BackendUnavailableError: The store has not been reached yet.
+        """
+        return ManagementApi(
+            self.client,
+            self._urls,
+            use_forwarded_host=use_forwarded_host,
+            open_other=None if self._others is None else self._others.client,
+            make_primary=self._backend.hub.make_primary,
+        )
+
+    def _plain_client(self, backend: Backend) -> DurableClient:
+        reject = frozenset() if self._settings.durable_task.replace_any_state else ACTIVE_STATUSES
+        return DurableClient(backend.instances, converter=self._converter, entity_codec=JsonEntityCodec(), reject=reject)
+
     async def close(self, drain_seconds: float) -> None:
         """Let what runs finish for so long, then give up every lock."""
         if self._parts is not None:
             await self._parts.worker.drain(timedelta(seconds=drain_seconds))
             await self._parts.worker.stop()
+        if self._others is not None:
+            await self._others.close()
         await self._backend.close()
 
 

@@ -16,7 +16,7 @@ from durable_ext.hosting.local.cors import Cors
 from durable_ext.hosting.local.engine import LocalEngine
 from durable_ext.hosting.local.reload import wait_for_change
 from durable_ext.hosting.local.server import HostOptions, LocalHost
-from durable_ext.hosting.local.task_hub import backend_settings, hub_file
+from durable_ext.hosting.local.task_hub import backend_settings, hub_file, other_backend_settings
 from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
 from durable_ext.runtime.registry import FunctionKind
 from durable_ext.sdk.discovery import DurableFunctions
@@ -50,7 +50,14 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
         connection=settings.connection_name,
         rpc_base_url=f"http://127.0.0.1:{run.listener.getsockname()[1]}/durabletask/",
     )
-    engine = LocalEngine(settings, backend_settings(settings, environ), run.functions, urls, run.not_served)
+    engine = LocalEngine(
+        settings,
+        backend_settings(settings, environ),
+        run.functions,
+        urls,
+        run.not_served,
+        other_store=lambda hub, connection: other_backend_settings(settings, environ, hub, connection),
+    )
     local = settings.local_host
     host = LocalHost(
         plan,

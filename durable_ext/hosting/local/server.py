@@ -175,7 +175,7 @@ class LocalHost:
             return error_response(503, "The task hub cannot be reached yet. Try again later.")
         if self._management is None:
             forwarded = self._plan.settings.durable_task.use_forwarded_host
-            self._management = ManagementApi(self._engine.client, self._urls, use_forwarded_host=forwarded)
+            self._management = self._engine.management_api(use_forwarded_host=forwarded)
         return await self._management.handle(request, route)
 
     async def _start_functions(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.errors import ConfigurationError
-from durable_ext.hosting.settings import HostSettings, find_connection
+from durable_ext.hosting.settings import HostSettings, check_hub_name, find_connection
 from durable_ext.runtime.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -49,6 +50,26 @@ def backend_settings(settings: HostSettings, environ: Mapping[str, str]) -> Back
         find_connection(tracking, environ) if tracking else None,
         app_name=environ.get("WEBSITE_SITE_NAME", ""),
     )
+
+
+def other_backend_settings(
+    settings: HostSettings, environ: Mapping[str, str], task_hub: str, connection: str
+) -> BackendSettings:
+    """Return the settings of another hub of the same kind: a file beside the own one, or a hub in a storage account.
+
+    Raises:
+        ConfigurationError: The name cannot be that of a hub, or there is no connection of that name.
+    """
+    if settings.hub_kind == "embedded" and connection.lower() != settings.connection_name.lower():
+        raise ConfigurationError(
+            f"Unable to resolve the Azure Storage connection named '{connection}': this host works on files. Leave the "
+            f"connection out."
+        )
+    hub = check_hub_name(task_hub, "The request", "Correct taskHub.")
+    if settings.hub_kind == "embedded":
+        files = (settings.script_root / HUB_FOLDER).glob("*.db")
+        hub = next((file.stem for file in files if file.stem.lower() == hub.lower()), hub)
+    return backend_settings(replace(settings, task_hub=hub, connection_name=connection), environ)
 
 
 def _setting_name(settings: HostSettings) -> str:
