@@ -22,6 +22,7 @@ from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.errors import RegistrationError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.sdk.activity_calls import ActivityWithClient, ClientClass, ClientMaker, activity_call
+from durable_ext.sdk.class_entities import entity_function
 from durable_ext.sdk.function_names import registered_name
 from durable_ext.sdk.old_names import foreign_package, is_foreign
 from durable_ext.sdk.triggers import (
@@ -197,6 +198,24 @@ def entity_definition(function: Function) -> EntityDefinition:
         returns_result=not legacy,
         converter=current_converter(native=False) if legacy else None,
     )
+
+
+def entity_of(reference: Any) -> tuple[Callable[[Any], Any], bool]:
+    """Return an entity's function of the context, and whether it keeps the semantics of 1.x.
+
+    `reference` is what `entity_trigger` returned, or the function or class that it is to decorate.
+
+    Raises:
+        RegistrationError: It is no entity.
+    """
+    is_registered = isinstance(reference, FunctionBuilder)
+    handle = reference._function.get_user_function() if is_registered else reference
+    function = getattr(handle, "entity_function", None)
+    if function is None:
+        if is_registered or not callable(handle):
+            raise RegistrationError(f"{reference!r} is no entity. Pass what entity_trigger decorates.")
+        function = entity_function(handle)
+    return function, keeps_1x_semantics(handle)
 
 
 def result_type(reference: object, kind: str) -> Any:
