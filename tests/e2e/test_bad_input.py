@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.host_process import MANAGEMENT, HostProcess, eventually, request
+from support.host_process import MANAGEMENT, HostProcess, eventually, request, resident_mb
 
 APP = """
 import datetime
@@ -295,6 +296,61 @@ def test_an_orchestrator_that_never_yields_does_not_stop_the_others(host: HostPr
 
     assert status["output"] == "still here"
     assert host.post(f"{MANAGEMENT}/instances/looping/terminate?reason=enough").status == 202
+
+
+ENDLESS = """
+import durable_ext as df
+
+app = df.DFApp()
+
+
+@app.orchestration_trigger(context_name="context")
+def spins(context):
+    while True:
+        pass
+
+
+@app.orchestration_trigger(context_name="context")
+def calls_for_ever(context):
+    while True:
+        context.call_activity("same", 1)
+
+
+@app.orchestration_trigger(context_name="context")
+def calls_itself(context):
+    def deeper(level):
+        return deeper(level + 1)
+
+    return deeper(0)
+
+
+@app.orchestration_trigger(context_name="context")
+def calls_once(context):
+    return (yield context.call_activity("same", "still here"))
+
+
+@app.activity_trigger(input_name="x")
+def same(x: object) -> object:
+    return x
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_endless_loops_take_neither_the_host_nor_its_memory(
+    make_app: Callable[..., Path], launch: Callable[..., HostProcess]
+) -> None:
+    own = launch(make_app(ENDLESS, host_json=HOST_JSON)).wait_until_ready()
+
+    for name in ("spins", "calls_for_ever", "calls_itself"):
+        own.start(name, name)
+    own.start("calls_once", "once")
+    once, failed = own.finished("once", 60), own.finished("calls_itself", 60)
+
+    assert once["output"] == "still here"
+    assert failed["runtimeStatus"] == "Failed"
+    assert "recursion" in failed["output"]
+    assert {own.status(name)["runtimeStatus"] for name in ("spins", "calls_for_ever")} <= {"Pending", "Running"}
+    assert resident_mb(own) < 250
 
 
 def test_a_start_with_broken_json_is_refused(host: HostProcess) -> None:

@@ -189,7 +189,9 @@ def test_a_host_json_that_is_not_json_names_the_place(make_app: MakeApp, launch:
     assert "host.json" in _one_clear_line(host.output)
 
 
-IN_ERROR = WAITING_APP + """
+IN_ERROR = (
+    WAITING_APP
+    + """
 
 @app.route(route="hello/{name}", methods=["GET"])
 def second(req: func.HttpRequest) -> str:
@@ -205,15 +207,16 @@ def broken_route(req: func.HttpRequest) -> str:
 def tick(timer: func.TimerRequest) -> None:
     pass
 """
+)
 
 
 def test_functions_in_error_are_named_one_by_one_and_the_others_are_served(make_app: MakeApp, launch: Launch) -> None:
     host = launch(make_app(IN_ERROR)).wait_until_ready()
 
-    lines = [line for line in host.output.splitlines() if "function is in error" in line]
+    told = re.findall(r"^The '(\w+)' function is in error: (.*)$", host.output, re.MULTILINE)
 
-    assert [line.split(" function is in error: ")[0] for line in lines] == ["The 'broken_route'", "The 'second'", "The 'tick'"]
-    assert "already those of function 'hello'" in lines[1]
+    assert [name for name, _ in told] == ["broken_route", "second", "tick"]
+    assert "already those of function 'hello'" in told[1][1]
     assert host.get("/api/hello/Ada").text == "Hello Ada"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.host_process import MANAGEMENT, HostProcess, eventually
+from support.host_process import MANAGEMENT, HostProcess, eventually, resident_mb
 
 pytestmark = pytest.mark.slow
 
@@ -40,13 +40,6 @@ def ends(context):
 """
 
 
-def _resident_mb(host: HostProcess) -> float:
-    assert host.process is not None
-    status = Path(f"/proc/{host.process.pid}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) / 1024
-
-
 def _start_all(host: HostProcess, name: str) -> None:
     for begin in range(0, COUNT, 500):
         host.post(f"/api/start/{name}/{begin}/{begin + 500}")
@@ -72,7 +65,7 @@ def test_a_hub_with_ten_thousand_finished_instances_starts_and_lists_fast(
     page = second.get(f"{MANAGEMENT}/instances?top=100").json()
     listing = time.monotonic() - began
 
-    print(f"start-up {start_up:.2f} s, a page of 100 {listing * 1000:.0f} ms, {_resident_mb(second):.0f} MB")
+    print(f"start-up {start_up:.2f} s, a page of 100 {listing * 1000:.0f} ms, {resident_mb(second):.0f} MB")
     assert len(page) == 100
     assert start_up < 3
     assert listing < 0.5
@@ -85,7 +78,7 @@ def test_ten_thousand_waiting_instances_do_not_fill_memory(
     host = launch(make_app(APP)).wait_until_ready()
     _start_all(host, "waits")
     eventually(lambda: _count(host, "Running") == COUNT, seconds=180)
-    resident = _resident_mb(host)
+    resident = resident_mb(host)
 
     host.post(f"{MANAGEMENT}/instances/waits-09999/raiseEvent/Go", "at last")
 

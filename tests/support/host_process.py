@@ -176,3 +176,11 @@ class HostProcess:
         self.kill()
         if self.log.exists():  # pytest shows it for tests that failed
             print(f"--- {self.script_root.name} on {self.port} printed:\n{self.output}")
+
+
+def resident_mb(host: HostProcess) -> float:
+    """Return how much memory a host has, as Linux tells it."""
+    assert host.process is not None
+    status = Path(f"/proc/{host.process.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) / 1024
