@@ -28,12 +28,18 @@ class Azurite:
     queue_port: int
     table_port: int
     process: subprocess.Popen[bytes]
+    scheme: str = "http"
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """The endpoints of `Blob`, `Queue` and `Table`."""
+        ports = {"Blob": self.blob_port, "Queue": self.queue_port, "Table": self.table_port}
+        return {name: f"{self.scheme}://127.0.0.1:{port}/{_ACCOUNT}" for name, port in ports.items()}
 
     @property
     def connection_string(self) -> str:
-        ports = {"Blob": self.blob_port, "Queue": self.queue_port, "Table": self.table_port}
-        endpoints = "".join(f"{name}Endpoint=http://127.0.0.1:{port}/{_ACCOUNT};" for name, port in ports.items())
-        return f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={_KEY};{endpoints}"
+        endpoints = "".join(f"{name}Endpoint={uri};" for name, uri in self.endpoints.items())
+        return f"DefaultEndpointsProtocol={self.scheme};AccountName={_ACCOUNT};AccountKey={_KEY};{endpoints}"
 
 
 def require_azurite() -> None:
@@ -55,12 +61,17 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running_azurite(*, location: Path | None = None) -> Iterator[Azurite]:
-    """Run an emulator; in memory unless a folder is given."""
+def running_azurite(*, location: Path | None = None, certificate: tuple[Path, Path] | None = None) -> Iterator[Azurite]:
+    """Run an emulator; in memory unless a folder is given.
+
+    With a certificate and its key (PEM) it speaks TLS, and takes bearer tokens whose claims fit, whoever signed them.
+    """
     require_azurite()
     blob, queue, table = _free_ports(3)
     with tempfile.TemporaryDirectory(prefix="azurite-") as scratch:
         storage = ["--location", str(location)] if location else ["--inMemoryPersistence"]
+        if certificate is not None:
+            storage += ["--cert", str(certificate[0]), "--key", str(certificate[1]), "--oauth", "basic"]
         process = subprocess.Popen(
             [
                 "node",
@@ -76,7 +87,8 @@ def running_azurite(*, location: Path | None = None) -> Iterator[Azurite]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        azurite = Azurite(blob_port=blob, queue_port=queue, table_port=table, process=process)
+        scheme = "http" if certificate is None else "https"
+        azurite = Azurite(blob_port=blob, queue_port=queue, table_port=table, process=process, scheme=scheme)
         try:
             _wait_until_listening(azurite)
             yield azurite

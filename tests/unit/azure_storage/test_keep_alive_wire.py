@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Union
 
 import pytest
@@ -14,6 +16,7 @@ from durable_ext.backends.azure_storage.transport.aiohttp_wire import AiohttpWir
 from durable_ext.backends.azure_storage.transport.keep_alive_wire import KeepAliveWire
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, WireError, open_wire, proxy_of
 from durable_ext.testing.eventually import eventually
+from tests.support.managed_identity import write_certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LIMIT = timedelta(seconds=20)
@@ -353,6 +356,28 @@ async def test_a_large_body_goes_both_ways(any_wire: Wire, serve: Serve) -> None
     found = await any_wire.send("PUT", script.origin, "/a", {}, body)
 
     assert found.body == script.bodies[0] == body
+
+
+async def test_answers_of_many_chunks_are_whole_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = write_certificate(tmp_path)
+    body = bytes(range(256)) * 1024
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[i : i + 700] for i in range(0, len(body), 700)))
+    text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    script = Script([[[text], [text]]])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=context)
+    script.origin = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    wire = KeepAliveWire(timeout=LIMIT, max_connections=1)
+
+    found = [await wire.send("POST", script.origin, "/a", {}, body) for _ in range(2)]
+
+    assert [one.body for one in found] == [body, body]
+    assert script.bodies == [body, body]
+    assert script.opened == 1
+    await wire.close()
+    server.close()
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,7 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
         when_closed: Callable[[KeepAliveConnection], None],
     ) -> None:
         self._when_open, self._when_closed = when_open, when_closed
-        self._buffer = bytearray(_BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))  # a view, because asyncio's TLS fills slices of it
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[HttpAnswer] | None = None
@@ -109,7 +108,7 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
         self._is_open = True
         self._when_open(self)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -119,7 +118,7 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
             return
         self.answering = True
         try:
-            parser.feed_data(self._view[:nbytes])
+            parser.feed_data(self._buffer[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._fail(WireError(f"the answer is no HTTP/1.1: {exc}"))
             self.abort()
