@@ -34,6 +34,7 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
+from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.errors import CheckpointConflictError, EpisodeTimeoutError, PayloadTooLargeError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
@@ -49,6 +50,7 @@ from durable_ext.runtime.refused import failing_instead
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.session_writer import SessionWriter
+from durable_ext.runtime.stuck_episodes import StuckEpisode, TerminatedWhileStuckError
 
 log = logging.getLogger("durable_ext.runtime.orchestrations")
 
@@ -69,7 +71,8 @@ class InstanceRun:
         self._services = services
         self._instance_id = session.instance.instance_id
         self._writer = SessionWriter(session, services.traits, services.settings, services.now)
-        self._player = LivePlayer(session, services)
+        self._stuck = StuckEpisode(session, self._writer, services.supervisor)
+        self._player = LivePlayer(session, services, self._stuck.began)
         self._owner: asyncio.Task[Any] | None = None
         self._claims = False  # rule R7: may run its activities in this process
         self._local = False  # rules R6 and R7: may run them before they are in history
@@ -105,9 +108,14 @@ class InstanceRun:
             await conversation
         except _TakenOverError:
             pass
-        except EpisodeTimeoutError:
+        except (EpisodeTimeoutError, TerminatedWhileStuckError):
+            before = self._player.before or RuntimeState(self._session.history)
             self._player.forget()
-            raise
+            ending = self._stuck.ending(before, self._services.now())
+            if ending is None:
+                raise
+            await self._session.checkpoint(ending)
+            await self._session.release()
         except PayloadTooLargeError as error:  # it would come back for ever: the instance fails instead
             refused, state = self._writer.refused, self._player.state
             if refused is None or state is None or state.started is None:
@@ -158,6 +166,7 @@ class InstanceRun:
     def _receive(self, batch: MessageBatch) -> None:
         services = self._services
         self._writer.receive(batch)
+        self._stuck.messages = batch.messages
         # Rule R7: an activity that kills the process must not come back through its orchestrator.
         self._claims = services.settings.local_activities != "off" and not batch.redelivered and not services.is_draining()
         self._local = self._claims and may_begin_locally(batch.messages, services.traits)
@@ -165,6 +174,10 @@ class InstanceRun:
     async def _next_episode(self) -> Played | None:
         """Wait for messages, with the generator in memory but without a slot; `None` = the session should end."""
         services = self._services
+        overheard = self._stuck.take_overheard()
+        if overheard is not None:
+            self._receive(overheard)
+            return await self._player.play(overheard.messages, self._next_checkpoint)
         self._sleep()
         idle = services.settings.session_idle_timeout if services.cache.park(self) else _AT_ONCE
         try:

@@ -15,6 +15,7 @@ from durable_ext.core.messages import ReceivedMessage
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.local_activities import ActivityResult
+from durable_ext.runtime.orchestrator_thread import StuckListener
 from durable_ext.runtime.services import OrchestrationServices
 
 log = logging.getLogger("durable_ext.runtime.orchestrations")
@@ -36,11 +37,19 @@ class Played:
 
 
 class LivePlayer:
-    """Owned by one `InstanceRun`. Called from the event loop; the thread has the live orchestration while a call runs."""
+    """Owned by one `InstanceRun`. Called from the event loop; the thread has the live orchestration while a call runs.
 
-    def __init__(self, session: OrchestrationSession, services: OrchestrationServices) -> None:
+    `stuck` hears of an episode that blocks its thread.
+
+    Attributes:
+        before: What was known of the instance before the episode that was played last.
+    """
+
+    def __init__(self, session: OrchestrationSession, services: OrchestrationServices, stuck: StuckListener) -> None:
         self._session = session
         self._services = services
+        self._stuck = stuck
+        self.before: RuntimeState | None = None
         self._instance_id = session.instance.instance_id
         self._live: LiveOrchestration | None = None
         self._store = None if services.checkpoint_port is None else self._put
@@ -87,7 +96,8 @@ class LivePlayer:
             episode = call()
             return Played(episode, then(episode))
 
-        return self._services.thread.play(run, self._instance_id, self._function, self._store)
+        self.before = self.state
+        return self._services.thread.play(run, self._instance_id, self._function, self._store, self._stuck)
 
     def _put(self, played: Played, answered: Callable[[], None]) -> bool:
         port, checkpoint = self._services.checkpoint_port, played.checkpoint

@@ -28,10 +28,13 @@ _HAND_BACK_SECONDS: Final = 0.005  # a slow episode must not hold back the resul
 _FEW: Final = 4  # checkpoints that are written here: with more, the next episodes need not wait for the disk
 
 
+StuckListener = Callable[["asyncio.Future[Any]", Callable[[Exception], None]], None]
+
+
 class _Work:
     """One call for the thread; the loop owns `future`, the thread sets `outcome` and `error` before it is handed back."""
 
-    __slots__ = ("_fate", "call", "error", "function", "future", "is_noticed", "label", "outcome", "store")
+    __slots__ = ("_fate", "call", "error", "function", "future", "is_noticed", "label", "outcome", "store", "stuck")
 
     def __init__(
         self,
@@ -40,8 +43,10 @@ class _Work:
         label: str,
         function: Callable[[], str | None],
         store: Callable[[Any, Callable[[], None]], bool] | None,
+        stuck: StuckListener | None,
     ) -> None:
         self.call, self.future, self.label, self.function, self.store = call, future, label, function, store
+        self.stuck = stuck
         self.is_noticed = False
         self.outcome: Any = None
         self.error: BaseException | None = None
@@ -63,6 +68,11 @@ class _Work:
             return self.store(self.outcome, self.stored)
         except Exception:  # refused: the loop asks again, and gets the error where it can deal with it
             return False
+
+    def give_up(self, error: Exception) -> None:
+        """Let the caller have an error instead of what the call may still return; on the loop."""
+        if not self.future.done() and self.decide():
+            self.future.set_exception(error)
 
     def stored(self) -> None:
         """The store has answered; on the loop."""
@@ -174,6 +184,7 @@ class OrchestratorThread:
         label: str,
         function: Callable[[], str | None] = lambda: None,
         store: Callable[[T, Callable[[], None]], bool] | None = None,
+        stuck: StuckListener | None = None,
     ) -> asyncio.Future[T]:
         """Run `call` on the thread.
 
@@ -185,6 +196,9 @@ class OrchestratorThread:
                 handed back when it calls the second argument, on the event loop; `flush` follows at once, with true if
                 the thread has time to write.
 
+            stuck: Called on the event loop with the future, and with what ends it by an error, if the thread is written off
+                because of this call.
+
         Returns:
             A future of its result. `EpisodeTimeoutError` if it is still running after the limit, and at once if a call
             with this label was given up that way and blocks its thread to this moment.
@@ -194,7 +208,7 @@ class OrchestratorThread:
             # Its code would block one thread after the other. Once the blocked one comes back, it may try again.
             future.set_exception(EpisodeTimeoutError(label, self._limit))
             return future
-        self._player.inbox.put(_Work(call, future, label, function, store))
+        self._player.inbox.put(_Work(call, future, label, function, store, stuck))
         if self._timer is None:
             self._timer = self._loop.call_later(self._check_interval(), self._check)
         return future
@@ -273,13 +287,8 @@ class OrchestratorThread:
                 self._player = self._new_player()
                 self._move_inbox(player, self._player)
                 log.warning("orchestrator threads are available again", extra={"event": "orchestrator_threads_back"})
-        elif (
-            self._limit is not None
-            and now - player.since >= self._limit.total_seconds()
-            and not work.future.done()
-            and work.decide()
-        ):
-            work.future.set_exception(EpisodeTimeoutError(work.label, self._limit))
+        elif self._limit is not None and now - player.since >= self._limit.total_seconds():
+            work.give_up(EpisodeTimeoutError(work.label, self._limit))
 
     @staticmethod
     def _log_slow(work: _Work, seconds: float) -> None:
@@ -303,6 +312,8 @@ class OrchestratorThread:
         )
         player.retired = True
         self._stuck.append(player)
+        if work.stuck is not None and not work.future.done():
+            work.stuck(work.future, work.give_up)
         if len(self._stuck) >= self._max_stuck:
             log.error(
                 "all orchestrator threads are stuck; no orchestrations are taken until one comes back",

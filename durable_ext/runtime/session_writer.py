@@ -62,6 +62,11 @@ class SessionWriter:
         self.pending: tuple[HistoryEvent, ...] = ()
         self.refused: Checkpoint | None = None
 
+    @property
+    def starts_generation(self) -> bool:
+        """Whether `pending` begins a history."""
+        return self._starts_generation
+
     def receive(self, batch: MessageBatch) -> None:
         """The messages of this batch are consumed by the next write that may do so."""
         self._consumed += tuple([received.message_id for received in batch.messages])
