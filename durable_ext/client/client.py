@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import InstanceStore, PurgeResult
-from durable_ext.client.entities import (
-    EntityClient,
-    EntityPage,
-    EntityQuery,
-    EntitySnapshot,
-    KnownFunctions,
-    StorageCleaning,
-)
+from durable_ext.client.entities import EntityClient, EntityPage, EntityQuery, EntitySnapshot, StorageCleaning
 from durable_ext.client.ids import checked_event_name, checked_instance_id, new_instance_id
+from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.client.query import ACTIVE_STATUSES, TERMINAL_STATUSES, InstanceQuery, StatusPage, optional_ticks
 from durable_ext.client.status import InstanceStatus
 from durable_ext.core.entities.codec_port import EntityCodec
@@ -32,12 +26,11 @@ from durable_ext.core.events import (
     HistoryEvent,
     OrchestrationStatus,
 )
-from durable_ext.core.instances import InstanceFilter, InstanceRow
+from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage, TraceContext
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
 from durable_ext.errors import (
-    FunctionNotFoundError,
     InstanceAlreadyExistsError,
     InstanceNotFoundError,
     InstanceWaitTimeoutError,
@@ -63,8 +56,7 @@ class DurableClient:
     3.1, 7).
 
     Args:
-        known: Tells whether this app has an orchestrator or entity; `None` = every name is accepted.
-        known_names: Names for the text of `FunctionNotFoundError`, by kind.
+        known: The app's orchestrators and entities; `None` = every name is accepted.
         reject: A start for an existing id in one of these statuses fails; empty = a running instance is terminated
             and replaced (host.json `overridableExistingInstanceStates`; specs/http-api.md 5.3).
         default_version: Version of starts that name none (host.json `defaultVersion`).
@@ -78,14 +70,13 @@ class DurableClient:
         entity_codec: EntityCodec,
         clock: Clock | None = None,
         known: KnownFunctions | None = None,
-        known_names: Callable[[str], Sequence[str]] | None = None,
         reject: frozenset[OrchestrationStatus] = ACTIVE_STATUSES,
         reorder_window: timedelta = timedelta(minutes=30),
         default_version: str = "",
     ) -> None:
         self._instances, self._converter = instances, converter
         self._clock = clock if clock is not None else SystemClock()
-        self._known, self._known_names, self._reject = known, known_names, reject
+        self._known, self._reject = known, reject
         self._default_version = default_version
         self._entities = EntityClient(
             instances, converter=converter, codec=entity_codec, clock=self._clock, reorder_window=reorder_window
@@ -125,13 +116,7 @@ class DurableClient:
         """
         recorded = None if input is None else self._converter.wrap_text(self._converter.to_text(input))
         return await self.start_recorded(
-            name,
-            recorded,
-            instance_id,
-            start_at=start_at,
-            version=version,
-            tags=tags,
-            trace_context=trace_context,
+            name, recorded, instance_id, start_at=start_at, version=version, tags=tags, trace_context=trace_context
         )
 
     async def start_recorded(
@@ -202,10 +187,7 @@ class DurableClient:
             ValueError: `continuation` does not come from a page of this hub.
         """
         page = await self._instances.query_instances(
-            query.to_filter(),
-            page_size=query.page_size,
-            continuation=continuation,
-            with_payloads=query.with_payloads,
+            query.to_filter(), page_size=query.page_size, continuation=continuation, with_payloads=query.with_payloads
         )
         return StatusPage(statuses=tuple(self._status(row) for row in page.rows), continuation=page.continuation)
 
@@ -337,13 +319,10 @@ class DurableClient:
         statuses = runtime_status & TERMINAL_STATUSES if runtime_status else TERMINAL_STATUSES
         if not statuses:
             return PurgeResult(deleted=0)
-        wanted = InstanceFilter(
-            statuses=statuses,
-            created_from=optional_ticks(created_from),
-            created_to=optional_ticks(created_to),
-            include_entities=False,
+        wanted = InstanceQuery(
+            runtime_status=statuses, created_from=created_from, created_to=created_to, include_entities=False
         )
-        return await self._instances.purge_instances(wanted, timeout=timeout)
+        return await self._instances.purge_instances(wanted.to_filter(), timeout=timeout)
 
     async def signal_entity(
         self, entity_id: EntityId, operation: str, input: Any = None, *, due: datetime | None = None
@@ -405,8 +384,8 @@ class DurableClient:
             raise InvalidInstanceStateError(instance_id, row.status.value, operation)
 
     def _require_function(self, kind: str, name: str) -> None:
-        if self._known is not None and not self._known(kind, name):
-            raise FunctionNotFoundError(kind, name, self._known_names(kind) if self._known_names else None)
+        if self._known is not None:
+            self._known.require(kind, name)
 
     async def _send(self, instance_id: str, event: HistoryEvent) -> None:
         target = OrchestrationInstance(instance_id=InstanceId(instance_id))

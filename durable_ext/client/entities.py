@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -204,7 +203,3 @@ class EntityClient:
 def _capped(due: Ticks, now: Ticks) -> Ticks:
     """A delay over six days is delivered after three and sent on by the entity (specs/execution-semantics.md 12.7)."""
     return due if due <= ticks_add(now, _LONGEST_DELAY) else ticks_add(now, _DELAY_HOP)
-
-
-KnownFunctions = Callable[[str, str], bool]
-"""`known("orchestrator" | "entity", name)`: whether this app has the function; the name's case does not matter."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from durable_ext.client.client import DurableClient
+from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.core.entities.definitions import EntityDefinition
 from durable_ext.core.events import OrchestrationStatus
@@ -110,8 +111,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
             hub.backend.instances,
             converter=hub.converter,
             entity_codec=JsonEntityCodec(),
-            known=lambda kind, name: name.lower() in names[kind],
-            known_names=lambda kind: names[kind],
+            known=KnownFunctions(names),
         )
         yield Api(management=ManagementApi(client, URLS), hub=hub)
 

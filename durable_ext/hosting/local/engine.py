@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from durable_ext.backends import open_backend
 from durable_ext.backends.protocol import Backend
 from durable_ext.client.client import DurableClient
+from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.client.query import ACTIVE_STATUSES
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
@@ -202,18 +203,12 @@ class _Parts:
 
 def _make_parts(backend: Backend, registry: FunctionRegistry, settings: HostSettings, converter: DataConverter) -> _Parts:
     codec = JsonEntityCodec()
-    names = {
-        "orchestrator": registry.orchestrator_names,
-        "activity": registry.activity_names,
-        "entity": registry.entity_names,
-    }
-    known = {kind: {name.lower() for name in each} for kind, each in names.items()}
+    known = KnownFunctions({"orchestrator": registry.orchestrator_names, "entity": registry.entity_names})
     client = DurableClient(
         backend.instances,
         converter=converter,
         entity_codec=codec,
-        known=lambda kind, name: name.lower() in known[kind],
-        known_names=lambda kind: names[kind],
+        known=known,
         reject=frozenset() if settings.durable_task.replace_any_state else ACTIVE_STATUSES,
         reorder_window=settings.durable_task.reorder_window,
         default_version=settings.durable_task.worker_version.version,

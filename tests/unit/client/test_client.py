@@ -10,6 +10,7 @@ import pytest
 from support.client_hub import Hub
 
 from durable_ext.client import InstanceQuery
+from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.core.events import (
     EventRaised,
     ExecutionResumed,
@@ -147,7 +148,7 @@ async def test_with_every_status_replaceable_a_running_instance_is_terminated_fi
 
 
 async def test_an_unknown_function_is_refused_with_the_names_there_are(hub: Hub) -> None:
-    client = hub.new_client(known=lambda kind, name: name == "Hello", known_names=lambda kind: ["Hello"])
+    client = hub.new_client(known=KnownFunctions({"orchestrator": ["Hello"]}))
 
     with pytest.raises(FunctionNotFoundError) as refused:
         await client.start("Nope")

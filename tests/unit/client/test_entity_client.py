@@ -9,6 +9,7 @@ from support.client_hub import Hub
 
 from durable_ext.backends.protocol import Checkpoint, MessageBatch
 from durable_ext.client import EntityQuery
+from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.messages import EntityStatus, SchedulerState
@@ -97,7 +98,7 @@ async def test_a_signal_for_later_is_not_delivered_before(hub: Hub) -> None:
 
 
 async def test_a_signal_to_an_unknown_entity_is_refused(hub: Hub) -> None:
-    client = hub.new_client(known=lambda kind, name: kind != "entity")
+    client = hub.new_client(known=KnownFunctions({"orchestrator": [], "entity": ["Account"]}))
 
     with pytest.raises(FunctionNotFoundError) as refused:
         await client.signal_entity(COUNTER, "add", 1)
