@@ -9,6 +9,8 @@ from typing import Final
 
 _MAX_CAUSES: Final = 32
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_STANDARD_LIBRARY: Final = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_INSTALLED: Final = ("site-packages", "dist-packages")  # below the standard library where there is no environment
 _ERRORS: Final = f"{__package__}.errors"  # by name: that module needs this one
 
 
@@ -79,9 +81,15 @@ def user_frames(exc: BaseException) -> traceback.StackSummary:
     Of any other error all frames are kept then: it is a bug of the engine.
     """
     frames = traceback.extract_tb(exc.__traceback__)
-    users = [index for index, frame in enumerate(frames) if not frame.filename.startswith(_PACKAGE)]
+    users = [index for index, frame in enumerate(frames) if _is_users(frame.filename)]
     on_purpose = type(exc).__module__ == _ERRORS
     if not users:
         return traceback.StackSummary.from_list([] if on_purpose else frames)
     end = users[-1] + 1 if on_purpose else len(frames)
     return traceback.StackSummary.from_list(frames[users[0] : end])
+
+
+def _is_users(filename: str) -> bool:
+    if filename.startswith(_PACKAGE):
+        return False
+    return not filename.startswith(_STANDARD_LIBRARY) or any(part in filename for part in _INSTALLED)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from durable_ext.client.ids import checked_instance_id
 from durable_ext.codec.serialization import open_envelope
 from durable_ext.errors import DurableError
-from durable_ext.failure import FailureDetails, exception_text, failure_from_exception
+from durable_ext.failure import FailureDetails, exception_text, failure_from_exception, user_frames
 
 
 class Mute(Exception):
@@ -85,6 +88,29 @@ def test_the_stack_of_a_refusal_ends_in_the_users_code() -> None:
 
     assert 'checked_instance_id("@x")' in stack
     assert os.path.join("durable_ext", "client") not in stack
+
+
+def test_what_python_runs_before_the_users_code_is_no_part_of_it() -> None:
+    def breaks() -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as caught, ThreadPoolExecutor(1) as pool:
+        pool.submit(breaks).result()
+
+    names = [frame.name for frame in user_frames(caught.value)]
+    assert names[-1] == "breaks"
+    assert "run" in names  # what Python runs between two frames of the user's stays
+    assert names[0] == "test_what_python_runs_before_the_users_code_is_no_part_of_it"
+
+
+async def test_an_error_out_of_a_task_begins_in_the_users_code() -> None:
+    async def breaks() -> None:
+        raise ValueError("broken")
+
+    error = await asyncio.gather(asyncio.to_thread(functools.partial(asyncio.run, breaks())), return_exceptions=True)
+
+    assert isinstance(error[0], ValueError)
+    assert [frame.name for frame in user_frames(error[0])] == ["breaks"]
 
 
 def test_other_errors_keep_their_inner_frames() -> None:
