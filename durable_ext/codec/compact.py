@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from durable_ext.codec.json_text import LONG_TEXT, dump_long
 from durable_ext.core import events as ev
 from durable_ext.core.events import EventType, HistoryEvent, OrchestrationStatus
 from durable_ext.core.messages import (
@@ -25,6 +26,7 @@ from durable_ext.core.messages import (
 from durable_ext.core.timestamps import Ticks
 from durable_ext.failure import FailureDetails
 
+_Decoder = Callable[[list[Any]], HistoryEvent]
 _UNKNOWN: Final = 99
 _PLAYED: Final = 100
 _CODES: Final = {cls: kind.value for kind, cls in ev.EVENT_CLASSES.items()} | {ev.UnknownEvent: _UNKNOWN}
@@ -32,7 +34,12 @@ _CODES: Final = {cls: kind.value for kind, cls in ev.EVENT_CLASSES.items()} | {e
 
 def events_to_text(events: Iterable[HistoryEvent]) -> str:
     """Return the JSON array of the events."""
-    return _dump([_ENCODERS[type(event)](event) for event in events])
+    rows = [_ENCODERS[type(event)](event) for event in events]
+    for row in rows:
+        for value in row:
+            if value.__class__ is str and len(value) > LONG_TEXT:
+                return dump_long(rows)
+    return _dump(rows)
 
 
 def events_from_texts(texts: Sequence[str]) -> list[HistoryEvent]:
@@ -48,7 +55,9 @@ def events_from_texts(texts: Sequence[str]) -> list[HistoryEvent]:
 def message_to_text(message: TaskMessage) -> str:
     """Return `[event, instance id, execution id, tags]`."""
     event, target = message.event, message.target
-    return _dump([_ENCODERS[type(event)](event), target.instance_id, target.execution_id, _plain(message.tags)])
+    row = _ENCODERS[type(event)](event)
+    value = [row, target.instance_id, target.execution_id, _plain(message.tags)]
+    return dump_long(value) if any(each.__class__ is str and len(each) > LONG_TEXT for each in row) else _dump(value)
 
 
 def message_from_text(text: str) -> TaskMessage:
@@ -319,12 +328,12 @@ def _scheduled(row: list[Any]) -> HistoryEvent:
     )
 
 
-def _task_completed(row: list[Any]) -> HistoryEvent:
-    return ev.TaskCompleted(timestamp=row[1], event_id=row[2], task_scheduled_id=row[3], result=row[4])
+def _success(kind: type[ev.TaskCompleted] | type[ev.SubOrchestrationInstanceCompleted]) -> _Decoder:
+    return lambda row: kind(timestamp=row[1], event_id=row[2], task_scheduled_id=row[3], result=row[4])
 
 
-def _task_failed(row: list[Any]) -> HistoryEvent:
-    return ev.TaskFailed(
+def _task_failure(kind: type[ev.TaskFailed] | type[ev.SubOrchestrationInstanceFailed]) -> _Decoder:
+    return lambda row: kind(
         timestamp=row[1], event_id=row[2], task_scheduled_id=row[3], reason=row[4], details=row[5], failure=_failure(row[6])
     )
 
@@ -339,16 +348,6 @@ def _child_created(row: list[Any]) -> HistoryEvent:
         input=row[6],
         client_span_id=row[7],
         tags=row[8],
-    )
-
-
-def _child_completed(row: list[Any]) -> HistoryEvent:
-    return ev.SubOrchestrationInstanceCompleted(timestamp=row[1], event_id=row[2], task_scheduled_id=row[3], result=row[4])
-
-
-def _child_failed(row: list[Any]) -> HistoryEvent:
-    return ev.SubOrchestrationInstanceFailed(
-        timestamp=row[1], event_id=row[2], task_scheduled_id=row[3], reason=row[4], details=row[5], failure=_failure(row[6])
     )
 
 
@@ -367,7 +366,7 @@ def _raised(row: list[Any]) -> HistoryEvent:
     return ev.EventRaised(timestamp=row[1], event_id=row[2], name=row[3], input=row[4], trace_context=_trace(row[5]))
 
 
-_DECODERS: Final[dict[int, Callable[[list[Any]], HistoryEvent]]] = {
+_DECODERS: Final[dict[int, _Decoder]] = {
     EventType.EXECUTION_STARTED.value: _started,
     EventType.EXECUTION_COMPLETED.value: _completed,
     EventType.CONTINUE_AS_NEW.value: _continued,
@@ -376,11 +375,11 @@ _DECODERS: Final[dict[int, Callable[[list[Any]], HistoryEvent]]] = {
     EventType.EXECUTION_RESUMED.value: lambda r: ev.ExecutionResumed(timestamp=r[1], event_id=r[2], reason=r[3]),
     EventType.EXECUTION_REWOUND.value: _rewound,
     EventType.TASK_SCHEDULED.value: _scheduled,
-    EventType.TASK_COMPLETED.value: _task_completed,
-    EventType.TASK_FAILED.value: _task_failed,
+    EventType.TASK_COMPLETED.value: _success(ev.TaskCompleted),
+    EventType.TASK_FAILED.value: _task_failure(ev.TaskFailed),
     EventType.SUB_ORCHESTRATION_INSTANCE_CREATED.value: _child_created,
-    EventType.SUB_ORCHESTRATION_INSTANCE_COMPLETED.value: _child_completed,
-    EventType.SUB_ORCHESTRATION_INSTANCE_FAILED.value: _child_failed,
+    EventType.SUB_ORCHESTRATION_INSTANCE_COMPLETED.value: _success(ev.SubOrchestrationInstanceCompleted),
+    EventType.SUB_ORCHESTRATION_INSTANCE_FAILED.value: _task_failure(ev.SubOrchestrationInstanceFailed),
     EventType.TIMER_CREATED.value: lambda r: ev.TimerCreated(timestamp=r[1], event_id=r[2], fire_at=r[3]),
     EventType.TIMER_FIRED.value: lambda r: ev.TimerFired(timestamp=r[1], event_id=r[2], timer_id=r[3], fire_at=r[4]),
     EventType.ORCHESTRATOR_STARTED.value: lambda r: ev.OrchestratorStarted(timestamp=r[1], event_id=r[2]),

@@ -6,15 +6,12 @@ Texts of errors are those of azure-functions-durable 1.7.0. Source: specs/sdk.md
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
-from azure.functions import HttpRequest, HttpResponse
+from azure.functions import HttpRequest
 
 from durable_ext.codec.json_text import JsonBody
 from durable_ext.codec.serialization import DataConverter
@@ -30,6 +27,7 @@ from durable_ext.sdk.bindings import DurableOrchestrationBindings, escaped, orig
 from durable_ext.sdk.client_errors import instance_gone, instance_not_found, not_rewindable, unexpected
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.management_calls import call_endpoint
+from durable_ext.sdk.status_responses import StatusResponses
 from durable_ext.sdk.status_values import (
     DurableOrchestrationStatus,
     EntityStateResponse,
@@ -42,11 +40,10 @@ if TYPE_CHECKING:
     from durable_ext.sdk.engine_client import EngineOrchestrationClient
 
 _CONVERTER = DataConverter()
-_POLL_AGAIN_SECONDS = "10"
 _STATUS_ANSWERS = frozenset({200, 202, 400, 404, 500})
 
 
-class DurableOrchestrationClient:
+class DurableOrchestrationClient(StatusResponses):
     """Starts, observes and steers orchestrations and entities from any function of the app.
 
     Network methods are coroutines. Errors are subclasses of `ClientError` whose text is that of 1.x.
@@ -303,69 +300,6 @@ class DurableOrchestrationClient:
         """Return the management links of an instance, under the origin of `request` if there is one."""
         return self._orchestration_bindings.links(instance_id, origin_of(request.url) if request is not None else None)
 
-    def create_http_management_payload(self, instance_id: str) -> dict[str, str]:
-        """Return the management links of an instance under the app's own origin.
-
-        Keys: `id`, `statusQueryGetUri`, `sendEventPostUri` (with `{eventName}`), `terminatePostUri`, `rewindPostUri`,
-        `suspendPostUri`, `resumePostUri` (with `{text}`), `purgeHistoryDeleteUri`, `restartPostUri`.
-        """
-        return self.get_client_response_links(None, instance_id)
-
-    def create_check_status_response(self, request: HttpRequest, instance_id: str) -> HttpResponse:
-        """Return a 202 with the management links as JSON, `Location` (status link) and `Retry-After: 10`."""
-        links = self.get_client_response_links(request, instance_id)
-        headers = {
-            "Content-Type": "application/json",
-            "Location": links["statusQueryGetUri"],
-            "Retry-After": _POLL_AGAIN_SECONDS,
-        }
-        return HttpResponse(body=json.dumps(links), status_code=202, headers=headers)
-
-    async def wait_for_completion_or_create_check_status_response(
-        self,
-        request: HttpRequest,
-        instance_id: str,
-        timeout_in_milliseconds: int = 10_000,
-        retry_interval_in_milliseconds: int = 1_000,
-    ) -> HttpResponse:
-        """Wait for an instance to end; answer with its output, or after the timeout with a check-status response.
-
-        Completed: 200 and the output as JSON (a text as it is). Canceled, Terminated: 200 and the status. Failed: 500 and
-        the status.
-
-        Raises:
-            ClientError: The interval is longer than the timeout.
-        """
-        timeout, interval = timeout_in_milliseconds, retry_interval_in_milliseconds
-        if interval > timeout:
-            raise InvalidArgumentError(
-                "retry_interval_in_milliseconds",
-                f"Total timeout {timeout} (ms) should be bigger than retry timeout {interval} (ms)",
-            )
-        started = time.time()
-        while True:
-            status = await self.get_status(instance_id)
-            response = self._final_response(status) if status else None
-            if response is not None:
-                return response
-            remaining = timeout - (time.time() - started) * 1000
-            if remaining <= 0:
-                return self.create_check_status_response(request, instance_id)
-            await self._wait_for_change(instance_id, status, min(interval, remaining) / 1000)
-
-    async def _wait_for_change(self, instance_id: str, status: DurableOrchestrationStatus, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def _final_response(self, status: DurableOrchestrationStatus) -> HttpResponse | None:
-        match status.runtime_status:
-            case OrchestrationRuntimeStatus.Completed:
-                return self._create_http_response(200, status.output)
-            case OrchestrationRuntimeStatus.Canceled | OrchestrationRuntimeStatus.Terminated:
-                return self._create_http_response(200, status.to_json())
-            case OrchestrationRuntimeStatus.Failed:
-                return self._create_http_response(500, status.to_json())
-        return None
-
     async def _steer(self, instance_id: str, operation: str, reason: str) -> None:
         url = self._url(f"instances/{escaped(instance_id)}/{operation}") + f"?reason={quote(reason or '')}"
         status, body = await self._post(url, None)
@@ -445,16 +379,6 @@ class DurableOrchestrationClient:
     def _get_current_activity_context() -> tuple[str | None, str | None]:
         trace_parent, trace_state = current_trace_context()
         return trace_parent or None, trace_state or None
-
-    @staticmethod
-    def _create_http_response(status_code: int, body: Any) -> HttpResponse:
-        text = body if isinstance(body, str) else json.dumps(body)
-        return HttpResponse(
-            body=text,
-            status_code=status_code,
-            mimetype="application/json",
-            headers={"Content-Type": "application/json"},
-        )
 
 
 def _require_event_name(event_name: str) -> None:

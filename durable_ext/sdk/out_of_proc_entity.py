@@ -8,22 +8,21 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.entities.operation import EntityOperation
 from durable_ext.core.entities.state import EntityState
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import OrchestrationError
 from durable_ext.sdk.typing_mode import current_converter
-
-_NO_RESULT: Final = object()
 
 
 class InternalEntityError(OrchestrationError):
     """The host sent a batch that cannot be run."""
 
 
-class OutOfProcEntityContext:
+class OutOfProcEntityContext(EntityOperation):
     """An entity and the operation of a batch that runs.
 
     As in 1.x one context serves the whole batch, and what an operation did before it failed stays.
@@ -41,14 +40,11 @@ class OutOfProcEntityContext:
         **others: Any,
     ) -> None:
         converter = self.default_converter() if converter is None else converter
+        super().__init__(EntityState(exists=exists, text=state, converter=converter), converter)
         self._name, self._key = name, key
-        self._converter = converter
-        self._state = EntityState(exists=exists, text=state, converter=converter)
         self._operation: str | None = None
         self._input: str | None = None
         self._is_signal = False
-        self._is_new = False
-        self._result: Any = _NO_RESULT
         self._signals: list[dict[str, Any]] = []
 
     @classmethod
@@ -64,6 +60,11 @@ class OutOfProcEntityContext:
     def default_converter(cls) -> PayloadConverter:
         """Return the converter of contexts that are given none."""
         return current_converter()
+
+    @property
+    def recorded_input(self) -> str | None:
+        """JSON text of the operation's input as it was sent."""
+        return self._input
 
     @property
     def entity_id(self) -> EntityId:
@@ -105,42 +106,6 @@ class OutOfProcEntityContext:
         """Not told by the host."""
         return None
 
-    @property
-    def is_newly_constructed(self) -> bool:
-        """Whether the entity did not exist when this operation began."""
-        return self._is_new
-
-    def get_state(self, initializer: Callable[[], Any] | None = None, expected_type: Any = None) -> Any:
-        """Return the state, or what `initializer` makes if there is none; that is not stored by itself.
-
-        Raises:
-            TypeError: `initializer` cannot be called.
-        """
-        value = self._state.get(expected_type)
-        if value is not None or not initializer:
-            return value
-        if not callable(initializer):
-            raise TypeError("initializer argument needs to be a callable function")
-        return initializer()
-
-    def set_state(self, state: Any) -> None:
-        """Replace the state; the entity exists from now on."""
-        self._state.set(state)
-
-    def get_input(self, expected_type: Any = None) -> Any:
-        """Return the operation's input, `None` if there is none; in the form of the SDK or as plain JSON."""
-        text = self._converter.unwrap_input(self._input)
-        return None if text is None else self._converter.from_text(text, expected_type)
-
-    def set_result(self, result: Any) -> None:
-        """Set the operation's result; the entity exists from now on."""
-        self._result = result
-        self._state.exists = True
-
-    def destruct_on_exit(self) -> None:
-        """Delete the entity's state."""
-        self._state.delete()
-
     def signal_entity(
         self,
         entity_id: EntityId,
@@ -179,17 +144,17 @@ class OutOfProcEntityContext:
             InternalEntityError: It has no name.
             KeyError: `name` or `input` is missing.
         """
-        self._result, self._input, self._operation = _NO_RESULT, None, None
+        self._input, self._operation = None, None
+        self._begin_operation()
         name = operation["name"]
         if name is None:
             raise InternalEntityError("Durable Functions Internal Error:Entity operation was missing a name field")
         self._operation, self._is_signal = name, bool(operation.get("isSignal"))
-        self._is_new = not self._state.exists
         self._input = operation["input"]
 
     def result_text(self, returned: Any) -> str:
         """Return the JSON text of what the operation set, else of what it returned."""
-        return self._converter.to_text(returned if self._result is _NO_RESULT else self._result)
+        return self._converter.to_text(self.take_result(returned))
 
     def response(self, results: Sequence[Mapping[str, Any]]) -> str:
         """Return the response JSON of a batch with these results."""

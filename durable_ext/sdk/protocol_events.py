@@ -27,6 +27,7 @@ EXECUTION_STARTED: Final = 0
 ORCHESTRATOR_STARTED: Final = 12
 
 _Members = Mapping[str, Any]
+_Reader = Callable[[_Members], HistoryEvent]
 
 
 def core_events(history: Iterable[_Members], instance: OrchestrationInstance) -> Iterator[HistoryEvent]:
@@ -52,42 +53,29 @@ def _orchestrator_started(members: _Members) -> OrchestratorStarted:
     return OrchestratorStarted(timestamp=ticks_from_iso(members["Timestamp"]))
 
 
-def _task_completed(members: _Members) -> TaskCompleted:
-    return TaskCompleted(
-        timestamp=MIN_TICKS,
-        is_played=members["IsPlayed"],
-        task_scheduled_id=members["TaskScheduledId"],
-        result=members.get("Result"),
-    )
+def _success(kind: type[TaskCompleted] | type[SubOrchestrationInstanceCompleted]) -> _Reader:
+    def read(members: _Members) -> HistoryEvent:
+        return kind(
+            timestamp=MIN_TICKS,
+            is_played=members["IsPlayed"],
+            task_scheduled_id=members["TaskScheduledId"],
+            result=members.get("Result"),
+        )
+
+    return read
 
 
-def _task_failed(members: _Members) -> TaskFailed:
-    return TaskFailed(
-        timestamp=MIN_TICKS,
-        is_played=members["IsPlayed"],
-        task_scheduled_id=members["TaskScheduledId"],
-        reason=members.get("Reason"),
-        details=members.get("Details"),
-    )
+def _failure(kind: type[TaskFailed] | type[SubOrchestrationInstanceFailed]) -> _Reader:
+    def read(members: _Members) -> HistoryEvent:
+        return kind(
+            timestamp=MIN_TICKS,
+            is_played=members["IsPlayed"],
+            task_scheduled_id=members["TaskScheduledId"],
+            reason=members.get("Reason"),
+            details=members.get("Details"),
+        )
 
-
-def _child_completed(members: _Members) -> SubOrchestrationInstanceCompleted:
-    return SubOrchestrationInstanceCompleted(
-        timestamp=MIN_TICKS,
-        is_played=members["IsPlayed"],
-        task_scheduled_id=members["TaskScheduledId"],
-        result=members.get("Result"),
-    )
-
-
-def _child_failed(members: _Members) -> SubOrchestrationInstanceFailed:
-    return SubOrchestrationInstanceFailed(
-        timestamp=MIN_TICKS,
-        is_played=members["IsPlayed"],
-        task_scheduled_id=members["TaskScheduledId"],
-        reason=members.get("Reason"),
-        details=members.get("Details"),
-    )
+    return read
 
 
 def _timer_fired(members: _Members) -> TimerFired:
@@ -113,12 +101,12 @@ def _event_raised(members: _Members) -> EventRaised:
     )
 
 
-_READERS: Final[dict[int, Callable[[_Members], HistoryEvent]]] = {
+_READERS: Final[dict[int, _Reader]] = {
     ORCHESTRATOR_STARTED: _orchestrator_started,
-    5: _task_completed,
-    6: _task_failed,
-    8: _child_completed,
-    9: _child_failed,
+    5: _success(TaskCompleted),
+    6: _failure(TaskFailed),
+    8: _success(SubOrchestrationInstanceCompleted),
+    9: _failure(SubOrchestrationInstanceFailed),
     11: _timer_fired,
     14: _event_sent,
     15: _event_raised,

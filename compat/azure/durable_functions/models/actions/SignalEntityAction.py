@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from durable_ext import EntityId
-
-from ..utils.df_serialization import df_dumps
-from .Action import Action, required
+from ._EntityAction import EntityAction
 from .ActionType import ActionType
 
 
-class SignalEntityAction(Action):
+class SignalEntityAction(EntityAction):
     """The action of signalling an entity."""
 
-    def __init__(self, entity_id: EntityId, operation: str, input_: Any = None) -> None:
-        self.entity_id: EntityId = required(entity_id, "entity_id")
-        self.instance_id = EntityId.get_scheduler_id(entity_id)
-        self.operation, self.input_ = operation, df_dumps(input_)
-
-    @property
-    def action_type(self) -> int:
-        """Number of the action."""
-        return ActionType.SIGNAL_ENTITY
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the dictionary of the action."""
-        return {
-            "actionType": self.action_type,
-            "instanceId": self.instance_id,
-            "operation": self.operation,
-            "input": self.input_,
-        }
+    kind = ActionType.SIGNAL_ENTITY
 
 
 __all__ = ["SignalEntityAction"]
