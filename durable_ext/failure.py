@@ -82,7 +82,7 @@ def user_frames(exc: BaseException) -> traceback.StackSummary:
     """
     frames = traceback.extract_tb(exc.__traceback__)
     users = [index for index, frame in enumerate(frames) if _is_users(frame.filename)]
-    on_purpose = type(exc).__module__ == _ERRORS
+    on_purpose = any(kind.__module__ == _ERRORS for kind in type(exc).__mro__)
     if not users:
         return traceback.StackSummary.from_list([] if on_purpose else frames)
     end = users[-1] + 1 if on_purpose else len(frames)

@@ -240,6 +240,7 @@ async def test_an_async_function_that_raises_cancelled_error_is_500_and_named(
     assert second is not None
     assert (first.status, second.status) == (500, 500)
     assert caplog.text.count("Function 'f' raised CancelledError") == 2
+    assert all("invocations.py" not in message for message in caplog.messages)
 
 
 async def test_a_caller_that_leaves_cancels_an_async_function(invoker: Invoker, caplog: pytest.LogCaptureFixture) -> None:
