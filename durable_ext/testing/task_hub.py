@@ -44,7 +44,7 @@ class RunningTaskHub:
 
 @asynccontextmanager
 async def run_task_hub(
-    path: Path,
+    path: Path | str,
     functions: FunctionRegistry | AppLike,
     *,
     settings: WorkerSettings | None = None,
@@ -71,7 +71,7 @@ async def run_task_hub(
     clock = clock or SystemClock()
     converter = converter or DataConverter()
     codec = JsonEntityCodec()
-    store = SqliteSettings(path=path, task_hub=task_hub, synchronous=synchronous, heartbeat=heartbeat)
+    store = SqliteSettings(path=Path(path), task_hub=task_hub, synchronous=synchronous, heartbeat=heartbeat)
     backend = open_backend(store, clock)
     await backend.open()
     try:
