@@ -44,7 +44,7 @@ class PartitionManagement(str, Enum):
 
 
 class TransportKind(str, Enum):
-    """Which HTTP client: `LEAN` is ours on aiohttp, `SDK` the Azure packages."""
+    """Which HTTP client: `LEAN` is ours, `SDK` the Azure packages."""
 
     LEAN = "lean"
     SDK = "sdk"

@@ -42,7 +42,7 @@ class StorageTransport:
 
 
 def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | None = None) -> StorageTransport:
-    """Return the transport on aiohttp. No request is made yet."""
+    """Return the transport straight on HTTP. No request is made yet."""
     credential = account.credential
     closeable: list[Closeable] = []
     signer: Signer
