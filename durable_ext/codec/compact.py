@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import orjson
 
-from durable_ext.codec.json_text import LONG_TEXT, dump_long
 from durable_ext.core import events as ev
 from durable_ext.core.events import EventType, HistoryEvent, OrchestrationStatus
 from durable_ext.core.messages import (
@@ -34,12 +33,7 @@ _CODES: Final = {cls: kind.value for kind, cls in ev.EVENT_CLASSES.items()} | {e
 
 def events_to_text(events: Iterable[HistoryEvent]) -> str:
     """Return the JSON array of the events."""
-    rows = [_ENCODERS[type(event)](event) for event in events]
-    for row in rows:
-        for value in row:
-            if value.__class__ is str and len(value) > LONG_TEXT:
-                return dump_long(rows)
-    return _dump(rows)
+    return _dump([_ENCODERS[type(event)](event) for event in events])
 
 
 def events_from_texts(texts: Sequence[str]) -> list[HistoryEvent]:
@@ -55,9 +49,7 @@ def events_from_texts(texts: Sequence[str]) -> list[HistoryEvent]:
 def message_to_text(message: TaskMessage) -> str:
     """Return `[event, instance id, execution id, tags]`."""
     event, target = message.event, message.target
-    row = _ENCODERS[type(event)](event)
-    value = [row, target.instance_id, target.execution_id, _plain(message.tags)]
-    return dump_long(value) if any(each.__class__ is str and len(each) > LONG_TEXT for each in row) else _dump(value)
+    return _dump([_ENCODERS[type(event)](event), target.instance_id, target.execution_id, _plain(message.tags)])
 
 
 def message_from_text(text: str) -> TaskMessage:
