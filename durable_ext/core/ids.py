@@ -11,6 +11,7 @@ from durable_ext.core.timestamps import Ticks, ticks_to_round_trip_iso
 
 _SDK_NAMESPACE: Final = uuid.UUID("5bf3dc27-d91d-5ea7-9c3e-9f1f2ae7c309")
 _ENGINE_NAMESPACE: Final = uuid.UUID("9e952959-5e33-4daf-827f-2fa12937b875")
+_FOLLOWERS: Final = 64
 _GENERATION_NAMESPACE: Final = uuid.UUID("b4e0c5a4-0f5b-5d2e-9a58-6c0a1d3f7e21")
 
 
@@ -38,3 +39,14 @@ def next_execution_id(execution_id: ExecutionId) -> ExecutionId:
     What it has sent already (starts of children, requests to entities) is then a copy, and its receivers drop it.
     """
     return ExecutionId(uuid.uuid5(_GENERATION_NAMESPACE, execution_id).hex)
+
+
+def continues(execution_id: ExecutionId | None, earlier: ExecutionId | None) -> bool:
+    """Whether a generation is one of the first that followed another by continue-as-new."""
+    if not execution_id or not earlier:
+        return False
+    for _ in range(_FOLLOWERS):
+        earlier = next_execution_id(earlier)
+        if earlier == execution_id:
+            return True
+    return False

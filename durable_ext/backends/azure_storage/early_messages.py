@@ -15,6 +15,7 @@ from typing import Final
 from durable_ext.core.events import (
     EventRaised,
     EventSent,
+    ExecutionCompleted,
     ExecutionStarted,
     HistoryEvent,
     OrchestrationStatus,
@@ -72,6 +73,16 @@ def is_result(message: TaskMessage, sender_id: str) -> bool:
     if isinstance(event, _TASK_RESULTS) or event.__class__ is TimerFired:
         return True
     return event.__class__ is EventRaised and sender_id.startswith("@") and not message.target.instance_id.startswith("@")
+
+
+def is_terminal(events: Sequence[HistoryEvent]) -> bool:
+    """Whether a stored generation has ended."""
+    return any(isinstance(event, ExecutionCompleted) for event in events[-3:])
+
+
+def ended_before_start(row: InstanceRow | None, start: TaskMessage) -> bool:
+    """Whether an instance was terminated while its start message was on its way: it must not start after all (S11c)."""
+    return row is not None and row.status is OrchestrationStatus.TERMINATED and row.execution_id == start.target.execution_id
 
 
 def is_foreign_start(message: TaskMessage, execution_id: ExecutionId | None) -> bool:

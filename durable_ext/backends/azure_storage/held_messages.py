@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +19,7 @@ from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.message_codec import Envelope, returns_of, with_return
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
+from durable_ext.core.events import GenericEvent
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
 from durable_ext.errors import BackendError
 
@@ -91,6 +93,13 @@ class HeldMessage:
     def deaths(self) -> int:
         """How many workers had it and neither settled it nor gave it back."""
         return max(0, self.dequeue_count - 1 - returns_of(self.text)) if self.dequeue_count > 1 else 0
+
+    def only_wakes(self) -> None:
+        """Take out what it says: it does no more than any message does, the row is repaired and the message consumed."""
+        message = self.message
+        wake = GenericEvent(timestamp=message.event.timestamp, data=None)
+        target = replace(message.target, execution_id=None)
+        self.envelope = replace(self.envelope, message=TaskMessage(event=wake, target=target))
 
     def received(self) -> ReceivedMessage:
         """Return it as the runtime sees it."""

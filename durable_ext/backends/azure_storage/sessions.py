@@ -14,7 +14,13 @@ from typing import Final
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
-from durable_ext.backends.azure_storage.early_messages import StartVerdict, judge_start, repeats_child_start
+from durable_ext.backends.azure_storage.early_messages import (
+    StartVerdict,
+    ended_before_start,
+    is_terminal,
+    judge_start,
+    repeats_child_start,
+)
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
@@ -22,12 +28,10 @@ from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import (
-    ExecutionCompleted,
     ExecutionStarted,
     ExecutionTerminated,
-    HistoryEvent,
-    OrchestrationStatus,
 )
+from durable_ext.core.ids import continues
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.errors import BackendError, BackendUnavailableError
@@ -205,6 +209,9 @@ class SessionDirectory:
                 continue
             if held.message.target.execution_id == loaded.execution_id and loaded.events:
                 continue
+            if continues(loaded.execution_id, held.message.target.execution_id):
+                held.only_wakes()  # its generation has continued as new at once, and a worker died after that
+                continue
             if event.parent is not None:
                 if repeats_child_start(held.message, loaded.events):
                     inbox.pending.remove(held)
@@ -213,7 +220,7 @@ class SessionDirectory:
             verdict = judge_start(
                 event, row, dequeue_count=held.dequeue_count, next_visible=held.next_visible, visibility=visibility
             )
-            if verdict is StartVerdict.PROCESS and _ended_before_start(row, held):
+            if verdict is StartVerdict.PROCESS and ended_before_start(row, held.message):
                 verdict = StartVerdict.DELETE
             if verdict is StartVerdict.PROCESS:
                 continue
@@ -262,17 +269,24 @@ class SessionDirectory:
 
     def end(self, inbox: InstanceInbox, session: AzureSession, taken: Sequence[HeldMessage], *, delayed: bool) -> None:
         """End a session without waiting for its messages to be given back."""
-        if inbox.session is session:
-            self._supervisor.start("end", self.end_and_wait(inbox, session, taken, delayed=delayed))
+        if self._let_go(inbox, session):
+            self._supervisor.start("end", self._return(inbox, taken, delayed=delayed))
 
     async def end_and_wait(
         self, inbox: InstanceInbox, session: AzureSession, taken: Sequence[HeldMessage], *, delayed: bool
     ) -> None:
         """End a session; what it had taken becomes visible, at once or after a back-off. Idempotent."""
+        if self._let_go(inbox, session):
+            await self._return(inbox, taken, delayed=delayed)
+
+    def _let_go(self, inbox: InstanceInbox, session: AzureSession) -> bool:
         if inbox.session is not session:
-            return
+            return False
         inbox.session = None
         session.closed()
+        return True
+
+    async def _return(self, inbox: InstanceInbox, taken: Sequence[HeldMessage], *, delayed: bool) -> None:
         if self.is_leaving(inbox.partition):
             returned = [*taken, *inbox.pending]
             inbox.pending.clear()
@@ -378,20 +392,6 @@ class SessionDirectory:
     def find_work_item(self, item_id: str) -> HeldMessage | None:
         """Return a held work item."""
         return self._work_item_keeper.find(item_id)
-
-
-def is_terminal(events: Sequence[HistoryEvent]) -> bool:
-    """Whether a stored generation has ended."""
-    return any(isinstance(event, ExecutionCompleted) for event in events[-3:])
-
-
-def _ended_before_start(row: InstanceRow | None, held: HeldMessage) -> bool:
-    # Terminated while its start message was still on its way: it must not start after all (S11c).
-    return (
-        row is not None
-        and row.status is OrchestrationStatus.TERMINATED
-        and row.execution_id == held.message.target.execution_id
-    )
 
 
 def _instance(held: HeldMessage) -> str:

@@ -9,8 +9,9 @@ from support.orchestration_bench import OrchestrationBench, kinds
 
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.episode import Episode
 from durable_ext.core.events import EventRaised, ExecutionStarted, OrchestrationStatus
-from durable_ext.core.ids import next_execution_id
+from durable_ext.core.ids import continues, next_execution_id
 from durable_ext.core.messages import ExecutionId
 from durable_ext.core.tasks import TimerTask
 
@@ -270,3 +271,39 @@ def test_name_version_tags_and_parent_stay() -> None:
 
     assert isinstance(started, ExecutionStarted)
     assert (started.name, started.version, started.tags) == ("orchestrator", "7", {"k": "v"})
+
+
+def test_generations_know_each_other_by_their_ids() -> None:
+    first = ExecutionId("first")
+    third = next_execution_id(next_execution_id(first))
+
+    assert continues(third, first)
+    assert not continues(first, third)
+    assert not continues(first, first)
+    assert not continues(None, first)
+
+
+def test_an_episode_that_is_played_again_later_sends_the_same_to_entities() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        context.signal_entity(EntityId("counter", "c"), "begin")
+        yield context.call_activity("a")
+        context.signal_entity(EntityId("counter", "c"), "end")
+        context.continue_as_new(None)
+
+    def requests(episode: Episode) -> list[str | None]:
+        events = [out.message.event for out in episode.messages]
+        return [event.input for event in events if isinstance(event, EventRaised)]
+
+    first, again = OrchestrationBench(orchestrator), OrchestrationBench(orchestrator)
+    first.start()
+    again.start()
+    played = first.complete(1)
+    again.history.extend(played.left)  # all that was stored before the worker died
+    again.forget()
+    again.wait(timedelta(hours=1))
+
+    repeated = again.complete(1)
+
+    assert len(requests(played)) == 2
+    assert requests(repeated) == requests(played)
+    assert repeated.execution_id == played.execution_id
