@@ -6,7 +6,7 @@ Source: specs/azure-storage.md 5.6, 8.5, 8.10; design.md 5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from durable_ext.aio.clock import Clock
@@ -22,8 +22,10 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StoragePreconditionError,
 )
 from durable_ext.backends.protocol import Checkpoint
+from durable_ext.core.events import GenericEvent
 from durable_ext.core.instances import InstanceUpdate
-from durable_ext.core.messages import InstanceId
+from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
+from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import CheckpointConflictError
 
 
@@ -72,6 +74,7 @@ class CheckpointWriter:
         replaced_blobs: frozenset[str],
         sender: Sender,
         episode: int,
+        still_ours: Callable[[], Awaitable[bool]],
     ) -> WrittenCheckpoint:
         """Make a checkpoint durable.
 
@@ -83,6 +86,9 @@ class CheckpointWriter:
           after 3: results are found in history and dropped; an external event is delivered twice.
         A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
         claimed for ourselves is handed over after 2.
+        History is guarded by its ETag, the row is not: a process that stood still between 2 and 3 (`still_ours` looks its
+        lease up) leaves the row to the new owner; one that stood still in 3 wakes the instance, because any message makes
+        its owner compare the row with the end of history (8.6).
 
         Raises:
             CheckpointConflictError: Somebody else has written the instance.
@@ -99,15 +105,18 @@ class CheckpointWriter:
             try:
                 offloaded = await self._history.append(instance_id, cursor, checkpoint.new_events, self._clock.now())
             except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
-                # They count as sent, as if another worker could have taken them already.
-                await self._work_item_keeper.give_back_all(run_here)
-                await self._control_keeper.give_back_all(held for held in claimed if held.due is None)
+                await self._leave_to_others(claimed, run_here)
                 raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
+            if not await still_ours():
+                await self._leave_to_others(claimed, run_here)
+                raise CheckpointConflictError(instance_id, "the lease of its partition was lost meanwhile")
         if claimed:
             self._hand_over(claimed)
         if checkpoint.instance is not None:
             await self._instances.merge(instance_id, checkpoint.instance, offloaded)
             self._row_written(instance_id, checkpoint.instance)
+            if not await still_ours():
+                await self._wake(instance_id, sender)
         if replaced_blobs:
             await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
         if settled:
@@ -115,6 +124,18 @@ class CheckpointWriter:
         if consumed:
             await self._control_keeper.delete_all(consumed)
         return WrittenCheckpoint(run_here=tuple(run_here))
+
+    async def _leave_to_others(self, claimed: Sequence[HeldMessage], run_here: Sequence[HeldMessage]) -> None:
+        """What was sent counts as sent, as if another worker could have taken it already."""
+        await self._work_item_keeper.give_back_all(run_here)
+        await self._control_keeper.give_back_all(held for held in claimed if held.due is None)
+
+    async def _wake(self, instance_id: InstanceId, sender: Sender) -> None:
+        if instance_id.startswith("@"):
+            return
+        event = GenericEvent(timestamp=ticks_from_datetime(self._clock.now()), data="The row may be older than history.")
+        message = TaskMessage(event=event, target=OrchestrationInstance(instance_id=instance_id, execution_id=None))
+        await self._outbox.send_to_instance(message, sender=sender)
 
     async def _send(
         self, checkpoint: Checkpoint, sender: Sender, episode: int

@@ -221,6 +221,7 @@ class AzureSession:
                 replaced_blobs=replaced - cursor.blobs,
                 sender=sender,
                 episode=episode,
+                still_ours=self.confirm,
             )
         except CheckpointConflictError:
             self._give_up()

@@ -1,0 +1,180 @@
+"""Two workers that both believe a partition is theirs: what the one that is wrong has begun changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.core.events import EventRaised, OrchestrationStatus
+from durable_ext.core.messages import InstanceId
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import Send
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.support.functions import registry_of
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=60)
+EVENTS = 24
+KINDS = [
+    PartitionManagement.TABLE,
+    pytest.param(PartitionManagement.SAFE_BLOB, marks=pytest.mark.slow),  # blob leases last 15 s at least
+    pytest.param(PartitionManagement.LEGACY_BLOB, marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+def settings_of(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement = PartitionManagement.TABLE, **fields: Any
+) -> AzureStorageSettings:
+    values: dict[str, Any] = {
+        "control_queue_visibility": timedelta(seconds=3),
+        "work_item_queue_visibility": timedelta(seconds=3),
+        "max_queue_polling_interval": timedelta(seconds=0.2),
+        "lease_interval": timedelta(seconds=3 if kind is PartitionManagement.TABLE else 15),
+        "lease_acquire_interval": timedelta(seconds=0.3),
+        **fields,
+    }
+    return AzureStorageSettings(
+        connection=azurite.connection_string, task_hub=task_hub, partition_manager=kind, use_app_lease=False, **values
+    )
+
+
+class Sleeper:
+    """An interceptor that puts its process to sleep once, around the first call that `at` picks.
+
+    Attributes:
+        asleep: It sleeps.
+        late: Calls that were made after it woke up.
+    """
+
+    def __init__(self, at: Callable[[StorageCall], bool], *, after: bool) -> None:
+        self._at, self._after = at, after
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self.asleep = asyncio.Event()
+        self.late: list[StorageCall] = []
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        if not self.asleep.is_set() and self._at(call):
+            answer = await send() if self._after else None
+            self.asleep.set()
+            self._awake.clear()
+            await self._awake.wait()
+            return answer if answer is not None else await self._send_late(call, send)
+        if not self._awake.is_set():
+            await self._awake.wait()
+        return await self._send_late(call, send) if self.asleep.is_set() else await send()
+
+    async def _send_late(self, call: StorageCall, send: Send) -> HttpAnswer:
+        answer = await send()
+        self.late.append(call)
+        return answer
+
+
+def collects_events() -> FunctionRegistry:
+    def collect(context: Any) -> Generator[Any, Any, list[Any]]:
+        values = []
+        while len(values) < context.get_input():
+            values.append((yield context.wait_for_external_event("e")))
+        return values
+
+    return registry_of(orchestrators=[collect])
+
+
+def writes_history(call: StorageCall) -> bool:
+    return call.verb == "table.batch" and b"History" in call.body
+
+
+def writes_row(call: StorageCall) -> bool:
+    return "Instances" in call.resource and call.verb in ("table.merge", "table.upsert_merge")
+
+
+async def takes_over(hub: AzureHub) -> None:
+    await eventually(lambda: all(hub.backend.owns(partition) for partition in range(4)), within=PATIENCE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_worker_that_slept_while_its_history_was_written_does_not_touch_the_row(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement, caplog: pytest.LogCaptureFixture
+) -> None:
+    sleeper = Sleeper(writes_history, after=True)
+    async with run_azure_hub(settings_of(azurite, task_hub, kind), collects_events(), interceptor=sleeper) as first:
+        instance_id = await first.client.start("collect", 1)
+        await asyncio.wait_for(sleeper.asleep.wait(), PATIENCE.total_seconds())
+        async with run_azure_hub(settings_of(azurite, task_hub, kind), collects_events()) as second:
+            await takes_over(second)
+            await second.client.raise_event(instance_id, "e", 1)
+            await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
+
+            sleeper.wake()
+            await eventually(lambda: "was lost meanwhile" in caplog.text, within=PATIENCE)
+
+            status = await second.client.get_status(instance_id)
+
+    assert status is not None
+    assert status.runtime_status is OrchestrationStatus.COMPLETED
+    assert not any(writes_row(call) for call in sleeper.late)
+
+
+async def test_a_row_that_was_written_by_a_sleeper_after_the_end_shows_the_end_again(
+    azurite: Azurite, task_hub: str
+) -> None:
+    sleeper = Sleeper(writes_row, after=False)
+    async with run_azure_hub(settings_of(azurite, task_hub), collects_events(), interceptor=sleeper) as first:
+        instance_id = await first.client.start("collect", 1)
+        await asyncio.wait_for(sleeper.asleep.wait(), PATIENCE.total_seconds())
+        async with run_azure_hub(settings_of(azurite, task_hub), collects_events()) as second:
+            await takes_over(second)
+            await second.client.raise_event(instance_id, "e", 1)
+            await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
+
+            sleeper.wake()
+            await eventually(lambda: any(map(writes_row, sleeper.late)), within=PATIENCE)
+            end = await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
+
+    assert (end.runtime_status, end.output) == (OrchestrationStatus.COMPLETED, [1])
+
+
+async def test_two_owners_of_the_same_partitions_count_each_event_once(azurite: Azurite, task_hub: str) -> None:
+    # The first looks at its leases only once a minute, and they have been taken from it meanwhile.
+    blind = settings_of(azurite, task_hub, lease_interval=timedelta(minutes=2), lease_acquire_interval=timedelta(minutes=1))
+    transport = open_lean_transport(blind.account)
+    leases = LeaseTable(transport.tables, blind.names.partitions_table)
+    async with run_azure_hub(blind, collects_events()) as first:
+        await takes_over(first)
+        instance_id = await first.client.start("collect", EVENTS)
+        await leases.write([replace(lease, expires_at=lease.owned_since) for lease in await leases.load()])
+        async with run_azure_hub(settings_of(azurite, task_hub, claim_at_enqueue=False), collects_events()) as second:
+            await takes_over(second)
+            assert all(first.backend.owns(partition) for partition in range(4))
+
+            for number in range(EVENTS):
+                await second.client.raise_event(instance_id, "e", number)
+            end = await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
+            history = await second.backend.instances.get_history(InstanceId(instance_id))
+    await transport.close()
+
+    raised = [event.input for event in history if isinstance(event, EventRaised)]
+    assert sorted(end.output) == list(range(EVENTS))
+    assert len(raised) == EVENTS
