@@ -661,3 +661,19 @@ def test_an_entity_state_that_cannot_be_serialized_fails_the_batch() -> None:
 
 def test_the_entity_function_stays_reachable() -> None:
     assert Entity.create(print).entity_function is print  # type: ignore[attr-defined]
+
+
+def test_code_goes_on_after_continue_as_new_with_an_event_that_came_early() -> None:
+    def orchestrate(context: Any) -> Any:
+        yield context.call_activity("A")
+        context.continue_as_new(2)
+        event = yield context.wait_for_external_event("Go")
+        context.set_custom_status(event)
+        return event
+
+    builder = RequestBuilder()
+    builder.event(4, 0, Name="A").episode().raised("Go", "early").completed(0, 1)
+    state = json.loads(Orchestrator.create(orchestrate)(builder.text()))
+
+    assert (state["isDone"], state["output"], state["customStatus"]) == (True, "early", "early")
+    assert [action["actionType"] for action in state["actions"][0]] == [0, 4]
