@@ -380,3 +380,18 @@ def test_a_change_of_a_file_is_announced_while_functions_still_run(make_app: Mak
     eventually(lambda: "File change detected in function_app.py; waiting up to 30 s" in host.output, message=host.output)
 
     assert "Executed 'Functions.sleep'" not in host.output
+
+
+def test_after_a_change_that_cannot_be_loaded_the_host_waits_for_the_next_one(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP)
+    host = launch(app).wait_until_ready()
+    script = app / "function_app.py"
+
+    script.write_text("import no_such_package\n", encoding="utf-8")
+    eventually(lambda: "The host waits for a change of the app's files." in host.output, seconds=30)
+    script.write_text(WAITING_APP.replace('"Hello "', '"Goodbye "'), encoding="utf-8")
+    eventually(lambda: host.output.count("Management API: ") == 2, seconds=30)
+
+    assert "function_app.py:1: ModuleNotFoundError: No module named 'no_such_package'." in host.output
+    assert host.wait_until_ready().get("/api/hello/Ada").text == "Goodbye Ada"
+    assert host.interrupt() == 0
