@@ -19,7 +19,13 @@ from tests.support.mortal_sqlite import every_write, sqlite_processes
 
 @pytest.fixture
 def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:  # in memory and fresh for each test: after a minute it stops to collect garbage
+    with running_azurite() as running:  # fresh for each test: after a minute in memory it stops to collect garbage
+        yield running
+
+
+@pytest.fixture
+def azurite_on_disk(tmp_path: Path) -> Iterator[Azurite]:
+    with running_azurite(location=tmp_path / "azurite") as running:  # it never stops, however long a test takes
         yield running
 
 
@@ -45,9 +51,9 @@ async def test_a_crash_at_any_storage_call_changes_nothing(
 @pytest.mark.parametrize(("first", "second"), [*MODES, ("off", "on"), ("batched", "off")])
 @pytest.mark.parametrize("scenario", ALL)
 async def test_a_crash_at_any_storage_call_changes_nothing_on_two_partitions(
-    azurite: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
+    azurite_on_disk: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
 ) -> None:
-    matrix = CrashMatrix(open_backend=azure_processes(azurite.connection_string, 2), first=first, second=second)
+    matrix = CrashMatrix(open_backend=azure_processes(azurite_on_disk.connection_string, 2), first=first, second=second)
 
     assert await matrix.run(scenario, when) > 3
 
@@ -58,14 +64,16 @@ async def test_a_crash_at_any_storage_call_changes_nothing_on_two_partitions(
 @pytest.mark.parametrize("scenario", [pytest.param(kind, marks=() if kind is Purge else pytest.mark.slow) for kind in ALL])
 @pytest.mark.parametrize(("first", "second"), [("on", "off"), pytest.param("off", "on", marks=pytest.mark.slow)])
 async def test_a_sigkill_at_any_storage_call_changes_nothing(
-    azurite: Azurite,
+    azurite_on_disk: Azurite,
     tmp_path: Path,
     scenario: type[Scenario],
     first: LocalActivities,
     second: LocalActivities,
     when: When,
 ) -> None:
-    matrix = KillMatrix(connection=azurite.connection_string, partitions=2, first=first, second=second, folder=tmp_path)
+    matrix = KillMatrix(
+        connection=azurite_on_disk.connection_string, partitions=2, first=first, second=second, folder=tmp_path
+    )
 
     assert await matrix.run(scenario, when) > 3
 

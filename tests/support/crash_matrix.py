@@ -35,8 +35,8 @@ from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import FailingTransport, When, is_work
 
 _NEVER = 1_000_000
-_PARALLEL = 12
-_PATIENCE = timedelta(seconds=40)
+_PARALLEL = 6
+_PATIENCE = timedelta(seconds=90)
 
 
 class Story:
@@ -183,7 +183,7 @@ class CrashMatrix:
             playing = asyncio.ensure_future(scenario.play(process.client, story))
             dying = asyncio.ensure_future(transport.died.wait())
             try:
-                await asyncio.wait((playing, dying), return_when=asyncio.FIRST_COMPLETED, timeout=40)
+                await asyncio.wait((playing, dying), return_when=asyncio.FIRST_COMPLETED, timeout=_PATIENCE.total_seconds())
                 if not transport.died.is_set():
                     await playing
             finally:
