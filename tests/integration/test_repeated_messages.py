@@ -1,0 +1,110 @@
+"""Messages that come once more because whoever sent or took them has died: nothing begins anew (Azure Storage)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.execution_ids import new_execution_id
+from durable_ext.core.events import ExecutionStarted
+from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
+from durable_ext.core.timestamps import ticks_from_datetime
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.support.functions import registry_of
+
+pytestmark = pytest.mark.azurite
+
+
+@pytest.fixture
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+async def start_of(hub: AzureHub, instance_id: str) -> ExecutionStarted:
+    events = await hub.backend.instances.get_history(InstanceId(instance_id))
+    return next(event for event in events if isinstance(event, ExecutionStarted))
+
+
+async def send(hub: AzureHub, start: ExecutionStarted) -> None:
+    await hub.backend.instances.send(OutgoingMessage(message=TaskMessage(event=start, target=start.instance)))
+
+
+async def has_started(hub: AzureHub, instance_id: str) -> bool:
+    return await hub.client.get_status(instance_id) is not None
+
+
+async def nothing_left(hub: AzureHub) -> bool:
+    queue = hub.backend._settings.names.control_queues(1)[0]
+    return await hub.backend._transport.queues.length(queue) == 0
+
+
+async def test_a_child_whose_start_is_sent_again_is_not_begun_anew(azurite: Azurite, task_hub: str) -> None:
+    ran: list[str] = []
+
+    async def work(name: str) -> str:
+        ran.append(name)
+        return name
+
+    def parent(context: Any) -> Any:
+        answer = yield context.call_sub_orchestrator("child", None, "the-child")
+        yield context.wait_for_external_event("end")
+        return answer
+
+    def child(context: Any) -> Any:
+        return (yield context.call_activity("work", "once"))
+
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub, partition_count=1)
+    async with run_azure_hub(settings, registry_of(orchestrators=[parent, child], activities=[work])) as hub:
+        await hub.client.start("parent", instance_id="the-parent")
+        await eventually(lambda: has_started(hub, "the-child"), "the child does not start")
+        await hub.client.wait_for_completion("the-child")
+        start = await start_of(hub, "the-child")
+        await send(hub, replace(start, instance=replace(start.instance, execution_id=new_execution_id())))
+        await eventually(lambda: nothing_left(hub), "the second start is left")
+        after = await start_of(hub, "the-child")
+        await hub.client.raise_event("the-parent", "end")
+        status = await hub.client.wait_for_completion("the-parent")
+
+    assert after == start
+    assert ran == ["once"]
+    assert status.output == "once"
+
+
+async def test_the_start_of_a_generation_that_continued_as_new_at_once_only_wakes_the_next(
+    azurite: Azurite, task_hub: str
+) -> None:
+    inputs: list[Any] = []
+
+    def twice(context: Any) -> Any:
+        inputs.append(context.get_input())
+        if context.get_input() == "first":
+            context.continue_as_new("second")
+        return context.get_input()
+
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub, partition_count=1)
+    async with run_azure_hub(settings, registry_of(orchestrators=[twice])) as hub:
+        began = ExecutionStarted(
+            timestamp=ticks_from_datetime(datetime.now(timezone.utc)),
+            instance=OrchestrationInstance(instance_id=InstanceId("main"), execution_id=new_execution_id()),
+            name="twice",
+            version="",
+            input='"\\"first\\""',
+        )
+        await hub.backend.instances.create_instance(began, reject=frozenset())
+        status = await hub.client.wait_for_completion("main")
+        history = await hub.backend.instances.get_history(InstanceId("main"))
+        await send(hub, began)
+        await eventually(lambda: nothing_left(hub), "the second start is left")
+        after = await hub.backend.instances.get_history(InstanceId("main"))
+
+    assert status.output == "second"
+    assert inputs == ["first", "second"]
+    assert after == history
