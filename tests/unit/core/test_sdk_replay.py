@@ -11,6 +11,7 @@ from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entity_calls import EntityCalls
 from durable_ext.core.events import (
+    EventRaised,
     ExecutionStarted,
     HistoryEvent,
     OrchestratorStarted,
@@ -166,3 +167,19 @@ def test_a_second_start_in_history_is_ignored() -> None:
     replay.feed([*BEGIN, *BEGIN], past=True)
 
     assert list(replay.pending) == [0]
+
+
+def test_after_continue_as_new_the_code_goes_on_with_a_result_that_came_early() -> None:
+    def function(context: OrchestrationContext) -> Any:
+        yield context.call_activity("A")
+        context.continue_as_new(1)
+        return (yield context.wait_for_external_event("Go"))
+
+    log = Log()
+    replay = replay_of(function, log)
+
+    early = EventRaised(timestamp=START, name="Go", input='"early"')
+    replay.feed([*BEGIN, early, TaskCompleted(timestamp=START, task_scheduled_id=0)], past=False)
+
+    assert replay.output == "early"
+    assert log.lines == ["yielded ActivityTask None", "continued 1"]
