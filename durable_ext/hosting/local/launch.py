@@ -11,12 +11,16 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
+from typing import TYPE_CHECKING
 
 from durable_ext.errors import ConfigurationError
 from durable_ext.hosting.local import console
 from durable_ext.hosting.local.listener import bind
 from durable_ext.hosting.script_root import find_script_root
 from durable_ext.hosting.settings import HostSettings, HubKind, environment, load_settings, resolve_setting_names
+
+if TYPE_CHECKING:
+    from durable_ext.hosting.local.reload import AppFiles
 
 _DEFAULT_PORT, _DEFAULT_ADDRESS = 7071, "127.0.0.1"
 _RELOADED = "DURABLE_EXT_RELOADED"
@@ -50,13 +54,18 @@ def launch(options: LaunchOptions) -> int:
     original = dict(environ)
     folder = Path.cwd()
     script_root = find_script_root(options.script_root, environ, folder)
+    files: AppFiles = {}
+    if options.reload:
+        from durable_ext.hosting.local.reload import app_files
+
+        files = app_files(script_root)
     changed: Path | None = None
     try:
-        code, changed = _serve(script_root, options, environ)
+        code, changed = _serve(script_root, options, environ, files)
     except ConfigurationError as exc:
         if not (options.reload and environ.get(_RELOADED)):
             raise
-        changed = _wait_for_repair(script_root, exc)
+        changed = _wait_for_repair(script_root, exc, files)
         code = 1
     if changed is None:
         _leave(code)
@@ -67,7 +76,9 @@ def launch(options: LaunchOptions) -> int:
     restart(folder, {**original, _RELOADED: "1"})
 
 
-def _serve(script_root: Path, options: LaunchOptions, environ: MutableMapping[str, str]) -> tuple[int, Path | None]:
+def _serve(
+    script_root: Path, options: LaunchOptions, environ: MutableMapping[str, str], files: AppFiles
+) -> tuple[int, Path | None]:
     settings = load_settings(script_root, environ, hub=options.hub)
     address = options.address or settings.local_host.address or _DEFAULT_ADDRESS
     wanted = options.port if options.port is not None else settings.local_host.port
@@ -85,13 +96,18 @@ def _serve(script_root: Path, options: LaunchOptions, environ: MutableMapping[st
         )
         environ.setdefault("FUNCTIONS_WORKER_RUNTIME", "python")
         os.chdir(script_root)
-        return _serve_app(settings, options, environ, listener, f"http://{authority}")
+        return _serve_app(settings, options, environ, files, listener, f"http://{authority}")
     finally:
         listener.close()
 
 
 def _serve_app(
-    settings: HostSettings, options: LaunchOptions, environ: MutableMapping[str, str], listener: socket, origin: str
+    settings: HostSettings,
+    options: LaunchOptions,
+    environ: MutableMapping[str, str],
+    files: AppFiles,
+    listener: socket,
+    origin: str,
 ) -> tuple[int, Path | None]:
     from durable_ext.hosting.app_loader import DEFAULT_SCRIPT, IndexedFunction, load_app
     from durable_ext.hosting.local.app_plan import DURABLE_TRIGGERS, plan_app
@@ -129,6 +145,7 @@ def _serve_app(
         plan=plan,
         functions=functions,
         not_served=tuple([each for each in off if each is not None]),
+        files=files,
         options=options,
         origin=origin,
         listener=listener,
@@ -145,12 +162,12 @@ def _check_names(wanted: tuple[str, ...], names: Sequence[str], script_root: Pat
             )
 
 
-def _wait_for_repair(script_root: Path, problem: ConfigurationError) -> Path:
+def _wait_for_repair(script_root: Path, problem: ConfigurationError, files: AppFiles) -> Path:
     from durable_ext.hosting.local.reload import wait_for_change
 
     console.write_problem(str(problem))
     console.write("The host waits for a change of the app's files.")
-    return asyncio.run(wait_for_change(script_root))
+    return asyncio.run(wait_for_change(script_root, files))
 
 
 def _leave(code: int) -> None:

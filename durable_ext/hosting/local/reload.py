@@ -5,25 +5,63 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
 _SKIPPED: Final = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "env"})
 _FILES: Final = frozenset({"host.json", "local.settings.json", "function.json"})
+_LOOK_MILLISECONDS: Final = 1000
 
 
-async def wait_for_change(script_root: Path) -> Path:
-    """Return the first Python or settings file of the app that was changed, added or deleted.
+AppFiles = Mapping[str, int]
+"""The Python and settings files of an app: path → time of its last change, in nanoseconds."""
+
+
+def app_files(script_root: Path) -> AppFiles:
+    """Return the files that matter, as they are now."""
+    found: dict[str, int] = {}
+    places = [(str(script_root), [entry.name for entry in script_root.iterdir() if entry.is_file()])]
+    for folder in watched_folders(script_root):
+        for place, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if name not in _SKIPPED and not name.startswith(".")]
+            places.append((place, names))
+    for place, names in places:
+        for path in (os.path.join(place, name) for name in names):
+            if _concerns_app(None, path):
+                with suppress(OSError):  # gone meanwhile
+                    found[path] = os.stat(path).st_mtime_ns
+    return found
+
+
+async def wait_for_change(script_root: Path, loaded: AppFiles) -> Path:
+    """Return the first Python or settings file of the app that is not as when it was loaded.
 
     Hidden folders, virtual environments and caches are not looked at.
     """
     from watchfiles import awatch
 
-    own = awatch(script_root, recursive=False, watch_filter=_concerns_app, debounce=200)
     folders = watched_folders(script_root)
-    if not folders:
-        return await _first(own)
-    return await _first(awatch(script_root, *folders, recursive=True, watch_filter=_concerns_app, debounce=200))
+    changes = awatch(
+        script_root,
+        *folders,
+        recursive=bool(folders),
+        watch_filter=_concerns_app,
+        debounce=200,
+        rust_timeout=_LOOK_MILLISECONDS,
+        yield_on_timeout=True,
+    )
+    looked = False
+    async for batch in changes:
+        for _, path in batch:
+            return Path(path)
+        if not looked:  # what changed after it was loaded and before the watch began
+            looked = True
+            now = app_files(script_root)
+            for path in sorted(loaded.keys() | now.keys()):
+                if loaded.get(path) != now.get(path):
+                    return Path(path)
+    raise RuntimeError("The watch on the app's files ended.")
 
 
 def watched_folders(script_root: Path) -> list[Path]:
@@ -35,13 +73,6 @@ def watched_folders(script_root: Path) -> list[Path]:
 def _may_hold_code(folder: Path) -> bool:
     hidden = folder.name.startswith(".") or folder.name in _SKIPPED
     return not hidden and not (folder / "pyvenv.cfg").exists()
-
-
-async def _first(changes: object) -> Path:
-    async for batch in changes:  # type: ignore[attr-defined]
-        for _, path in batch:
-            return Path(path)
-    raise RuntimeError("The watch on the app's files ended.")
 
 
 def _concerns_app(change: object, path: str) -> bool:

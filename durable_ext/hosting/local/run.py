@@ -14,7 +14,7 @@ from durable_ext.hosting.local import console
 from durable_ext.hosting.local.app_plan import AppPlan
 from durable_ext.hosting.local.cors import Cors
 from durable_ext.hosting.local.engine import LocalEngine
-from durable_ext.hosting.local.reload import wait_for_change
+from durable_ext.hosting.local.reload import AppFiles, wait_for_change
 from durable_ext.hosting.local.server import HostOptions, LocalHost
 from durable_ext.hosting.local.task_hub import backend_settings, hub_file, other_backend_settings
 from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
@@ -31,11 +31,13 @@ class RunPlan:
 
     Attributes:
         not_served: Durable functions of the app that are off in this host: others may serve them.
+        files: The app's files as they were before they were loaded.
     """
 
     plan: AppPlan
     functions: DurableFunctions
     not_served: tuple[tuple[FunctionKind, str], ...]
+    files: AppFiles
     options: LaunchOptions
     origin: str
     listener: socket
@@ -75,7 +77,7 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
     changed: list[Path] = []
 
     async def watch() -> None:
-        changed.append(await wait_for_change(plan.script_root))
+        changed.append(await wait_for_change(plan.script_root, run.files))
         console.write(f"File change detected in {changed[0].name}; waiting up to {options.drain:g} s for running functions…")
         host.stop()
 
