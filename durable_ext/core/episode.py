@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from durable_ext.core.context import OrchestrationContext
 
 _STATUS_LIMIT_KB: Final = 16
+_NOTHING_YET: Final = object()
 _SURELY_SHORT: Final = _STATUS_LIMIT_KB * 256  # characters: even as surrogate pairs below the limit
 
 
@@ -196,7 +197,7 @@ class StatusReporter:
 
     def __init__(self, text: str | None) -> None:
         self.text = text
-        self._seen: object = self
+        self._seen: object = _NOTHING_YET
 
     def refresh(self, replay: Replay, context: OrchestrationContext) -> str | None:
         """Take over what user code reports now; return a reason to fail if it cannot be stored.

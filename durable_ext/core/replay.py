@@ -432,6 +432,7 @@ class Replay:
         """Detach the context and close the user's code; return what it raised while closing."""
         self.detached = True
         self._current = Task()
+        self._context = None  # it knows us: without this an ended instance would wait for the cycle collector
         routine, self._routine = self._routine, None
         if routine is not None:
             try:

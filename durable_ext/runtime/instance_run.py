@@ -277,7 +277,7 @@ class InstanceRun:
         writer.add(episode.decisions)
         if not writer.in_one_transaction:
             return await self._look_for_messages(Played(await self._settle(episode, results)))
-        played = await self._player.play_results(
+        played = await self._player.settle(
             results, services.now(), lambda following: self._checkpoint_of_wave(episode, following)
         )
         if played.checkpoint is not None and played.episode.can_run_locally:
@@ -300,7 +300,7 @@ class InstanceRun:
         """Store the results of a whole wave and play them, where several writes are not one; return what they caused."""
         services, writer = self._services, self._writer
         now = services.now()
-        playing = self._player.play_results(results, now, nothing_to_store)
+        playing = self._player.play_results(results, now)
         self._waves += 1
         overlaps = self._waves > _LONG and services.slots.taken < _CALM
         if writer.holds_back(len(results)) or not overlaps:
@@ -413,7 +413,7 @@ class InstanceRun:
                 )
                 wave.adopt(receipt.activities)
                 if results:
-                    episode = (await self._player.play_results(results, now, nothing_to_store)).episode
+                    episode = (await self._player.play_results(results, now)).episode
                     if not decides_activities_only(episode) or not (wave.unfinished or episode.activities):
                         if episode.starts_generation:
                             writer.begin(episode)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from durable_ext.backends.protocol import Checkpoint, CheckpointAnswer, OrchestrationSession
+from durable_ext.backends.protocol import Checkpoint, CheckpointAnswer, CheckpointPort, OrchestrationSession
 from durable_ext.core.episode import Episode
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ReceivedMessage
@@ -29,11 +30,15 @@ def nothing_to_store(_: Episode) -> None:
 
 @dataclass(slots=True)
 class Played:
-    """An episode and the checkpoint that was made after it, if any; `answer` is `None` if the store was not asked yet."""
+    """An episode and the checkpoint that was made after it, if any; `answer` is `None` if the store was not asked yet.
+
+    `followed_up`: whether its `AfterEpisode` was called.
+    """
 
     episode: Episode
     checkpoint: Checkpoint | None = None
     answer: CheckpointAnswer | None = None
+    followed_up: bool = False
 
 
 class LivePlayer:
@@ -52,24 +57,28 @@ class LivePlayer:
         self.before: RuntimeState | None = None
         self._instance_id = session.instance.instance_id
         self._live: LiveOrchestration | None = None
-        self._store = None if services.checkpoint_port is None else self._put
 
-    def play(self, messages: Sequence[ReceivedMessage], then: AfterEpisode) -> asyncio.Future[Played]:
+    async def play(self, messages: Sequence[ReceivedMessage], then: AfterEpisode) -> Played:
         """Play messages; the first time, the history is replayed before.
 
-        `then` is called on the thread after the episode; the checkpoint that it makes is stored from there if possible.
+        `then` is called once after the episode, unless that was given up; on the thread, from where the checkpoint that it
+        makes is stored, or on the event loop if it is not stored from there.
         """
         now = self._services.now
-        return self._play(lambda: self._opened().play(messages, now), then)
+        return await self._play_then(lambda: self._opened().play(messages, now), then)
 
-    def resume(self, then: AfterEpisode) -> asyncio.Future[Played]:
+    async def resume(self, then: AfterEpisode) -> Played:
         """Play on without anything new."""
         now = self._services.now
-        return self._play(lambda: self._opened().play_results((), now), then)
+        return await self._play_then(lambda: self._opened().play_results((), now), then)
 
-    def play_results(self, results: Sequence[ActivityResult], now: Ticks, then: AfterEpisode) -> asyncio.Future[Played]:
+    async def settle(self, results: Sequence[ActivityResult], now: Ticks, then: AfterEpisode) -> Played:
         """Play results of local activities, all at this time."""
-        return self._play(lambda: self._opened().play_results(results, lambda: now), then)
+        return await self._play_then(lambda: self._opened().play_results(results, lambda: now), then)
+
+    def play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Played]:
+        """Begin to play results of local activities, all at this time; nothing is stored from the thread."""
+        return self._play(lambda: self._opened().play_results(results, lambda: now), None)
 
     @property
     def state(self) -> RuntimeState | None:
@@ -91,25 +100,23 @@ class LivePlayer:
         if live is not None:
             self._services.thread.play(live.close, self._instance_id).add_done_callback(_log_close)
 
-    def _play(self, call: Callable[[], Episode], then: AfterEpisode) -> asyncio.Future[Played]:
-        def run() -> Played:
-            episode = call()
-            return Played(episode, then(episode))
+    async def _play_then(self, call: Callable[[], Episode], then: AfterEpisode) -> Played:
+        port, session = self._services.checkpoint_port, self._session
+        if port is None:
+            played = await self._play(call, None)
+        else:
+            played = await self._play(call, functools.partial(_put, port, session, then))
+        if not played.followed_up:
+            played.checkpoint = then(played.episode)
+        elif played.checkpoint is None and isinstance(played.answer, Exception):
+            raise played.answer
+        return played
 
+    def _play(
+        self, call: Callable[[], Episode], store: Callable[[Played, Callable[[], None]], bool] | None
+    ) -> asyncio.Future[Played]:
         self.before = self.state
-        return self._services.thread.play(run, self._instance_id, self._function, self._store, self._stuck)
-
-    def _put(self, played: Played, answered: Callable[[], None]) -> bool:
-        port, checkpoint = self._services.checkpoint_port, played.checkpoint
-        if checkpoint is None or port is None:
-            return False
-
-        def take(answer: CheckpointAnswer) -> None:
-            played.answer = answer
-            answered()
-
-        port.put(self._session, checkpoint, take)
-        return True
+        return self._services.thread.play(lambda: Played(call()), self._instance_id, self._function, store, self._stuck)
 
     def _function(self) -> str | None:
         return self._live.state.name if self._live is not None else None
@@ -118,6 +125,31 @@ class LivePlayer:
         if self._live is None:
             self._live = self._services.open_live(self._session)
         return self._live
+
+
+def _put(
+    port: CheckpointPort,
+    session: OrchestrationSession,
+    then: AfterEpisode,
+    played: Played,
+    answered: Callable[[], None],
+) -> bool:
+    """On the thread, once the episode counts: make its checkpoint and give it to the store."""
+    played.followed_up = True
+    try:
+        checkpoint = played.checkpoint = then(played.episode)
+    except Exception as error:
+        played.answer = error
+        return False
+    if checkpoint is None:
+        return False
+
+    def take(answer: CheckpointAnswer) -> None:
+        played.answer = answer
+        answered()
+
+    port.put(session, checkpoint, take)
+    return True
 
 
 def ignore_outcome(played: asyncio.Future[Any]) -> None:

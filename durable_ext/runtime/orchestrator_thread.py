@@ -50,7 +50,7 @@ class _Work:
         self.is_noticed = False
         self.outcome: Any = None
         self.error: BaseException | None = None
-        self._fate = [self]
+        self._fate = [None]
 
     def decide(self) -> bool:
         """Whether the caller is the first to decide what becomes of it: it is stored or given up, never both."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from durable_ext.backends.protocol import Backend
+from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.hosting.local.garbage import collect_garbage_less_often
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.task_hub import run_task_hub
@@ -22,7 +25,6 @@ from tests.bench.functions import GREETINGS, bench_registry
 from tests.bench.workloads import BenchRun, run_one, warm_up
 
 _TASKS = Path("/proc/self/task")
-_MAIN = "event loop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +37,12 @@ class ThreadUse:
 
 
 def thread_use() -> dict[str, ThreadUse]:
-    """Return the use of every thread of this process by name; the main thread is the event loop."""
+    """Return the use of every Python thread of this process by name; the main thread is the event loop."""
     found = {}
-    for task in _TASKS.iterdir():
+    for thread in threading.enumerate():
+        task = _TASKS / str(thread.native_id)
         status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
-        name = _MAIN if task.name == _TASKS.parent.resolve().name else f"{status['Name'].strip()} {task.name}"
-        found[name] = ThreadUse(
+        found["event loop" if thread is threading.main_thread() else thread.name] = ThreadUse(
             cpu_seconds=int((task / "schedstat").read_text().split()[0]) / 1e9,
             sleeps=int(status["voluntary_ctxt_switches"]),
             preemptions=int(status["nonvoluntary_ctxt_switches"]),
@@ -68,16 +70,27 @@ async def measure(which: str, count: int, synchronous: str, repeats: int) -> Non
             run = BenchRun(hub=hub, peer="", repeats=1)
             await warm_up(run)
             for _ in range(repeats):
-                before, commits, began = thread_use(), hub.backend.commits, time.perf_counter()  # type: ignore[attr-defined]
+                before, began = thread_use(), time.perf_counter()
+                commits = _commits(hub.backend)
                 await _run_all(run, which, count)
                 seconds, after = time.perf_counter() - began, thread_use()
-                line = _line(which, count, synchronous, seconds, before, after)
-                line["commits"] = round((hub.backend.commits - commits) / count, 3)  # type: ignore[attr-defined]
-                print(json.dumps(line), flush=True)
+                commits = _commits(hub.backend) - commits
+                print(json.dumps(_line(which, count, synchronous, seconds, commits, before, after)), flush=True)
+
+
+def _commits(backend: Backend) -> int:
+    assert isinstance(backend, SqliteBackend)
+    return backend.commits
 
 
 def _line(
-    which: str, count: int, synchronous: str, seconds: float, before: dict[str, ThreadUse], after: dict[str, ThreadUse]
+    which: str,
+    count: int,
+    synchronous: str,
+    seconds: float,
+    commits: int,
+    before: dict[str, ThreadUse],
+    after: dict[str, ThreadUse],
 ) -> dict[str, object]:
     threads = {}
     none = ThreadUse(cpu_seconds=0, sleeps=0, preemptions=0)
@@ -92,6 +105,7 @@ def _line(
         "workload": f"{which} {count}",
         "synchronous": synchronous,
         "us": round(seconds / count * 1e6, 1),
+        "commits": round(commits / count, 3),
         "cpu_us": round(sum(thread["cpu_us"] for thread in threads.values()), 1),
         "sleeps": round(sum(thread["sleeps"] for thread in threads.values()), 2),
         "threads": threads,

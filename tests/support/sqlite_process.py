@@ -26,7 +26,7 @@ def settings(path: Path, task_hub: str) -> SqliteSettings:
         task_hub=task_hub,
         lock_timeout=timedelta(seconds=1.5),
         heartbeat=timedelta(seconds=0.3),
-        busy_timeout=timedelta(seconds=0.5),
+        busy_timeout=timedelta(seconds=2),
     )
 
 
