@@ -158,7 +158,7 @@ async def test_orchestrations_go_on_after_the_service_was_frozen_longer_than_the
         async with run_azure_hub(settings_of(frozen, task_hub), interop_registry()) as hub:
             started = [await hub.client.start("HelloSequence", 5) for _ in range(10)]
             os.kill(frozen.process.pid, signal.SIGSTOP)
-            await asyncio.sleep(5)  # the service's own time has to pass
+            await eventually(lambda: not any(hub.backend.owns(partition) for partition in range(4)), within=PATIENCE)
             os.kill(frozen.process.pid, signal.SIGCONT)
 
             ends = [await hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started]

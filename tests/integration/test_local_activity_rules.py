@@ -315,8 +315,14 @@ async def test_a_failure_reaches_code_that_waits_for_all_results_while_others_ru
 
 
 async def test_results_that_do_not_wake_the_code_wait_for_the_others(tmp_path: Path) -> None:
+    ended = [asyncio.Event() for _ in range(4)]
+
     async def one_after_the_other(value: int) -> int:
-        await asyncio.sleep(value * 0.04)
+        if value:
+            await ended[value - 1].wait()
+        for _ in range(100):  # turns of the loop in which the worker could write the result before
+            await asyncio.sleep(0)
+        ended[value].set()
         return value
 
     def all_of_them(context: Any) -> Any:

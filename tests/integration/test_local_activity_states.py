@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from durable_ext.backends.azure_storage.transport.connection import open_lean_tr
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.runtime.settings import WorkerSettings
@@ -102,8 +102,8 @@ async def test_a_state_of_local_activities_is_finished(taken_over: TakenOver) ->
 
 async def _do_what_the_recording_did(hub: AzureHub, about: Mapping[str, Any]) -> None:
     for step in about["then"]:
-        if step["do"] == "sleep":
-            await asyncio.sleep(1)  # long enough for the message before to be played
+        if step["do"] == "sleep":  # the recorder waited for a suspend message to be played
+            await eventually(lambda: _is_suspended(hub, about), within=timedelta(seconds=15))
         elif step["do"] == "resume":
             await hub.client.resume(step["instanceId"], step["reason"])
         elif step["do"] == "rewind":
@@ -116,6 +116,11 @@ async def _do_what_the_recording_did(hub: AzureHub, about: Mapping[str, Any]) ->
         else:
             with pytest.raises(InstanceAlreadyExistsError):
                 await hub.client.start(step["name"], step["input"], instance_id=step["instanceId"])
+
+
+async def _is_suspended(hub: AzureHub, about: Mapping[str, Any]) -> bool:
+    status = await hub.client.get_status(about["instances"][0]["instanceId"])
+    return status is not None and status.runtime_status is OrchestrationStatus.SUSPENDED
 
 
 async def _reached(hub: AzureHub, name: str, instance: Mapping[str, Any]) -> bool:
