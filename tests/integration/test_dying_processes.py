@@ -19,7 +19,7 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.testing.eventually import eventually
 from tests.azurite import running_azurite
-from tests.support.mortal_worker import SLOTS, STEPS, backend_of
+from support.mortal_worker import SLOTS, STEPS, backend_of
 
 ROOT = Path(__file__).parents[2]
 WORKER = ROOT / "tests" / "support" / "mortal_worker.py"
@@ -49,7 +49,7 @@ class Fleet:
     async def launch(self, local: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(WORKER), self._store, self._place, "MortalHub", str(self.log), local, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
         )  # fmt: skip
         self._processes.append(process)
         return process

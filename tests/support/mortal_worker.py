@@ -23,7 +23,7 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
-from tests.support.functions import registry_of
+from support.functions import registry_of
 
 _SHORT = timedelta(seconds=2)
 STEPS, SLOTS = 4, 2

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from frozen_hub import INTEROP
 
 from durable_ext.backends.azure_storage.history_table import event_from_columns, event_to_columns
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, entity_to_json, row_from_json
 from durable_ext.core.events import EventRaised, TaskScheduled, UnknownEvent
 from durable_ext.core.timestamps import ticks_from_iso
-from tests.frozen_hub import INTEROP
 
 # A large column is stored elsewhere, a rewound row keeps the columns of what it was.
 _NOT_OURS = ("BlobName",)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Union
 
 import pytest
+from support.managed_identity import write_certificate
 
 from durable_ext.backends.azure_storage.transport.aiohttp_wire import AiohttpWire
 from durable_ext.backends.azure_storage.transport.keep_alive_wire import KeepAliveWire
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, WireError, open_wire, proxy_of
 from durable_ext.testing.eventually import eventually
-from tests.support.managed_identity import write_certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LIMIT = timedelta(seconds=20)

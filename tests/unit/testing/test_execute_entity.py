@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
 
-import azure.durable_functions as old
+import azure.durable_functions as old  # type: ignore[import-untyped]
 import pytest
 
 import durable_ext as df
@@ -116,7 +116,7 @@ def test_an_exception_of_the_operation_comes_out() -> None:
 def test_an_entity_of_the_old_names_gives_what_it_set() -> None:
     app = old.DFApp()
 
-    @app.entity_trigger(context_name="context")
+    @app.entity_trigger(context_name="context")  # type: ignore[untyped-decorator]
     def keeps(context: old.DurableEntityContext) -> str:
         context.set_result(context.get_input(expected_type=Entry))
         return "ignored"
