@@ -174,4 +174,4 @@ def test_a_client_for_another_hub_is_refused_when_the_app_is_loaded(
     answer = host.post("/api/start")
 
     assert answer.status == 404
-    assert "its durable client 'client' is for the task hub 'Other', but this host has 'EndToEnd' open" in host.output
+    assert "Its durable client 'client' is for the task hub 'Other', but this host has 'EndToEnd' open" in host.output
