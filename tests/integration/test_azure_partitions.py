@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -117,6 +119,47 @@ async def test_orchestrations_go_on_while_partitions_change_hands(
         ends = await asyncio.gather(*(hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started))
 
     assert [end.runtime_status.value for end in ends] == ["Completed"] * 20
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        PartitionManagement.TABLE,
+        pytest.param(PartitionManagement.SAFE_BLOB, marks=pytest.mark.slow),
+        pytest.param(PartitionManagement.LEGACY_BLOB, marks=pytest.mark.slow),
+    ],
+)
+async def test_one_two_and_four_workers_share_the_partitions_while_orchestrations_go_on(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement
+) -> None:
+    settings = settings_of(azurite, task_hub, kind)
+    async with AsyncExitStack() as one, run_azure_hub(settings, interop_registry()) as hub:
+        workers = [hub.backend]
+        started: list[str] = []
+
+        async def are_shared() -> None:
+            await eventually(lambda: _shares(workers) == sorted([4 // len(workers)] * len(workers)), within=PATIENCE)
+            started.extend([await hub.client.start("HelloSequence", 2) for _ in range(6)])
+
+        await are_shared()
+        for more in (1, 2):
+            for _ in range(more):
+                joined = await one.enter_async_context(
+                    run_azure_hub(replace(settings, worker_id=f"worker-{len(workers)}"), interop_registry())
+                )
+                workers.append(joined.backend)
+            await are_shared()
+        await one.aclose()
+        del workers[1:]
+        await are_shared()
+
+        ends = [await hub.client.wait_for_completion(instance_id, timeout=PATIENCE) for instance_id in started]
+
+    assert [end.output for end in ends] == [["Hello Tokyo!", "Hello Seattle!"]] * 24
+
+
+def _shares(workers: list[AzureStorageBackend]) -> list[int]:
+    return sorted(len(owned(worker)) for worker in workers)
 
 
 async def test_another_partition_count_is_refused_with_the_number_to_set(azurite: Azurite, task_hub: str) -> None:
