@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.mortal_worker import SLOTS, STEPS, backend_of
 
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
@@ -19,7 +20,6 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.testing.eventually import eventually
 from tests.azurite import running_azurite
-from support.mortal_worker import SLOTS, STEPS, backend_of
 
 ROOT = Path(__file__).parents[2]
 WORKER = ROOT / "tests" / "support" / "mortal_worker.py"
