@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from azurite import Azurite
 from support.host_process import HostProcess, eventually
+
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
+from durable_ext.backends.azure_storage.leases import Lease
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 
 pytestmark = pytest.mark.azurite
 
@@ -48,6 +55,35 @@ def test_a_host_started_after_a_kill_goes_on(make_app: Callable[..., Path], on_a
     second = on_azure(app).wait_until_ready(60)
 
     assert second.finished("survivor", 150)["output"] == ["survivor 1", "survivor 2"]
+
+
+def test_a_host_started_again_after_a_kill_does_not_wait_for_its_old_leases(
+    make_app: Callable[..., Path], on_azure: Callable[[Path], HostProcess], azurite: Azurite, task_hub: str
+) -> None:
+    app = make_app(APP)
+    first = on_azure(app).wait_until_ready(60)
+    first.start("two_steps", "before")
+    first.finished("before")
+    before = asyncio.run(leases_of(azurite, task_hub))
+    first.kill()
+
+    second = on_azure(app).wait_until_ready(60)
+    second.start("two_steps", "after")
+
+    assert second.finished("after", 60)["output"] == ["after 1", "after 2"]
+    after = asyncio.run(leases_of(azurite, task_hub))
+    held_until = min(lease.expires_at for lease in before if lease.expires_at is not None)
+    assert {lease.owner for lease in after}.isdisjoint(lease.owner for lease in before)
+    assert all(lease.owned_since is not None and lease.owned_since < held_until for lease in after)
+
+
+async def leases_of(azurite: Azurite, task_hub: str) -> list[Lease]:
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub)
+    transport = open_lean_transport(settings.account)
+    try:
+        return await LeaseTable(transport.tables, settings.names.partitions_table).load()
+    finally:
+        await transport.close()
 
 
 def test_an_instance_started_on_one_host_is_seen_by_another(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,6 +17,7 @@ from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, plan_round
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
+from durable_ext.backends.azure_storage.worker_ids import has_ended_here
 from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
@@ -50,6 +52,7 @@ class TableLeaseKeeper:
         self._wakeup = Wakeup()
         self._round_done = Wakeup()
         self._stopping = False
+        self._is_first_round = True
         self._stopped = asyncio.Event()
 
     def owns(self, partition: int) -> bool:
@@ -124,6 +127,10 @@ class TableLeaseKeeper:
         leases = await self._table.load()
         now: datetime = self._clock.now() + self._server_offset()
         known = [lease for lease in leases if lease.partition in self._partitions]
+        if self._is_first_round:
+            # A process started again after a crash need not wait until the leases of its former life run out. Only once:
+            # should two machines ever take each other for the same one, they do not go on stealing.
+            known = [replace(lease, expires_at=now) if has_ended_here(lease.owner or "") else lease for lease in known]
         for lease in known:
             if lease.owner != self._me:
                 self._lose(self._partitions[lease.partition])
@@ -142,6 +149,7 @@ class TableLeaseKeeper:
             await self._table.write(plan.writes)
         for lease in plan.writes:
             self._act(lease, started)
+        self._is_first_round = False
         for partition in plan.drain:
             self._listening.drain(self._partitions[partition])
         return plan.soon or any(state is not DrainState.LISTENING for state in self._listening.states.values())

@@ -5,9 +5,6 @@ Source: specs/azure-storage.md 11, specs/host-json.md 5.1. Read from host.json b
 
 from __future__ import annotations
 
-import os
-import socket
-import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -21,6 +18,7 @@ from durable_ext.backends.azure_storage.transport.account import (
     account_from_connection_string,
     account_from_identity,
 )
+from durable_ext.backends.azure_storage.worker_ids import new_worker_id
 from durable_ext.errors import ConfigurationError
 
 __all__ = [
@@ -59,11 +57,6 @@ class IdentityConnection:
     blob_service_uri: str | None = None
     queue_service_uri: str | None = None
     table_service_uri: str | None = None
-
-
-def _worker_id() -> str:
-    # Unique per process: a second process with the same id would take the first one's leases for its own.
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +105,7 @@ class AzureStorageSettings:
     app_lease_interval: timedelta = timedelta(seconds=60)
     app_lease_renew_interval: timedelta = timedelta(seconds=25)
     app_lease_acquire_interval: timedelta = timedelta(seconds=300)
-    worker_id: str = field(default_factory=_worker_id)
+    worker_id: str = field(default_factory=new_worker_id)
     claim_at_enqueue: bool = True
     transport: TransportKind = TransportKind.LEAN
 
