@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.errors import StoragePreconditionError
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.core.events import EventRaised, OrchestrationStatus
@@ -178,3 +181,42 @@ async def test_two_owners_of_the_same_partitions_count_each_event_once(azurite: 
     raised = [event.input for event in history if isinstance(event, EventRaised)]
     assert sorted(end.output) == list(range(EVENTS))
     assert len(raised) == EVENTS
+
+
+async def test_a_round_of_table_leases_that_saw_an_old_row_writes_none_of_its_rows(azurite: Azurite, task_hub: str) -> None:
+    settings = settings_of(azurite, task_hub)
+    transport = open_lean_transport(settings.account)
+    table = LeaseTable(transport.tables, settings.names.partitions_table)
+    await table.create(settings.names.control_queues(4))
+    seen = await table.load()
+    await table.write([replace(seen[2], owner="faster")])
+
+    with pytest.raises(StoragePreconditionError):
+        await table.write([replace(lease, owner="slower") for lease in seen])
+
+    assert [lease.owner for lease in await table.load()] == [None, None, "faster", None]
+    await transport.close()
+
+
+async def test_a_blob_lease_that_was_stolen_is_neither_renewed_nor_written_by_its_old_owner(
+    azurite: Azurite, task_hub: str
+) -> None:
+    settings = settings_of(azurite, task_hub, PartitionManagement.LEGACY_BLOB)
+    transport = open_lean_transport(settings.account)
+    async with AzureStorageBackend(settings):
+        leases = LeaseBlobs(transport.blobs, settings.names.lease_container, "default", 15)
+        free = (await leases.load())[0]
+        held = await leases.acquire(free, "old")
+        assert held is not None
+        stolen = await leases.acquire((await leases.load())[0], "new")
+        assert stolen is not None
+
+        renewed = await leases.renew(held)
+        again = await leases.acquire(free, "late")  # with what was read before: no token to take it over with
+        await leases.release(held)
+        now = (await leases.load())[0]
+
+    assert (renewed, again) == (False, None)
+    assert (now.owner, now.epoch, now.is_leased) == ("new", free.epoch + 2, True)
+    assert await leases.renew(stolen)
+    await transport.close()
