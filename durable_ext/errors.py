@@ -15,6 +15,7 @@ __all__ = [
     "ClientError",
     "ConfigurationError",
     "DeadlyActivityError",
+    "DeadlyOrchestratorError",
     "DurableError",
     "EntityOperationError",
     "EpisodeTimeoutError",
@@ -149,6 +150,21 @@ class ActivityProcessDiedError(DurableError):
         super().__init__(
             f"The process that ran activity '{function_name}' ended unexpectedly (killed, out of memory, or os._exit). "
             f"Look at the memory it needs; a retry policy runs it again."
+        )
+
+
+class DeadlyOrchestratorError(OrchestrationError):
+    """Workers ended while they played an orchestrator, again and again: it is not played any more.
+
+    Attributes:
+        deaths: How often.
+    """
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths = deaths
+        super().__init__(
+            f"the worker process died {deaths} times in a row while it played this instance, so it is not played again. "
+            f"Look for os._exit, a crash in native code or too little memory; orchestrator code must do nothing but decide."
         )
 
 

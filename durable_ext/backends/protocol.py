@@ -145,6 +145,11 @@ class OrchestrationSession(Protocol):
         """The instance row's custom status when the session was locked."""
         ...
 
+    @property
+    def deaths(self) -> int:
+        """How many workers in a row died or froze while they had it and stored nothing; 0 where the store cannot tell."""
+        ...
+
     async def next_messages(self, wait: timedelta) -> MessageBatch | SessionEnd:
         """Wait up to `wait` (zero: do not wait) for messages to this instance that no batch contained yet."""
         ...

@@ -35,7 +35,7 @@ from durable_ext.core.events import (
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
 from durable_ext.core.runtime_state import RuntimeState
-from durable_ext.errors import CheckpointConflictError, EpisodeTimeoutError, PayloadTooLargeError
+from durable_ext.errors import CheckpointConflictError, DeadlyOrchestratorError, EpisodeTimeoutError, PayloadTooLargeError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -57,6 +57,10 @@ log = logging.getLogger("durable_ext.runtime.orchestrations")
 _AT_ONCE: Final = timedelta(0)
 _CALM: Final = 4  # with fewer instances awake, a long one is faster if writing and playing overlap
 _LONG: Final = 8  # waves; a short orchestration is faster if its last results and its end are one write
+
+
+_SUSPECT_DEATHS: Final = 3
+_MAX_DEATHS: Final = 20  # more than for an activity, which may be what kills the workers that play its instance
 
 
 class _TakenOverError(Exception):
@@ -139,14 +143,32 @@ class InstanceRun:
 
     async def _converse(self) -> None:
         first = await self._session.next_messages(_AT_ONCE)
+        has_work = isinstance(first, MessageBatch) or is_unfinished(self._session.history)
         if isinstance(first, MessageBatch):
             self._receive(first)
+        if has_work and self._session.deaths >= _SUSPECT_DEATHS and await self._end_without_code(self._session.deaths):
+            return
+        if isinstance(first, MessageBatch):
             await self._carry_out(await self._player.play(first.messages, self._next_checkpoint))
         elif first is not SessionEnd.LOST and is_unfinished(self._session.history):
             # A worker died after it had stored the results of a wave: nothing is queued, the rest is still to be decided.
             await self._carry_out(await self._player.resume(self._next_checkpoint))
         else:
             await self._session.release()
+
+    async def _end_without_code(self, deaths: int) -> bool:
+        """End an instance that may be what kills the workers: as asked, or after too many deaths."""
+        stored, now = RuntimeState(self._session.history), self._services.now()
+        ending = self._stuck.ending(stored, now)
+        if ending is None and deaths >= _MAX_DEATHS:
+            error = DeadlyOrchestratorError(deaths)
+            log.error("%s: %s", self._instance_id, error, extra={"event": "deadly", "instance_id": self._instance_id})
+            ending = self._stuck.failing(stored, error, now)
+        if ending is None:
+            return False
+        await self._session.checkpoint(ending)
+        await self._session.release()
+        return True
 
     async def _carry_out(self, played: Played | None) -> None:
         """Carry out an episode and those that follow, then let the session go."""

@@ -23,6 +23,7 @@ from durable_ext.core.events import (
 from durable_ext.core.messages import ReceivedMessage
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
+from durable_ext.failure import failure_from_exception
 from durable_ext.runtime.session_writer import SessionWriter
 
 _LISTEN: Final = timedelta(seconds=30)
@@ -80,14 +81,32 @@ class StuckEpisode:
         `state` is what was known before the episode. `None` if nobody has asked for it, or if there is nothing to terminate.
         Locks on entities are kept: only the code knows of them.
         """
-        undone, starts_generation = self._undone or (self._writer.pending, self._writer.starts_generation)
         termination = self.termination
+        if termination is None:
+            return None
+        return self._end(state, now, OrchestrationStatus.TERMINATED, termination.input, (termination,))
+
+    def failing(self, state: RuntimeState, error: Exception, now: Ticks) -> Checkpoint | None:
+        """Return the checkpoint that fails the instance and consumes all its messages; as `ending`."""
+        return self._end(state, now, OrchestrationStatus.FAILED, error, ())
+
+    def _end(
+        self,
+        state: RuntimeState,
+        now: Ticks,
+        status: OrchestrationStatus,
+        reason: str | Exception | None,
+        received: tuple[HistoryEvent, ...],
+    ) -> Checkpoint | None:
+        undone, starts_generation = self._undone or (self._writer.pending, self._writer.starts_generation)
         messages = (*self.messages, *self.overheard)
         start = next((each.message.event for each in messages if isinstance(each.message.event, ExecutionStarted)), None)
         is_new = start is not None and (state.started is None or state.is_terminal)
         started = start if is_new else state.started
-        if termination is None or not isinstance(started, ExecutionStarted):
+        if not isinstance(started, ExecutionStarted) or (state.is_terminal and not is_new):
             return None
+        failure = failure_from_exception(reason) if isinstance(reason, Exception) else None
+        result = reason if failure is None else f"Orchestrator function '{started.name}' failed: {reason}"
         outbox = Outbox(started=started, now=now, store_inputs=False, new_execution_id=new_execution_id, messages=[])
         events: list[HistoryEvent] = [*undone, OrchestratorStarted(timestamp=now)]
         if is_new:
@@ -96,19 +115,20 @@ class StuckEpisode:
         outbox.add(
             CompleteOrchestration(
                 task_id=1 + max((event.event_id for event in (*known, *events)), default=-1),
-                status=OrchestrationStatus.TERMINATED,
-                result=termination.input,
+                status=status,
+                result=None if result is None else str(result),
+                failure=failure,
             )
         )
-        events += [termination, *outbox.events, OrchestratorCompleted(timestamp=now)]
+        events += [*received, *outbox.events, OrchestratorCompleted(timestamp=now)]
         execution_id = started.instance.execution_id
         assert execution_id is not None
-        status = self._session.custom_status
+        shown = self._session.custom_status
         return Checkpoint(
             execution_id=execution_id,
             new_events=tuple(events),
             starts_generation=starts_generation,
             consumed=tuple([each.message_id for each in messages]),
             messages=tuple(outbox.messages),
-            instance=instance_update(events, execution_id=execution_id, custom_status=status, last_updated_at=now),
+            instance=instance_update(events, execution_id=execution_id, custom_status=shown, last_updated_at=now),
         )

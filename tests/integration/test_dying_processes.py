@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -126,3 +127,31 @@ async def test_an_activity_that_kills_ten_processes_fails_and_its_neighbours_do_
         assert "activity 'deadly' was started 10 times and its process died each time" in str(deadly.output)
         assert [name for name, _ in fleet.begun()].count("deadly") == 10
         assert [status.runtime_status for status in near] == [OrchestrationStatus.COMPLETED] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [OrchestrationStatus.TERMINATED, OrchestrationStatus.FAILED])
+async def test_an_orchestrator_that_kills_its_process_can_be_terminated_and_fails_in_the_end(
+    tmp_path: Path, end: OrchestrationStatus
+) -> None:
+    async with fleet_on("sqlite", tmp_path) as fleet:
+        await fleet.client.start("kills", instance_id="killer")
+        for number in range(3):
+            await fleet.client.start("together", instance_id=f"near-{number}")
+        for _ in range(4):
+            process = await fleet.launch("on")
+            await asyncio.wait_for(process.wait(), PATIENCE.total_seconds())
+        if end is OrchestrationStatus.TERMINATED:
+            await fleet.client.terminate("killer", "enough")
+        else:
+            with closing(sqlite3.connect(tmp_path / "hub.db")) as connection, connection:
+                assert connection.execute("SELECT recovered FROM instances WHERE instance_id = 'killer'").fetchone()[0] >= 2
+                values = "recovered = 20, lock_owner = NULL, wake_at = 0"  # as after twenty deaths and the longest pause
+                connection.execute(f"UPDATE instances SET {values} WHERE instance_id = 'killer'")
+        await fleet.launch("on")
+        status = await fleet.client.wait_for_completion("killer", timeout=2 * PATIENCE)
+        near = [await fleet.client.wait_for_completion(f"near-{number}", timeout=PATIENCE) for number in range(3)]
+
+        assert status.runtime_status is end
+        assert "enough" in str(status.output) or "died 20 times in a row" in str(status.output)
+        assert [each.runtime_status for each in near] == [OrchestrationStatus.COMPLETED] * 3

@@ -65,6 +65,10 @@ def registry_with(log: Path) -> FunctionRegistry:
         note(name)
         os._exit(1)
 
+    def kills(context: Any) -> None:
+        note(context.instance_id)
+        os._exit(1)
+
     def together(context: Any) -> Any:
         names = [f"{context.instance_id}-{number}" for number in range(STEPS)]
         return (yield context.task_all([context.call_activity("step", name) for name in names]))
@@ -78,7 +82,7 @@ def registry_with(log: Path) -> FunctionRegistry:
     def call_deadly(context: Any) -> Any:
         return (yield context.call_activity("deadly", context.instance_id))
 
-    return registry_of(orchestrators=[together, one_by_one, call_deadly], activities=[step, deadly])
+    return registry_of(orchestrators=[together, one_by_one, call_deadly, kills], activities=[step, deadly])
 
 
 async def main() -> None:

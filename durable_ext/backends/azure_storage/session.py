@@ -98,6 +98,10 @@ class AzureSession:
     def custom_status(self) -> str | None:
         return self._custom_status
 
+    @property
+    def deaths(self) -> int:
+        return 0  # the service does not tell a death from giving back
+
     # Life.
 
     def activate(self) -> bool:

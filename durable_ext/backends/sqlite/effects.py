@@ -32,7 +32,7 @@ class LockedInstance:
     execution_id: str | None
     history_execution_id: str | None
     custom_status: str | None
-    recovered: bool
+    recovered: int
     deliveries: tuple[Delivery, ...]
     row: InstanceRow | None = None
 

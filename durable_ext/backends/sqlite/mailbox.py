@@ -305,7 +305,7 @@ class Mailbox:
             execution_id=None if row is None else row.execution_id,
             history_execution_id=None,
             custom_status=None,
-            recovered=False,
+            recovered=0,
             deliveries=deliveries,
             row=row,
         )

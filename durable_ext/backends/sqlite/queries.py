@@ -81,7 +81,7 @@ UPDATE instances SET
   version = coalesce(?, version), created_at = coalesce(?, created_at), completed_at = coalesce(?, completed_at),
   scheduled_start_at = coalesce(?, scheduled_start_at), generation = coalesce(?, generation), tags = coalesce(?, tags),
   input = coalesce(?, input), output = coalesce(?, output),
-  history_execution_id = coalesce(?, history_execution_id), lock_owner = ?, wake_at = NULL
+  history_execution_id = coalesce(?, history_execution_id), lock_owner = ?, wake_at = NULL, recovered = 0
 WHERE n = ?"""
 SET_HISTORY_EXECUTION: Final = "UPDATE instances SET history_execution_id = ? WHERE n = ?"
 DELETE_TIMERS: Final = "DELETE FROM messages WHERE n = ? AND event_type = ? AND due > ?"
@@ -180,10 +180,15 @@ REGISTER_WORKER: Final = "INSERT INTO workers (process_id, machine, expires_at) 
 HEARTBEAT: Final = "UPDATE workers SET expires_at = ? WHERE worker_id = ?"
 UNREGISTER_WORKER: Final = "DELETE FROM workers WHERE worker_id = ?"
 OTHER_WORKERS: Final = "SELECT worker_id, process_id, machine, expires_at FROM workers WHERE worker_id != ?"
+# From its second death in a row on the code of an instance may be what kills: 1, 2, 4 ... 60 s, so that hosts live
+# meanwhile, and a part of a second that differs each time, so that who was locked beside it is done without it.
 FREE_INSTANCES_OF: Final = f"""
-UPDATE instances SET lock_owner = NULL, lock_token = lock_token + 1, recovered = :recovered,
+UPDATE instances SET lock_owner = NULL, lock_token = lock_token + 1,
+  recovered = CASE WHEN :died THEN recovered + 1 ELSE 0 END,
   wake_at = CASE WHEN EXISTS (SELECT 1 FROM messages WHERE messages.n = instances.n AND messages.due <= :now)
-                   OR (history_execution_id IS NOT NULL AND is_entity = 0 AND status NOT IN {TERMINAL}) THEN :now
+                   OR (history_execution_id IS NOT NULL AND is_entity = 0 AND status NOT IN {TERMINAL})
+                 THEN :now + CASE WHEN :died AND recovered > 0
+                   THEN min(1 << min(recovered - 1, 6), 60) * 10000000 + n % (recovered + 2) * 1000000 ELSE 0 END
                  ELSE (SELECT min(due) FROM messages WHERE messages.n = instances.n) END
 WHERE lock_owner = :owner"""
 FREE_ACTIVITIES_OF: Final = "UPDATE activities SET lock_owner = NULL WHERE lock_owner = ?"

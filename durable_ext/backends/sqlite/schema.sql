@@ -23,7 +23,7 @@ CREATE TABLE instances (
   lock_owner INTEGER,
   lock_token INTEGER NOT NULL,
   wake_at INTEGER,                -- of an unlocked instance: when to hand it out; NULL = nothing to do
-  recovered INTEGER NOT NULL,     -- the last lock on it died with its owner
+  recovered INTEGER NOT NULL,     -- so many locks on it died with their owners in a row
   history_execution_id TEXT,
   status TEXT,
   execution_id TEXT,

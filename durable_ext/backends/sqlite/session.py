@@ -45,6 +45,7 @@ class SqliteSession:
         "_replaced",
         "_waiter",
         "custom_status",
+        "deaths",
         "history",
         "instance",
         "is_entity",
@@ -55,7 +56,8 @@ class SqliteSession:
 
     def __init__(self, locked: LockedInstance, dispatch: Dispatch) -> None:
         self.n, self.token, self.is_entity = locked.n, locked.token, locked.is_entity
-        self.recovered = locked.recovered
+        self.deaths = locked.recovered
+        self.recovered = locked.recovered > 0
         self.custom_status = locked.custom_status
         self.history: Sequence[HistoryEvent] = ()
         self._dispatch = dispatch

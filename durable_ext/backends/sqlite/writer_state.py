@@ -140,7 +140,7 @@ class WriterState:
                     execution_id=execution_id,
                     history_execution_id=history_id,
                     custom_status=custom_status,
-                    recovered=bool(recovered),
+                    recovered=recovered,
                     deliveries=tuple(mail[n]),
                 )
             )
@@ -228,7 +228,7 @@ class WriterState:
     def unregister(self, connection: Connection, payloads: list[None]) -> list[None]:
         """Runner: give up every lock and the worker row."""
         if self.owner is not None:
-            values = {"owner": self.owner, "now": self.now, "recovered": 0}
+            values = {"owner": self.owner, "now": self.now, "died": 0}
             connection.execute(queries.FREE_INSTANCES_OF, values)
             connection.execute(queries.FREE_ACTIVITIES_OF, (self.owner,))
             connection.execute(queries.UNREGISTER_WORKER, (self.owner,))
@@ -280,7 +280,7 @@ class WriterState:
         for worker_id, process_id, machine, expires_at in rows:
             if expires_at >= self.now and not has_ended(process_id, machine):
                 continue
-            connection.execute(queries.FREE_INSTANCES_OF, {"owner": worker_id, "now": self.now, "recovered": 1})
+            connection.execute(queries.FREE_INSTANCES_OF, {"owner": worker_id, "now": self.now, "died": 1})
             connection.execute(queries.FREE_ACTIVITIES_OF_DEAD, {"owner": worker_id, "now": self.now})
             connection.execute(queries.UNREGISTER_WORKER, (worker_id,))
             self.effects.wakes.append(0)
