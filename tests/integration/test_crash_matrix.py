@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
 from tests.azurite import Azurite, running_azurite
 from tests.support.crash_matrix import CrashMatrix, Scenario, azure_processes
-from tests.support.crash_scenarios import ALL, FanOut, Hello5, Purge
-from tests.support.killed_process import KillMatrix
+from tests.support.crash_scenarios import ALL, FanOut, Hello5
 from tests.support.mortal_sqlite import every_write, sqlite_processes
 
 
@@ -54,26 +52,6 @@ async def test_a_crash_at_any_storage_call_changes_nothing_on_two_partitions(
     azurite_on_disk: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
 ) -> None:
     matrix = CrashMatrix(open_backend=azure_processes(azurite_on_disk.connection_string, 2), first=first, second=second)
-
-    assert await matrix.run(scenario, when) > 3
-
-
-@pytest.mark.azurite
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-@pytest.mark.parametrize("when", When)
-@pytest.mark.parametrize("scenario", [pytest.param(kind, marks=() if kind is Purge else pytest.mark.slow) for kind in ALL])
-@pytest.mark.parametrize(("first", "second"), [("on", "off"), pytest.param("off", "on", marks=pytest.mark.slow)])
-async def test_a_sigkill_at_any_storage_call_changes_nothing(
-    azurite_on_disk: Azurite,
-    tmp_path: Path,
-    scenario: type[Scenario],
-    first: LocalActivities,
-    second: LocalActivities,
-    when: When,
-) -> None:
-    matrix = KillMatrix(
-        connection=azurite_on_disk.connection_string, partitions=2, first=first, second=second, folder=tmp_path
-    )
 
     assert await matrix.run(scenario, when) > 3
 

@@ -116,10 +116,11 @@ def azure_processes(connection: str, partitions: int) -> Callable[[str, FailingT
             connection=connection,
             task_hub=hub,
             partition_count=partitions,
-            control_queue_visibility=timedelta(seconds=2),
-            work_item_queue_visibility=timedelta(seconds=2),
+            control_queue_visibility=timedelta(seconds=3),
+            work_item_queue_visibility=timedelta(seconds=3),
             max_queue_polling_interval=timedelta(milliseconds=300),
-            lease_interval=timedelta(seconds=2),
+            # A round of the keeper may take half of it: with less, a busy emulator lets nobody have a lease.
+            lease_interval=timedelta(seconds=4),
             lease_acquire_interval=timedelta(milliseconds=500),
             use_app_lease=False,
         )
