@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, Final, TypeVar, Union, overload
 
 from durable_ext.core.entities.ids import EntityId
@@ -95,10 +95,8 @@ class OrchestrationContext(InstanceView):
             ValueError: `name` is a function that is no activity.
             TypeError: The input cannot be serialized.
         """
-        if name.__class__ is not str:
-            if expected_type is None:
-                expected_type = self._resolve_type(name, ACTIVITY_KIND)
-            name = self._resolve_name(name, ACTIVITY_KIND)
+        if name.__class__ is not str or not name:
+            name, expected_type = self._referenced(name, ACTIVITY_KIND, expected_type)
         # What cannot change and always has a text gets it only if the call is new.
         text = None if input_.__class__ in _PLAIN else self._to_text(input_)
         return ActivityTask(name, input_, text, expected_type)
@@ -168,10 +166,8 @@ class OrchestrationContext(InstanceView):
         """
         self._replay.entities.section.check_sub_orchestration()
         self._check_child_id(instance_id)
-        if name.__class__ is not str:
-            if expected_type is None:
-                expected_type = self._resolve_type(name, ORCHESTRATOR_KIND)
-            name = self._resolve_name(name, ORCHESTRATOR_KIND)
+        if name.__class__ is not str or not name:
+            name, expected_type = self._referenced(name, ORCHESTRATOR_KIND, expected_type)
         text = None if input_.__class__ in _PLAIN else self._to_text(input_)
         return SubOrchestrationTask(
             name, input_, text, instance_id=instance_id, version=version, expected_type=expected_type
@@ -211,11 +207,16 @@ class OrchestrationContext(InstanceView):
         assert isinstance(attempt, SubOrchestrationTask)
         return RetryableTask(attempt, retry_options)
 
+    def _referenced(self, reference: Any, kind: str, expected_type: Any) -> tuple[str, Any]:
+        if reference is None or reference == "":
+            raise ValueError("function_name cannot be empty")
+        name = self._resolve_name(reference, kind)
+        return name, self._resolve_type(reference, kind) if expected_type is None else expected_type
+
     def _check_child_id(self, instance_id: str | None) -> None:
         if not instance_id:
             return
-        parent = self.parent_instance_id
-        taken = {self.instance_id.casefold()} | ({parent.casefold()} if parent is not None else set())
+        taken = {each.casefold() for each in (self.instance_id, self.parent_instance_id) if each is not None}
         if instance_id.casefold() in taken:
             raise ValueError(
                 "The instance ID of a sub-orchestration must be different than the instance ID of a parent orchestration."
@@ -265,7 +266,7 @@ class OrchestrationContext(InstanceView):
 
     # Time and events.
 
-    def create_timer(self, fire_at: datetime | timedelta) -> TimerTask | LongTimer:
+    def create_timer(self, fire_at: date | timedelta) -> TimerTask | LongTimer:
         """Return a timer task; cancel it (`task.cancel()`) when it is no longer needed.
 
         Args:
@@ -274,8 +275,9 @@ class OrchestrationContext(InstanceView):
         Raises:
             ValueError: It is neither, or later than the year 9999.
         """
-        replay = self._replay
-        options = replay.options
+        replay, options = self._replay, self._replay.options
+        if isinstance(fire_at, date) and not isinstance(fire_at, datetime):  # its midnight, as in 1.x
+            fire_at = datetime(fire_at.year, fire_at.month, fire_at.day, tzinfo=timezone.utc)
         if isinstance(fire_at, timedelta):
             due = ticks_add(replay.now, fire_at)
         elif isinstance(fire_at, datetime):
@@ -283,8 +285,7 @@ class OrchestrationContext(InstanceView):
             due = ticks_from_datetime(fire_at if options.fixes else fire_at.replace(tzinfo=timezone.utc))
         else:
             raise ValueError("fireAt: Expected valid datetime object but got ", fire_at)
-        due = reachable(due)
-        longest = options.max_timer
+        due, longest = reachable(due), options.max_timer
         if longest is None or due <= ticks_add(replay.now, longest):
             return TimerTask(due)
         return LongTimer(
@@ -345,9 +346,8 @@ class OrchestrationContext(InstanceView):
         """
         if not entityId:
             raise ValueError("entity_id cannot be empty")
-        replay = self._replay
+        replay, text = self._replay, self._to_text(operationInput)
         replay.entities.section.check_signal(entityId)
-        text = self._to_text(operationInput)
         if replay.detached or replay.next_input is not None:
             return completed_task()
         due = ticks_from_datetime(signal_time) if signal_time is not None else None

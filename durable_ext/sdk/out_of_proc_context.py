@@ -207,8 +207,11 @@ class OutOfProcContext(OrchestrationContext):
         self._function = function
         replay = self._replay
         last_start = max(index for index, event in enumerate(history) if event["EventType"] == ORCHESTRATOR_STARTED)
-        replay.feed(self._until_ended(history[:last_start], past=True), past=True)
-        replay.feed(self._until_ended(history[last_start:], past=False), past=False)
+        try:
+            replay.feed(self._until_ended(history[:last_start], past=True), past=True)
+            replay.feed(self._until_ended(history[last_start:], past=False), past=False)
+        except KeyError as missing:
+            raise _lacking(missing) from missing
 
     def replay_event(self, event: HistoryEvent, function: Callable[[Any], Any]) -> None:
         """Replay one event as a new one, with `function` if it starts the execution."""
@@ -299,22 +302,34 @@ def parse_timespan(text: str | None) -> timedelta | None:
 def _parsed(document: str | bytes) -> dict[str, Any]:
     text = document.decode("utf-8") if isinstance(document, bytes) else document
     members = loads_strings(text)
+    if not isinstance(members, dict):
+        raise TypeError(f"The request is a {type(members).__name__}, but a JSON object is expected: {text[:40]}")
     if not isinstance(members.get("input"), (str, type(None))):
         members = loads(text)  # the input may hold integers over 64 bits
     return cast("dict[str, Any]", members)
 
 
 def _negotiated(upper: int, upper_new: int | None) -> int:
-    if not SCHEMA_V1 <= upper <= SCHEMA_V3:
-        raise ValueError(f"{upper} is not a valid ReplaySchema")
+    if not isinstance(upper, int) or not SCHEMA_V1 <= upper <= SCHEMA_V3:
+        raise ValueError(f"{upper!r} is not a valid ReplaySchema")
     if upper_new is not None and upper_new > upper:
         return min(upper_new, SCHEMA_V3)
     return upper
 
 
 def _first_start(history: Sequence[Mapping[str, Any]]) -> str:
-    starts = [event["Timestamp"] for event in history if event["EventType"] == ORCHESTRATOR_STARTED]
+    try:
+        starts = [event["Timestamp"] for event in history if event["EventType"] == ORCHESTRATOR_STARTED]
+    except KeyError as missing:
+        raise _lacking(missing) from missing
     return cast("str", starts[0])
+
+
+def _lacking(missing: KeyError) -> TypeError:
+    return TypeError(
+        f"A history event has no member {missing}. Every event has EventType, EventId, IsPlayed and Timestamp, and what "
+        f"belongs to its type."
+    )
 
 
 def _execution_id(history: Sequence[Mapping[str, Any]]) -> ExecutionId | None:

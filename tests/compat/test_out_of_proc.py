@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -677,3 +677,44 @@ def test_code_goes_on_after_continue_as_new_with_an_event_that_came_early() -> N
 
     assert (state["isDone"], state["output"], state["customStatus"]) == (True, "early", "early")
     assert [action["actionType"] for action in state["actions"][0]] == [0, 4]
+
+
+@pytest.mark.parametrize("call", ["call_activity", "call_sub_orchestrator"])
+@pytest.mark.parametrize("name", ["", None])
+def test_a_call_needs_a_name(call: str, name: Any) -> None:
+    def orchestrate(context: Any) -> Any:
+        try:
+            getattr(context, call)(name)
+        except ValueError as error:
+            return str(error)
+
+    assert json.loads(Orchestrator.create(orchestrate)(RequestBuilder().text()))["output"] == "function_name cannot be empty"
+
+
+def test_a_timer_takes_a_date() -> None:
+    def orchestrate(context: Any) -> Any:
+        yield context.create_timer(date(2025, 3, 2))
+
+    state = json.loads(Orchestrator.create(orchestrate)(RequestBuilder().text()))
+
+    assert state["actions"][0][0]["fireAt"] == "2025-03-02T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ({"upperSchemaVersion": "1"}, "'1' is not a valid ReplaySchema"),
+        ({"history": [{"EventType": 12}]}, "no member 'Timestamp'"),
+        ({"history": [{"EventType": 12, "Timestamp": "2025-03-01T08:00:00Z"}, {"EventType": 0}]}, "no member 'IsPlayed'"),
+    ],
+)
+def test_a_request_that_cannot_be_read_says_why(members: dict[str, Any], text: str) -> None:
+    request = {**json.loads(RequestBuilder().text()), **members}
+
+    with pytest.raises((TypeError, ValueError), match=text):
+        Orchestrator.create(lambda context: None)(json.dumps(request))
+
+
+def test_a_request_that_is_no_object_is_refused() -> None:
+    with pytest.raises(TypeError, match="a JSON object is expected"):
+        Orchestrator.create(lambda context: None)("[]")
