@@ -99,7 +99,7 @@ def admit(
             continue
         if isinstance(message.event, ExecutionStarted) or (target and execution_id and target != execution_id):
             dropped.append(received)
-        elif received.dequeue_count > 1 and _was_received(state, message.event):
+        elif (received.dequeue_count > 1 or received.is_old) and _was_received(state, message.event):
             repeated.append(received)
         else:
             events.append(message.event)

@@ -70,9 +70,10 @@ class ReceivedMessage:
     """A task message taken from a store.
 
     `message_id` is the store's, opaque, unique in the task hub, and the same at every redelivery;
-    `dequeue_count` starts at 1.
+    `dequeue_count` starts at 1. `is_old`: it may have been delivered before, although the count does not say so.
     """
 
     message_id: str
     message: TaskMessage
     dequeue_count: int = 1
+    is_old: bool = False

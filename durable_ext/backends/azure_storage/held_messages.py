@@ -40,6 +40,7 @@ class HeldMessage:
         due: Monotonic second before which it must not be played; for claimed timers.
         fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
         text: As it stands in the queue.
+        is_old: It was in the queue for so long that its sender may have taken it in memory, and died.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class HeldMessage:
         "expires",
         "fresh_start",
         "inserted",
+        "is_old",
         "next_visible",
         "queue",
         "receipt",
@@ -76,7 +78,7 @@ class HeldMessage:
         self.queue, self.receipt, self.envelope = queue, receipt, envelope
         self.dequeue_count, self.expires, self.blob_name = dequeue_count, expires, blob_name
         self.inserted, self.next_visible, self.claimed, self.due = inserted, next_visible, claimed, due
-        self.text, self.fresh_start = text, False
+        self.text, self.fresh_start, self.is_old = text, False, False
         self.busy: asyncio.Future[None] | None = None
 
     @property
@@ -103,7 +105,9 @@ class HeldMessage:
 
     def received(self) -> ReceivedMessage:
         """Return it as the runtime sees it."""
-        return ReceivedMessage(message_id=self.message_id, message=self.message, dequeue_count=self.dequeue_count)
+        return ReceivedMessage(
+            message_id=self.message_id, message=self.message, dequeue_count=self.dequeue_count, is_old=self.is_old
+        )
 
 
 class MessageKeeper:

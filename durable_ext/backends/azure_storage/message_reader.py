@@ -69,7 +69,7 @@ class MessageReader:
                     },
                 )
             return None
-        return HeldMessage(
+        held = HeldMessage(
             queue=queue,
             receipt=MessageReceipt(message.message_id, message.pop_receipt),
             envelope=envelope,
@@ -80,6 +80,12 @@ class MessageReader:
             next_visible=message.next_visible,
             blob_name=blob_name,
         )
+        held.is_old = _age(message, visibility) >= timedelta(seconds=visibility) - _RESOLUTION
+        return held
+
+
+def _age(message: QueueMessage, visibility: int) -> timedelta:
+    return message.next_visible - timedelta(seconds=visibility) - message.inserted
 
 
 def _hidden_deliveries(message: QueueMessage, content: TaskMessage, visibility: int) -> int:
@@ -95,5 +101,4 @@ def _hidden_deliveries(message: QueueMessage, content: TaskMessage, visibility: 
     if message.dequeue_count > 1 or delayed:
         return 0
     span = timedelta(seconds=visibility)
-    age = message.next_visible - span - message.inserted
-    return 1 if span - _RESOLUTION <= age <= span * 3 else 0
+    return 1 if span - _RESOLUTION <= _age(message, visibility) <= span * 3 else 0

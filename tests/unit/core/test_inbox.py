@@ -167,6 +167,13 @@ def test_an_event_whose_message_comes_again_after_it_was_stored_only_wakes_the_i
     assert (admission.kind, admission.events, admission.dropped) == (AdmissionKind.PLAY, (), (again,))
 
 
+def test_an_event_that_lay_long_enough_to_have_been_delivered_in_memory_is_known_too() -> None:
+    again = dataclasses.replace(message(EVENT), is_old=True)
+
+    assert judge([STARTED, EVENT], again).events == ()
+    assert judge([STARTED], again).events == (EVENT,)
+
+
 def test_an_event_like_one_before_is_another_one_if_it_was_never_delivered_before() -> None:
     assert judge([STARTED, EVENT], message(EVENT)).events == (EVENT,)
 
