@@ -79,7 +79,7 @@ async def transport(request: pytest.FixtureRequest) -> AsyncIterator[StorageTran
 
 
 class TestAHubWithAnIdentity(BackendContract):
-    patience: ClassVar[timedelta] = timedelta(seconds=15)
+    patience: ClassVar[timedelta] = timedelta(seconds=20)
     transport_kind: ClassVar[TransportKind] = TransportKind.LEAN
 
     @pytest.fixture
@@ -96,8 +96,8 @@ class TestAHubWithAnIdentity(BackendContract):
             settings = AzureStorageSettings(
                 connection=connection,
                 task_hub=task_hub,
-                control_queue_visibility=timedelta(seconds=3),
-                work_item_queue_visibility=timedelta(seconds=3),
+                control_queue_visibility=timedelta(seconds=6),
+                work_item_queue_visibility=timedelta(seconds=6),
                 max_queue_polling_interval=timedelta(seconds=0.2),
                 lease_interval=timedelta(seconds=3),
                 lease_acquire_interval=timedelta(seconds=0.3),
@@ -123,5 +123,7 @@ class TestAHubWithAnIdentity(BackendContract):
         return kill
 
 
+# aiohttp does not wait for the end of its TLS connections when its session is closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestAHubWithAnIdentityOnTheSdkPackages(TestAHubWithAnIdentity):
     transport_kind = TransportKind.SDK
