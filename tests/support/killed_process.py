@@ -50,11 +50,13 @@ class KillingTransport(FailingTransport):
         self.count += 1
         if self.count < self._n:
             return await send()
-        if self.count == self._n and self._when is When.AFTER:
-            await send()
-        if self.count == self._n:
+        if self.count > self._n:
+            return await asyncio.get_running_loop().create_future()  # another call is the last one
+        try:
+            if self._when is When.AFTER:
+                await send()
+        finally:  # also if it was refused
             os.kill(os.getpid(), signal.SIGKILL)
-        return await asyncio.get_running_loop().create_future()  # another call is the last one
 
 
 async def play(order: Order) -> None:
