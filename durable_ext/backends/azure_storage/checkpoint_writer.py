@@ -83,7 +83,7 @@ class CheckpointWriter:
           before 2 is done: the episode runs again and sends again, so an activity may run twice (at-least-once);
           between batches of 2: a prefix of the episode is history, replay decides the rest again;
           after 2, before 3: the row is stale until the next message, a terminal one is repaired by it (8.6);
-          after 3: results are found in history and dropped; an external event is delivered twice.
+          after 3: results and external events are found in history and dropped, but events for a generation that is over.
         A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
         claimed for ourselves is handed over after 2.
         History is guarded by its ETag, the row is not: a process that stood still between 2 and 3 (`still_ours` looks its
