@@ -65,7 +65,7 @@ def checkpoint(instance: OrchestrationInstance, **fields: object) -> Checkpoint:
     return Checkpoint(execution_id=instance.execution_id, new_events=next_episode(), **fields)  # type: ignore[arg-type]
 
 
-async def test_it_is_durable_when_the_flush_returns_and_answered_on_the_event_loop(
+async def test_it_is_durable_when_it_is_answered_and_that_is_on_the_event_loop(
     backend: SqliteBackend, settings: SqliteSettings
 ) -> None:
     session, start = await Scene(backend, PATIENCE).started_session()
@@ -74,10 +74,10 @@ async def test_it_is_durable_when_the_flush_returns_and_answered_on_the_event_lo
     await put(
         backend, session, checkpoint(start.instance, activities=(activity(start.instance, 1, run_here=True),)), answers
     )
+    answer = await answers.next()
     with sqlite3.connect(settings.path) as other:
         (stored,) = other.execute("SELECT count(*) FROM activities").fetchone()
     other.close()
-    answer = await answers.next()
 
     assert stored == 1
     assert isinstance(answer, Receipt)
