@@ -24,7 +24,7 @@ PATIENCE = timedelta(seconds=10)
 @pytest.fixture
 def settings(tmp_path: Path, task_hub: str) -> SqliteSettings:
     return SqliteSettings(
-        path=tmp_path / "hub.db", task_hub=task_hub, synchronous="NORMAL", busy_timeout=timedelta(seconds=0.3)
+        path=tmp_path / "hub.db", task_hub=task_hub, synchronous="NORMAL", busy_timeout=timedelta(seconds=2)
     )
 
 
