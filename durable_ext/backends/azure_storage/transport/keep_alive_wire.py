@@ -14,12 +14,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from durable_ext.backends.azure_storage.transport.keep_alive_connection import KeepAliveConnection
+from durable_ext.backends.azure_storage.transport.sockets import connect_to
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, WireError
 
 _SENT_TWICE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _WITHOUT_LENGTH: Final = frozenset({"GET", "HEAD"})
 _PORTS: Final = {"http": 80, "https": 443}
-_NEXT_ADDRESS_AFTER: Final = 0.25
 
 
 class _Origin:
@@ -118,17 +118,25 @@ class KeepAliveWire:
             raise WireError("the client was closed")
         if place.is_secure and self._tls is None:
             self._tls = ssl.create_default_context()
-        connecting = asyncio.get_running_loop().create_connection(
-            lambda: KeepAliveConnection(when_open=self._remember, when_closed=self._forget),
-            place.host,
-            place.port,
-            ssl=self._tls if place.is_secure else None,
-            happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
-        )
+        opening = asyncio.get_running_loop().create_task(self._open_to(place))
         try:
-            _, connection = await asyncio.wait_for(connecting, self._seconds)
-        except asyncio.TimeoutError as exc:
-            raise TimeoutError(f"no connection to {place.netloc} within {self._seconds:g} s") from exc
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the connection.
+            await asyncio.wait((opening,), timeout=self._seconds)
+        except asyncio.CancelledError:
+            _drop(opening)
+            raise
+        if not opening.done():
+            _drop(opening)
+            raise TimeoutError(f"no connection to {place.netloc} within {self._seconds:g} s")
+        return opening.result()
+
+    async def _open_to(self, place: _Origin) -> KeepAliveConnection:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: KeepAliveConnection(when_open=self._remember, when_closed=self._forget),
+            sock=await connect_to(place.host, place.port),
+            ssl=self._tls if place.is_secure else None,
+            server_hostname=place.host if place.is_secure else None,
+        )
         return connection
 
     def _remember(self, connection: KeepAliveConnection) -> None:
@@ -151,6 +159,17 @@ class KeepAliveWire:
             connection.abort()
         if self._open:
             await self._all_closed.wait()
+
+
+def _drop(opening: asyncio.Task[KeepAliveConnection]) -> None:
+    """Open no connection any more, and close one that is open already."""
+    opening.cancel()
+    opening.add_done_callback(_abort_opened)
+
+
+def _abort_opened(opening: asyncio.Task[KeepAliveConnection]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().abort()
 
 
 def _idle_connection(place: _Origin) -> KeepAliveConnection | None:
