@@ -85,6 +85,7 @@ OWN_TASKS = {
     "aio.supervisor",
     "backends.sqlite.alarm",
     "backends.azure_storage.listening",
+    "backends.azure_storage.transport.sockets",  # a race: all are over, or closed, when it returns
     "hosting.local.run",
     "runtime.time_limit",  # a call of the app that ignores its cancellation is left behind, which no supervisor does
 }

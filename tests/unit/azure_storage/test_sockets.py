@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,10 @@ def listening(backlog: int = 10) -> Iterator[socket.socket]:
 
 def entry(address: tuple[str, int]) -> AddressEntry:
     return (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+
+
+def soon() -> float:
+    return time.monotonic() + 20
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ async def silent() -> AsyncIterator[AddressEntry]:
 
 async def test_an_address_that_refuses_is_followed_by_the_next_one(refusing: AddressEntry) -> None:
     with listening() as listener:
-        connected = await connect_to_first([refusing, entry(listener.getsockname())])
+        connected = await connect_to_first([refusing, entry(listener.getsockname())], soon())
 
         assert connected.getpeername() == listener.getsockname()
         connected.close()
@@ -65,7 +70,7 @@ async def test_an_address_that_refuses_is_followed_by_the_next_one(refusing: Add
 
 async def test_an_address_that_does_not_answer_is_overtaken_by_the_next_one(silent: AddressEntry) -> None:
     with listening() as listener:
-        connected = await connect_to_first([silent, entry(listener.getsockname())])
+        connected = await connect_to_first([silent, entry(listener.getsockname())], soon())
 
         assert connected.getpeername() == listener.getsockname()
         connected.close()
@@ -73,12 +78,12 @@ async def test_an_address_that_does_not_answer_is_overtaken_by_the_next_one(sile
 
 async def test_the_error_is_that_of_the_first_address(refusing: AddressEntry) -> None:
     with pytest.raises(ConnectionRefusedError):
-        await connect_to_first([refusing, (socket.AF_INET, 12345, 0, "", ("127.0.0.1", 1))])  # type: ignore[list-item]
+        await connect_to_first([refusing, (socket.AF_INET, 12345, 0, "", ("127.0.0.1", 1))], soon())  # type: ignore[list-item]
 
 
 async def test_a_name_is_looked_up() -> None:
     with listening() as listener:
-        connected = await connect_to("localhost", listener.getsockname()[1])
+        connected = await connect_to("localhost", listener.getsockname()[1], seconds=20)
 
         assert connected.getpeername() == listener.getsockname()
         connected.close()

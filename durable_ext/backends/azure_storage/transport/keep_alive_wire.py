@@ -118,24 +118,13 @@ class KeepAliveWire:
             raise WireError("the client was closed")
         if place.is_secure and self._tls is None:
             self._tls = ssl.create_default_context()
-        opening = asyncio.get_running_loop().create_task(self._open_to(place))
-        try:
-            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the connection.
-            await asyncio.wait((opening,), timeout=self._seconds)
-        except asyncio.CancelledError:
-            _drop(opening)
-            raise
-        if not opening.done():
-            _drop(opening)
-            raise TimeoutError(f"no connection to {place.netloc} within {self._seconds:g} s")
-        return opening.result()
-
-    async def _open_to(self, place: _Origin) -> KeepAliveConnection:
+        connected = await connect_to(place.host, place.port, seconds=self._seconds)
         _, connection = await asyncio.get_running_loop().create_connection(
             lambda: KeepAliveConnection(when_open=self._remember, when_closed=self._forget),
-            sock=await connect_to(place.host, place.port),
+            sock=connected,
             ssl=self._tls if place.is_secure else None,
             server_hostname=place.host if place.is_secure else None,
+            ssl_handshake_timeout=self._seconds if place.is_secure else None,
         )
         return connection
 
@@ -159,17 +148,6 @@ class KeepAliveWire:
             connection.abort()
         if self._open:
             await self._all_closed.wait()
-
-
-def _drop(opening: asyncio.Task[KeepAliveConnection]) -> None:
-    """Open no connection any more, and close one that is open already."""
-    opening.cancel()
-    opening.add_done_callback(_abort_opened)
-
-
-def _abort_opened(opening: asyncio.Task[KeepAliveConnection]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().abort()
 
 
 def _idle_connection(place: _Origin) -> KeepAliveConnection | None:

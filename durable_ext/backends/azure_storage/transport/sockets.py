@@ -7,7 +7,9 @@ that moment.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, Union
@@ -18,22 +20,30 @@ AddressEntry = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """Family, kind, protocol, canonical name, address: as `socket.getaddrinfo` returns them."""
 
 
-async def connect_to(host: str, port: int) -> socket.socket:
+async def connect_to(host: str, port: int, *, seconds: float) -> socket.socket:
     """Return a non-blocking socket that is connected to a host.
 
     Raises:
+        TimeoutError: That took more than so many seconds.
         OSError: The name is not known, or no address could be reached.
     """
-    return await connect_to_first(await _addresses(host, port))
+    ends = time.monotonic() + seconds
+    try:
+        return await connect_to_first(await _addresses(host, port, ends), ends)
+    except TimeoutError as error:
+        if error.errno is not None:
+            raise  # that of the system
+        raise TimeoutError(f"no connection to {host}:{port} within {seconds:g} s") from None
 
 
-async def connect_to_first(addresses: Sequence[AddressEntry]) -> socket.socket:
+async def connect_to_first(addresses: Sequence[AddressEntry], ends: float) -> socket.socket:
     """Return a socket that is connected to the first of these addresses, at least one, that answers.
 
     The next one is tried as soon as one has failed, or after 250 ms. All other sockets are closed, and all if this is
-    cancelled.
+    cancelled; no cancellation is lost, as by `asyncio.wait_for` before Python 3.12.
 
     Raises:
+        TimeoutError: None has answered before this second of `time.monotonic()`; without an `errno`.
         OSError: None could be reached; the error is that of the first.
     """
     loop = asyncio.get_running_loop()
@@ -41,12 +51,13 @@ async def connect_to_first(addresses: Sequence[AddressEntry]) -> socket.socket:
     attempts: list[asyncio.Task[Union[socket.socket, OSError]]] = []
     winner: socket.socket | None = None
     try:
-        while True:
+        while time.monotonic() < ends:
             if left:
                 attempts.append(loop.create_task(_attempt(left.popleft())))
             under_way = [attempt for attempt in attempts if not attempt.done()]
             if under_way:
-                limit = _NEXT_ADDRESS_AFTER if left else None
+                limit = ends - time.monotonic()
+                limit = min(limit, _NEXT_ADDRESS_AFTER) if left else limit
                 await asyncio.wait(under_way, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             ended = [attempt.result() for attempt in attempts if attempt.done()]
             winner = next((outcome for outcome in ended if isinstance(outcome, socket.socket)), None)
@@ -54,6 +65,7 @@ async def connect_to_first(addresses: Sequence[AddressEntry]) -> socket.socket:
                 return winner
             if len(ended) == len(addresses):
                 raise next(outcome for outcome in ended if isinstance(outcome, OSError))
+        raise TimeoutError
     finally:
         for attempt in attempts:
             if not attempt.cancel():  # it is over; one that is not closes its socket itself
@@ -78,12 +90,20 @@ async def _attempt(entry: AddressEntry) -> socket.socket | OSError:
     return opened
 
 
-async def _addresses(host: str, port: int) -> Sequence[AddressEntry]:
+async def _addresses(host: str, port: int, ends: float) -> Sequence[AddressEntry]:
     """Return the addresses of a host, its families by turns."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)  # asks nobody
     except socket.gaierror:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        find = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    looking = asyncio.get_running_loop().run_in_executor(None, find)
+    try:
+        await asyncio.wait((looking,), timeout=ends - time.monotonic())
+    finally:
+        looking.cancel()  # does nothing if it is done
+    if looking.cancelled():
+        raise TimeoutError
+    found = looking.result()
     families: dict[int, int] = {}
     turns: list[tuple[int, AddressEntry]] = []
     for entry in found:
