@@ -12,7 +12,6 @@ starts and nothing leaves before the results it was computed from are stored (I2
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
@@ -27,15 +26,10 @@ from durable_ext.backends.protocol import (
     SessionEnd,
 )
 from durable_ext.core.episode import Episode
-from durable_ext.core.events import (
-    ExecutionStarted,
-    HistoryEvent,
-    OrchestratorStarted,
-)
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.core.runtime_state import RuntimeState
-from durable_ext.errors import CheckpointConflictError, DeadlyOrchestratorError, EpisodeTimeoutError, PayloadTooLargeError
+from durable_ext.errors import CheckpointConflictError, EpisodeTimeoutError, PayloadTooLargeError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -43,24 +37,17 @@ from durable_ext.runtime.episodes import (
     scheduled_events,
     take_events,
 )
+from durable_ext.runtime.forced_end import ForcedEnd
 from durable_ext.runtime.lifecycle_log import log_end
-from durable_ext.runtime.live_player import LivePlayer, Played, ignore_outcome, nothing_to_store
+from durable_ext.runtime.live_player import LivePlayer, Played, nothing_to_store
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
-from durable_ext.runtime.refused import failing_instead
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.session_writer import SessionWriter
 from durable_ext.runtime.stuck_episodes import StuckEpisode, TerminatedWhileStuckError
-
-log = logging.getLogger("durable_ext.runtime.orchestrations")
+from durable_ext.runtime.wave_settlement import WaveSettlement
 
 _AT_ONCE: Final = timedelta(0)
-_CALM: Final = 4  # with fewer instances awake, a long one is faster if writing and playing overlap
-_LONG: Final = 8  # waves; a short orchestration is faster if its last results and its end are one write
-
-
-_SUSPECT_DEATHS: Final = 3
-_MAX_DEATHS: Final = 20  # more than for an activity, which may be what kills the workers that play its instance
 
 
 class _TakenOverError(Exception):
@@ -77,12 +64,13 @@ class InstanceRun:
         self._writer = SessionWriter(session, services.traits, services.settings, services.now)
         self._stuck = StuckEpisode(session, self._writer, services.supervisor)
         self._player = LivePlayer(session, services, self._stuck.began)
+        self._forced_end = ForcedEnd(session, self._writer, self._stuck, self._player, services.now)
+        self._settlement = WaveSettlement(self._writer, self._player, services)
         self._owner: asyncio.Task[Any] | None = None
         self._claims = False  # rule R7: may run its activities in this process
         self._local = False  # rules R6 and R7: may run them before they are in history
         self._awake = True
         self._evicted = False
-        self._waves = 0
         self._wave: LocalWave | None = None
         self._alone: Episode | None = None
         self._alone_item: asyncio.Future[ActivityWorkItem | None] | None = None
@@ -112,22 +100,9 @@ class InstanceRun:
             await conversation
         except _TakenOverError:
             pass
-        except (EpisodeTimeoutError, TerminatedWhileStuckError):
-            before = self._player.before or RuntimeState(self._session.history)
-            self._player.forget()
-            ending = self._stuck.ending(before, self._services.now())
-            if ending is None:
+        except (EpisodeTimeoutError, TerminatedWhileStuckError, PayloadTooLargeError) as error:
+            if not await self._forced_end.after(error):
                 raise
-            await self._session.checkpoint(ending)
-            await self._session.release()
-        except PayloadTooLargeError as error:  # it would come back for ever: the instance fails instead
-            refused, state = self._writer.refused, self._player.state
-            if refused is None or state is None or state.started is None:
-                raise
-            log.error("instance fails: %s", error, extra={"event": "too_large", "instance_id": self._instance_id})
-            now = self._services.now()
-            await self._session.checkpoint(failing_instead(refused, state.started, state.events, error, now=now))
-            await self._session.release()
 
     def _close(self) -> None:
         services = self._services
@@ -146,7 +121,7 @@ class InstanceRun:
         has_work = isinstance(first, MessageBatch) or is_unfinished(self._session.history)
         if isinstance(first, MessageBatch):
             self._receive(first)
-        if has_work and self._session.deaths >= _SUSPECT_DEATHS and await self._end_without_code(self._session.deaths):
+        if has_work and await self._forced_end.of_suspect():
             return
         if isinstance(first, MessageBatch):
             await self._carry_out(await self._player.play(first.messages, self._next_checkpoint))
@@ -155,20 +130,6 @@ class InstanceRun:
             await self._carry_out(await self._player.resume(self._next_checkpoint))
         else:
             await self._session.release()
-
-    async def _end_without_code(self, deaths: int) -> bool:
-        """End an instance that may be what kills the workers: as asked, or after too many deaths."""
-        stored, now = RuntimeState(self._session.history), self._services.now()
-        ending = self._stuck.ending(stored, now)
-        if ending is None and deaths >= _MAX_DEATHS:
-            error = DeadlyOrchestratorError(deaths)
-            log.error("%s: %s", self._instance_id, error, extra={"event": "deadly", "instance_id": self._instance_id})
-            ending = self._stuck.failing(stored, error, now)
-        if ending is None:
-            return False
-        await self._session.checkpoint(ending)
-        await self._session.release()
-        return True
 
     async def _carry_out(self, played: Played | None) -> None:
         """Carry out an episode and those that follow, then let the session go."""
@@ -247,17 +208,14 @@ class InstanceRun:
             return None
         return self._writer.next_store(episode, self._outgoing(episode.activities))
 
-    async def _store(self, played: Played) -> None:
-        """Store an episode the plain way; its activities run here as claimed work items if they may."""
+    async def _store(self, played: Played, decided: Sequence[TaskMessage] = ()) -> None:
+        """Store an episode the plain way; its activities, and those `decided` before, are claimed if they may be."""
         episode = played.episode
         if played.checkpoint is not None:
             receipt = await self._writer.commit(played.checkpoint, played.answer)
         else:
-            receipt = await self._writer.store(episode, self._outgoing(episode.activities))
+            receipt = await self._writer.store(episode, self._outgoing((*decided, *episode.activities)))
         self._services.activities.run_claimed(receipt.activities)
-        self._tell_end(episode)
-
-    def _tell_end(self, episode: Episode) -> None:
         state = self._player.state
         if episode.is_terminal and state is not None:
             log_end(episode, state.name or "", self._instance_id)
@@ -298,7 +256,7 @@ class InstanceRun:
         await self._wake_up()
         writer.add(episode.decisions)
         if not writer.in_one_transaction:
-            return await self._look_for_messages(Played(await self._settle(episode, results)))
+            return await self._look_for_messages(Played(await self._settlement.settle(episode, results)))
         played = await self._player.settle(
             results, services.now(), lambda following: self._checkpoint_of_wave(episode, following)
         )
@@ -317,39 +275,6 @@ class InstanceRun:
         if following.can_run_locally:
             return None
         return writer.next_store(following, self._outgoing(following.activities))
-
-    async def _settle(self, episode: Episode, results: Sequence[ActivityResult]) -> Episode:
-        """Store the results of a whole wave and play them, where several writes are not one; return what they caused."""
-        services, writer = self._services, self._writer
-        now = services.now()
-        playing = self._player.play_results(results, now)
-        self._waves += 1
-        overlaps = self._waves > _LONG and services.slots.taken < _CALM
-        if writer.holds_back(len(results)) or not overlaps:
-            following = (await playing).episode
-            if not (writer.holds_back(len(results)) or writer.can_end_with(following)):
-                writer.add((OrchestratorStarted(timestamp=now), *results))
-                await writer.write(episode)  # rule R4: stored before anything that they caused is sent
-                if following.starts_generation:
-                    writer.begin(following)
-                return following
-            writer.begin(following)
-            if following.can_run_locally and not writer.holds_back(0):
-                await writer.write(episode)  # otherwise the checkpoint of `following` takes the results along
-            else:
-                writer.keep_row(episode)
-            return following
-        # The write and the next episode go on at the same time; what it decides waits for the write.
-        writer.add((OrchestratorStarted(timestamp=now), *results))
-        try:
-            await writer.write(episode)
-        except BaseException:
-            ignore_outcome(playing)
-            raise
-        following = (await playing).episode
-        if following.starts_generation:
-            writer.begin(following)
-        return following
 
     async def _look_for_messages(self, played: Played) -> Played | None:
         """Between two waves: if something arrived, what was decided so far goes the plain way with it."""
@@ -370,11 +295,7 @@ class InstanceRun:
         """Play messages that came while local activities were decided but not started."""
         self._receive(batch)
         episode = await self._play(batch.messages)
-        if not ends_generation(episode):
-            decided = (*decided, *episode.activities)
-        receipt = await self._writer.store(episode, self._outgoing(decided))
-        self._services.activities.run_claimed(receipt.activities)
-        self._tell_end(episode)
+        await self._store(Played(episode), decided)
         return None if self._player.is_over(episode) else await self._next_episode()
 
     async def _run_alone(self, message: TaskMessage, episode: Episode) -> ActivityResult:

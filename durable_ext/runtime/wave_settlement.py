@@ -1,0 +1,59 @@
+"""In which order the results of a wave and the episode that they cause are stored, where several writes are not one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from durable_ext.core.episode import Episode
+from durable_ext.core.events import OrchestratorStarted
+from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
+from durable_ext.runtime.local_activities import ActivityResult
+from durable_ext.runtime.services import OrchestrationServices
+from durable_ext.runtime.session_writer import SessionWriter
+
+_CALM: Final = 4  # with fewer instances awake, a long one is faster if writing and playing overlap
+_LONG: Final = 8  # waves; a short orchestration is faster if its last results and its end are one write
+
+
+class WaveSettlement:
+    """Owned by one `InstanceRun`; used from the event loop. Rule R4: stored before anything that they caused is sent."""
+
+    __slots__ = ("_player", "_services", "_waves", "_writer")
+
+    def __init__(self, writer: SessionWriter, player: LivePlayer, services: OrchestrationServices) -> None:
+        self._writer, self._player, self._services = writer, player, services
+        self._waves = 0
+
+    async def settle(self, episode: Episode, results: Sequence[ActivityResult]) -> Episode:
+        """Store the results of a whole wave and play them; return what they caused, for which the writer is prepared."""
+        services, writer = self._services, self._writer
+        now = services.now()
+        playing = self._player.play_results(results, now)
+        self._waves += 1
+        overlaps = self._waves > _LONG and services.slots.taken < _CALM
+        if writer.holds_back(len(results)) or not overlaps:
+            following = (await playing).episode
+            if not (writer.holds_back(len(results)) or writer.can_end_with(following)):
+                writer.add((OrchestratorStarted(timestamp=now), *results))
+                await writer.write(episode)
+                if following.starts_generation:
+                    writer.begin(following)
+                return following
+            writer.begin(following)
+            if following.can_run_locally and not writer.holds_back(0):
+                await writer.write(episode)  # otherwise the checkpoint of `following` takes the results along
+            else:
+                writer.keep_row(episode)
+            return following
+        # The write and the next episode go on at the same time; what it decides waits for the write.
+        writer.add((OrchestratorStarted(timestamp=now), *results))
+        try:
+            await writer.write(episode)
+        except BaseException:
+            ignore_outcome(playing)
+            raise
+        following = (await playing).episode
+        if following.starts_generation:
+            writer.begin(following)
+        return following
