@@ -169,7 +169,7 @@ class DeadlyOrchestratorError(OrchestrationError):
 
 
 class DeadlyActivityError(DurableError):
-    """Every process that had an activity died; nobody starts it again."""
+    """Every process that ran an activity died; nobody starts it again."""
 
     def __init__(self, function_name: str, deaths: int) -> None:
         self.function_name, self.deaths = function_name, deaths

@@ -109,7 +109,8 @@ class ActivityWorkItem:
     """One locked activity message; the backend renews the lock until it is completed or abandoned.
 
     `item_id` is opaque and unique in the hub; `dequeue_count` > 1 means that somebody may have run it before.
-    `deaths` is how many workers died or froze while they had it; 0 where the store cannot tell this from giving it back.
+    `deaths` is how many of its runs are known to have begun and not ended, because the worker died or froze. Holding it is
+    not counted, nor are runs of its first delivery.
     `lock` is the store's: by which of its locks the item is held.
     """
 
@@ -228,10 +229,12 @@ class ActivityStore(Protocol):
         """Lock the oldest visible activity, or `None` after `wait`."""
         ...
 
-    async def confirm(self, item: ActivityWorkItem) -> bool:
-        """Whether the item is still locked here; asks the store only if its lock may have run out. Never raises.
+    async def begin(self, item: ActivityWorkItem) -> bool:
+        """Whether the item is still locked here, so that a run of it may begin. Never raises.
 
-        One that is not was run, or is being run, by another worker: it must not begin here.
+        One that is not was run, or is being run, by another worker: it must not begin here. The store is asked only if the
+        lock may have run out, and told only of an item that was delivered before: it notes the run for `deaths`, and
+        forgets it again when the item is abandoned or the worker stops.
         """
         ...
 

@@ -211,18 +211,18 @@ class ActivityDispatcher:
             self._left.tell_not_served(item.message.target.instance_id, "activity", event.name)
             await self._abandon(item)
             return
-        if not await self._store.confirm(item):
-            log.warning(
-                "an activity is not begun: its lock ran out while this process stood still",
-                extra={"event": "activity_lost", "instance_id": item.message.target.instance_id, "activity": event.name},
-            )
-            return
         self._started.add(item.item_id)
         try:
             if item.deaths >= _MAX_DEATHS:
                 result: TaskCompleted | TaskFailed = self._runner.deadly(event, item)
-            else:
+            elif await self._store.begin(item):
                 result = await self._runner.run(item.message)
+            else:
+                log.warning(
+                    "an activity is not begun: its lock ran out while this process stood still",
+                    extra={"event": "activity_lost", "instance_id": item.message.target.instance_id, "activity": event.name},
+                )
+                return
             await self.finish(item, result)
         except asyncio.CancelledError:
             await self._abandon(item)

@@ -299,7 +299,11 @@ def stored(settings: SqliteSettings, statement: str) -> list[tuple[int, ...]]:
         connection.close()
 
 
-async def test_an_activity_whose_workers_keep_dying_waits_before_the_next_one_tries(settings: SqliteSettings) -> None:
+@pytest.mark.parametrize("begins", [True, False])
+async def test_an_activity_whose_workers_keep_dying_waits_before_the_next_one_tries(
+    settings: SqliteSettings, begins: bool
+) -> None:
+    """... unless they only held it."""
     clock = ManualClock()
 
     async def open_worker() -> SqliteBackend:
@@ -322,22 +326,26 @@ async def test_an_activity_whose_workers_keep_dying_waits_before_the_next_one_tr
     await clock.advance(settings.lock_timeout * 2)
     second = await open_worker()
     tried_at_once = await second.activities.lock_next_activity(PATIENCE)
+    assert tried_at_once is not None
+    if begins:
+        assert await second.activities.begin(tried_at_once)
     await second.abort()
     await clock.advance(settings.lock_timeout * 2)
     third = await open_worker()
 
     early = await third.activities.lock_next_activity(AT_ONCE)
-    waiting = asyncio.ensure_future(third.activities.lock_next_activity(PATIENCE))
-    await eventually(lambda: clock.sleepers == 1)
-    await clock.advance(timedelta(seconds=1))
-    in_time = await waiting
+    in_time = early
+    if early is None:
+        waiting = asyncio.ensure_future(third.activities.lock_next_activity(PATIENCE))
+        await eventually(lambda: clock.sleepers == 1)
+        await clock.advance(timedelta(seconds=1))
+        in_time = await waiting
     await third.close()
 
-    assert tried_at_once is not None
-    assert early is None
+    assert (early is None) is begins
     assert in_time is not None
     assert in_time.dequeue_count == 3
-    assert in_time.deaths == 2
+    assert in_time.deaths == int(begins)
 
 
 def _events(batch: MessageBatch) -> list[HistoryEvent]:

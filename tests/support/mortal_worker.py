@@ -2,6 +2,7 @@
 
 PLACE is a file or a connection string, LOCAL says what it does with local activities. Activities write a line with their
 argument and this process's id to LOG before they begin. Locks are short, so that a dead or stopped one is soon forgotten.
+With LOCAL = hold it plays orchestrators and takes activities, writes "held" to LOG for each, and never begins one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +51,15 @@ def backend_of(store: str, place: str, hub: str) -> SqliteBackend | AzureStorage
     )
 
 
+def write_to(log: Path, text: str) -> None:
+    with log.open("a") as file:
+        file.write(f"{text} {os.getpid()}\n")
+
+
 def registry_with(log: Path) -> FunctionRegistry:
     """Return the app."""
 
-    def note(text: str) -> None:
-        with log.open("a") as file:
-            file.write(f"{text} {os.getpid()}\n")
+    note = partial(write_to, log)
 
     def step(name: str) -> str:
         note(name)
@@ -87,15 +92,26 @@ def registry_with(log: Path) -> FunctionRegistry:
 
 async def main() -> None:
     store, place, hub, log, local = sys.argv[1:]
+    holds = local == "hold"
+    settings = WorkerSettings(
+        local_activities="off" if holds else local,  # type: ignore[arg-type]
+        max_concurrent_activities=1 if holds else SLOTS,
+    )
     async with backend_of(store, place, hub) as backend:
         worker = TaskHubWorker(
             backend,
             registry_with(Path(log)),
-            settings=WorkerSettings(local_activities=local, max_concurrent_activities=SLOTS),  # type: ignore[arg-type]
+            settings=settings,
             converter=DataConverter(),
             entity_codec=JsonEntityCodec(),
         )
         await worker.start()
+        if holds:  # the only slot, before the dispatcher of activities sees it
+            assert worker._machinery is not None
+            assert worker._machinery.activity_slots.try_take()
+        while holds:
+            if await backend.activities.lock_next_activity(_SHORT) is not None:
+                write_to(Path(log), "held")
         await asyncio.Event().wait()
 
 

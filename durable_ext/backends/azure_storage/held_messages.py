@@ -16,7 +16,7 @@ from typing import Final
 from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.backends.azure_storage.message_codec import Envelope, returns_of, with_return
+from durable_ext.backends.azure_storage.message_codec import Envelope, begun_runs, with_begun_runs
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
 from durable_ext.core.events import GenericEvent
@@ -40,6 +40,8 @@ class HeldMessage:
         due: Monotonic second before which it must not be played; for claimed timers.
         fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
         text: As it stands in the queue.
+        redelivered: The service has delivered it before.
+        marked: The run that began here is counted in `text`.
         is_old: It was in the queue for so long that its sender may have taken it in memory, and died.
     """
 
@@ -54,9 +56,11 @@ class HeldMessage:
         "fresh_start",
         "inserted",
         "is_old",
+        "marked",
         "next_visible",
         "queue",
         "receipt",
+        "redelivered",
         "text",
     )
 
@@ -79,6 +83,7 @@ class HeldMessage:
         self.dequeue_count, self.expires, self.blob_name = dequeue_count, expires, blob_name
         self.inserted, self.next_visible, self.claimed, self.due = inserted, next_visible, claimed, due
         self.text, self.fresh_start, self.is_old = text, False, False
+        self.redelivered = self.marked = False
         self.busy: asyncio.Future[None] | None = None
 
     @property
@@ -93,8 +98,8 @@ class HeldMessage:
 
     @property
     def deaths(self) -> int:
-        """How many workers had it and neither settled it nor gave it back."""
-        return max(0, self.dequeue_count - 1 - returns_of(self.text)) if self.dequeue_count > 1 else 0
+        """How many runs of it began and did not end; the first one is not known to anybody."""
+        return begun_runs(self.text) if self.redelivered else 0
 
     def only_wakes(self) -> None:
         """Take out what it says: it does no more than any message does, the row is repaired and the message consumed."""
@@ -111,17 +116,11 @@ class HeldMessage:
 
 
 class MessageKeeper:
-    """Renews what is held at half of its visibility, and settles it.
+    """Renews what is held at half of its visibility, and settles it."""
 
-    With `counts_returns` what is given back says so, so that the next one to take it can tell this from a death.
-    """
-
-    def __init__(
-        self, queues: QueueVerbs, visibility: int, clock: Clock, name: str, *, counts_returns: bool = False
-    ) -> None:
+    def __init__(self, queues: QueueVerbs, visibility: int, clock: Clock, name: str) -> None:
         self._queues, self._visibility, self._clock = queues, visibility, clock
         self._held: dict[str, HeldMessage] = {}
-        self._counts_returns = counts_returns
         self._supervisor = Supervisor(f"{name}-keeper")
 
     @property
@@ -154,13 +153,23 @@ class MessageKeeper:
         """Stop keeping a message without telling the service (its partition belongs to somebody else)."""
         self._held.pop(message.message_id, None)
 
-    async def confirm(self, message: HeldMessage) -> bool:
-        """Whether a message is still ours. One whose time has run out (this process stood still) is renewed to find out."""
+    async def begin(self, message: HeldMessage) -> bool:
+        """Whether a message is still ours, so that a run may begin. One that is not is no longer kept.
+
+        A message whose time has run out (this process stood still) is renewed to find out. One that was delivered before is
+        renewed with a mark that a run begins: if this process dies with it, the next worker can tell. `give_back` takes the
+        mark away again. Where there is no room for a mark, or an outage, the run is not counted.
+        """
         while message.busy is not None:
             await asyncio.shield(message.busy)
-        if self._clock.monotonic() >= message.expires and self.find(message.message_id) is message:
-            await self._renew(message)
-        return self._clock.monotonic() < message.expires and self.find(message.message_id) is message
+        text = with_begun_runs(message.text, message.deaths + 1) if message.redelivered else None
+        if self.find(message.message_id) is message and (text is not None or self._clock.monotonic() >= message.expires):
+            message.busy = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._supervisor.start("begin", self._renew(message, text)))
+        if self._clock.monotonic() < message.expires and self.find(message.message_id) is message:
+            return True
+        self.forget(message)
+        return False
 
     async def delete(self, message: HeldMessage) -> None:
         """Delete a message; one that is gone or was taken by somebody else is left alone. Never raises for an outage."""
@@ -188,7 +197,7 @@ class MessageKeeper:
     async def give_back(self, message: HeldMessage, seconds: int) -> None:
         """Make a message visible to everybody after some seconds. Never raises for an outage or a lost message."""
         await self._settle(message)
-        text = with_return(message.text) if self._counts_returns else None
+        text = with_begun_runs(message.text, message.deaths - 1) if message.marked else None
         try:
             await self._queues.hide(message.queue, message.receipt, visibility=seconds, text=text)
         except BackendError as exc:
@@ -226,12 +235,15 @@ class MessageKeeper:
             if due:
                 await asyncio.gather(*(self._renew(held) for held in due))
 
-    async def _renew(self, message: HeldMessage) -> None:
-        message.busy = asyncio.get_running_loop().create_future()
+    async def _renew(self, message: HeldMessage, text: str | None = None) -> None:
+        if message.busy is None:
+            message.busy = asyncio.get_running_loop().create_future()
         started = self._clock.monotonic()
         try:
-            message.receipt = await self._queues.hide(message.queue, message.receipt, visibility=self._visibility)
+            message.receipt = await self._queues.hide(message.queue, message.receipt, visibility=self._visibility, text=text)
             message.expires = started + self._visibility
+            if text is not None:
+                message.text, message.marked = text, True
         except StorageError as exc:
             # Somebody else has taken or deleted it; the commit will show who was faster.
             self._held.pop(message.message_id, None)
@@ -246,4 +258,5 @@ class MessageKeeper:
             )
         finally:
             busy, message.busy = message.busy, None
-            busy.set_result(None)
+            if busy is not None:
+                busy.set_result(None)

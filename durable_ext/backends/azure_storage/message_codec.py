@@ -19,8 +19,8 @@ from durable_ext.core.messages import TaskMessage
 _ENVELOPE: Final = "DurableTask.AzureStorage.MessageData"
 NO_ACTIVITY_ID: Final = "00000000-0000-0000-0000-000000000000"
 MAX_INLINE_BYTES: Final = 45 * 1024  # longer envelopes travel in a blob
-_RETURNED: Final = re.compile(r'(?:,"Returned":(\d+))?\}\s*\Z')
-_ROOM_FOR_RETURNS: Final = 60 * 1024  # of the 64 KB of a queue message
+_BEGUN: Final = re.compile(r'(?:,"Begun":(\d+))?\}\s*\Z')
+_ROOM_FOR_MARKS: Final = 60 * 1024  # of the 64 KB of a queue message
 
 
 class MessageEncoding(str, Enum):
@@ -136,22 +136,22 @@ def from_message_text(text: str) -> str | bytes:
         raise WireFormatError(f"A queue message is neither JSON nor Base64: {exc}") from exc
 
 
-def returns_of(text: str) -> int:
-    """Return how often workers say that they gave a message back while they were alive; see `with_return`."""
-    found = _RETURNED.search(_json_text(text))
+def begun_runs(text: str) -> int:
+    """Return how many runs of an activity have begun and did not end, as far as its workers wrote it down."""
+    found = _BEGUN.search(_json_text(text))
     return int(found[1] or 0) if found is not None else 0
 
 
-def with_return(text: str) -> str | None:
-    """Return a message text that counts one more return, `None` if it has no room for that.
+def with_begun_runs(text: str, count: int) -> str | None:
+    """Return a message text that says so, `None` if it has no room for that.
 
-    The service counts deliveries. What it cannot tell, a worker that gave the message back from one that died with it, is a
-    last member of the envelope, which other workers ignore; everything else stays as it is, byte by byte.
+    The service counts deliveries. What it cannot tell, a worker that died in a run from one that only held the message, is
+    a last member of the envelope, which other workers ignore; everything else stays as it is, byte by byte.
     """
     json_text = _json_text(text)
-    counted = _RETURNED.sub(f',"Returned":{returns_of(text) + 1}}}', json_text)
+    counted = _BEGUN.sub(f',"Begun":{count}}}', json_text, count=1)
     counted = counted if json_text is text else base64.b64encode(counted.encode()).decode()
-    return counted if len(counted.encode("utf-8", "surrogatepass")) < _ROOM_FOR_RETURNS else None
+    return counted if len(counted.encode("utf-8", "surrogatepass")) < _ROOM_FOR_MARKS else None
 
 
 def _json_text(text: str) -> str:

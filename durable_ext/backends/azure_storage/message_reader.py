@@ -80,6 +80,7 @@ class MessageReader:
             next_visible=message.next_visible,
             blob_name=blob_name,
         )
+        held.redelivered = message.dequeue_count > 1
         held.is_old = _age(message, visibility) >= timedelta(seconds=visibility) - _RESOLUTION
         return held
 

@@ -105,9 +105,7 @@ class AzureStorageBackend:
         self._resources = HubResources(settings, queues=queues, tables=tables, blobs=blobs, clock=clock)
         self._watch = InstanceWatch()
         control_keeper = MessageKeeper(queues, settings.control_visibility_seconds, clock, "control")
-        work_item_keeper = MessageKeeper(
-            queues, settings.work_item_visibility_seconds, clock, "work-items", counts_returns=True
-        )
+        work_item_keeper = MessageKeeper(queues, settings.work_item_visibility_seconds, clock, "work-items")
         self._keepers = (control_keeper, work_item_keeper)
         self._outbox = Outbox(
             queues,

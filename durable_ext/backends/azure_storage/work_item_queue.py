@@ -32,7 +32,7 @@ _MAX_GET: Final = 32
 _QUICK_SECONDS: Final = 0.5
 _OUTAGE_WAIT_SECONDS: Final = 5.0
 _NO_EPISODE: Final = -1
-_SUSPECT_DEATHS: Final = 3
+_SUSPECT_DEATHS: Final = 2
 _SUSPECT_WAIT_SECONDS: Final = 5
 
 
@@ -42,8 +42,8 @@ class WorkItemQueue:
     Fetches ahead, up to 32 items a get, as long as they are taken within half a second; what lies longer is given back,
     so that a worker with slow activities does not starve the others.
 
-    Of items that several workers have died with, one at a time is kept: if it kills this worker too, only its own deaths
-    grow, not those of activities that were here by chance.
+    Of items that several workers have died with in a run, one at a time is kept: if it kills this worker too, only its own
+    deaths grow, not those of activities that ran beside it by chance.
     """
 
     def __init__(
@@ -168,9 +168,9 @@ class WorkItemQueue:
         await self._keeper.give_back_all(others, _SUSPECT_WAIT_SECONDS)
         return kept
 
-    async def confirm(self, item: ActivityWorkItem) -> bool:
+    async def begin(self, item: ActivityWorkItem) -> bool:
         held = self._keeper.find(item.item_id)
-        return held is not None and await self._keeper.confirm(held)
+        return held is not None and await self._keeper.begin(held)
 
     async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
         """Send the result, then delete the item. After a crash between the two the activity runs again (8.10)."""

@@ -54,6 +54,7 @@ class Dispatch:
         self._writer, self._state, self._checkpoints = writer, state, checkpoints
         self._reads, self._rows, self._clock, self._supervisor = reads, rows, clock, supervisor
         self._sessions: dict[int, SqliteSession] = {}
+        self._counted: set[int] = set()
         self._alarm = Alarm(clock, self._look_everywhere)
         self.orchestrations: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(False))
         self.entities: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(True))
@@ -90,6 +91,8 @@ class Dispatch:
         for session in list(self._sessions.values()):
             session.lose()
         self._sessions.clear()
+        for activity_id in list(self._counted):
+            await self._uncount(activity_id)
         await self._writer.submit(self._state.unregister, None)
 
     def abort(self) -> None:
@@ -293,7 +296,30 @@ class Dispatch:
 
     # ---- for activities ----
 
-    async def confirm_activity(self, item: ActivityWorkItem) -> bool:
+    async def begin_activity(self, item: ActivityWorkItem) -> bool:
+        if not await self._is_ours(item):
+            return False
+        if item.dequeue_count > 1:
+            activity_id = int(item.item_id)
+            self._counted.add(activity_id)
+            try:
+                locked: bool = await self._writer.submit(self._state.count_runs, (activity_id, 1))
+                return locked
+            except BackendError:
+                self._counted.discard(activity_id)  # then this run is not counted
+        return True
+
+    def settled_activity(self, item: ActivityWorkItem) -> None:
+        """It was completed, or is another worker's."""
+        self._counted.discard(int(item.item_id))
+
+    async def _uncount(self, activity_id: int) -> None:
+        """The run that began ends while its worker lives."""
+        if activity_id in self._counted:
+            self._counted.discard(activity_id)
+            await self._writer.submit(self._state.count_runs, (activity_id, -1))
+
+    async def _is_ours(self, item: ActivityWorkItem) -> bool:
         if not self._state.may_have_expired:
             return item.lock == (self._state.owner or 0)  # which changes when others have declared this worker dead
         try:
@@ -303,6 +329,7 @@ class Dispatch:
         return locked
 
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
+        await self._uncount(int(item.item_id))
         await self._free_activity(item, back_off(item.dequeue_count), forget=0)
 
     async def _free_activity(self, item: ActivityWorkItem, delay: timedelta, forget: int) -> None:

@@ -192,10 +192,10 @@ UPDATE instances SET lock_owner = NULL, lock_token = lock_token + 1,
                  ELSE (SELECT min(due) FROM messages WHERE messages.n = instances.n) END
 WHERE lock_owner = :owner"""
 FREE_ACTIVITIES_OF: Final = "UPDATE activities SET lock_owner = NULL WHERE lock_owner = ?"
-# From its second death on with the same activity a worker may be its victim: 1, 2, 4 ... 60 s, so that hosts live meanwhile.
+# An activity whose runs several workers did not survive may be what kills: 1, 2, 4 ... 60 s, so that hosts live meanwhile.
 FREE_ACTIVITIES_OF_DEAD: Final = """
-UPDATE activities SET lock_owner = NULL, deaths = deaths + 1, visible_at = CASE
-  WHEN dequeue_count > 1 THEN :now + min(1 << min(dequeue_count - 2, 6), 60) * 10000000 ELSE visible_at END
+UPDATE activities SET lock_owner = NULL, visible_at = CASE
+  WHEN deaths > 0 THEN :now + min(1 << min(deaths - 1, 6), 60) * 10000000 ELSE visible_at END
 WHERE lock_owner = :owner"""
 WORKER_EXISTS: Final = "SELECT 1 FROM workers WHERE worker_id = ?"
 MESSAGES_SINCE: Final = "SELECT message_id, n FROM messages WHERE message_id > ? ORDER BY message_id"
@@ -220,6 +220,8 @@ UPDATE activities SET lock_owner = :owner, dequeue_count = dequeue_count + 1 WHE
 RETURNING activity_id, dequeue_count, body, visible_at, deaths"""
 ACTIVITY_IS_LOCKED: Final = "SELECT 1 FROM activities WHERE activity_id = ? AND lock_owner = ?"
 NEXT_ACTIVITY: Final = "SELECT min(visible_at) FROM activities WHERE lock_owner IS NULL"
+SUSPECTS_LOCKED: Final = "SELECT count(*) FROM activities WHERE lock_owner = ? AND deaths >= ?"
+COUNT_RUN: Final = "UPDATE activities SET deaths = max(0, deaths + ?) WHERE activity_id = ? AND lock_owner = ?"
 FREE_ACTIVITY: Final = """
 UPDATE activities SET lock_owner = NULL, visible_at = ?, dequeue_count = dequeue_count - ?
 WHERE activity_id = ? AND lock_owner = ?"""

@@ -68,12 +68,14 @@ class SqliteActivities:
     async def lock_next_activity(self, wait: timedelta) -> ActivityWorkItem | None:
         return await self._dispatch.activities.take(wait)
 
-    async def confirm(self, item: ActivityWorkItem) -> bool:
-        return await self._dispatch.confirm_activity(item)
+    async def begin(self, item: ActivityWorkItem) -> bool:
+        return await self._dispatch.begin_activity(item)
 
     async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
         post = post_of(OutgoingMessage(message=TaskMessage(event=result, target=item.message.target)))
-        if not await self._writer.submit(self._mailbox.complete_activities, (int(item.item_id), post)):
+        completed = await self._writer.submit(self._mailbox.complete_activities, (int(item.item_id), post))
+        self._dispatch.settled_activity(item)
+        if not completed:
             raise LeaseLostError(f"Activity work item {item.item_id} of instance '{item.message.target.instance_id}'")
 
     async def abandon(self, item: ActivityWorkItem) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Union
+from typing import Any, Final, Union
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.protocol import ActivityWorkItem
@@ -17,6 +17,9 @@ from durable_ext.backends.sqlite.liveness import has_ended, this_machine
 from durable_ext.codec.compact import message_from_text
 from durable_ext.core.messages import ReceivedMessage
 from durable_ext.core.timestamps import ticks_add, ticks_from_datetime
+
+_SUSPECT_DEATHS: Final = 2
+_SUSPECT_WAIT: Final = timedelta(seconds=5)
 
 ReadyAnswer = Union[int, None]
 ActivityAnswer = tuple[list[ActivityWorkItem], Union[int, None]]
@@ -169,6 +172,7 @@ class WriterState:
             values = {"owner": self.owner, "now": self.now, "limit": limit}
             found = connection.execute(queries.LOCK_ACTIVITIES, values).fetchall() if self.owner is not None else []
             found.sort(key=lambda row: (row[3], row[0]))
+            found = self._with_one_suspect(connection, found)
             next_visible = connection.execute(queries.NEXT_ACTIVITY).fetchone()[0]
             items = [
                 ActivityWorkItem(
@@ -182,6 +186,26 @@ class WriterState:
             ]
             answers.append((items, next_visible))
         return answers
+
+    def _with_one_suspect(self, connection: Connection, found: list[Any]) -> list[Any]:
+        """Give back all but one of those that several workers have died with in a run, unless one is here already.
+
+        If it kills this worker too, only its own deaths grow, not those of activities that ran beside it by chance.
+        """
+        suspects = [row for row in found if row[4] >= _SUSPECT_DEATHS]
+        if not suspects:
+            return found
+        locked = connection.execute(queries.SUSPECTS_LOCKED, (self.owner, _SUSPECT_DEATHS)).fetchone()[0]
+        others = suspects if locked > len(suspects) else suspects[1:]
+        later = ticks_add(ticks_from_datetime(self._clock.now()), _SUSPECT_WAIT)
+        self.free_activities(connection, [(activity_id, later, 1) for activity_id, *_ in others])
+        return [row for row in found if row not in others]
+
+    def count_runs(self, connection: Connection, wanted: list[tuple[int, int]]) -> list[bool]:
+        """Runner: `(activity id, 1 or -1)`: a run begins, or ends with its worker alive → whether it is locked here."""
+        return [
+            connection.execute(queries.COUNT_RUN, (by, activity_id, self.owner)).rowcount > 0 for activity_id, by in wanted
+        ]
 
     @property
     def may_have_expired(self) -> bool:
