@@ -53,10 +53,13 @@ class OrchestrationBench:
         instance: OrchestrationInstance = ME,
         resolve_type: ResultTypeResolver = no_result_type,
         fixes: bool | None = None,
+        is_left: Callable[[str], bool] | None = None,
+        on_opening: Callable[[Sequence[HistoryEvent]], None] | None = None,
     ) -> None:
         self.function, self.options, self.others, self.name, self.instance = function, options, others, name, instance
         self.activity_names, self.entity_names = activity_names, entity_names
         self.resolve_type, self.fixes = resolve_type, fixes
+        self.is_left, self.on_opening = is_left, on_opening
         self.is_registered = True
         self.time = START
         self.history: list[HistoryEvent] = []
@@ -80,6 +83,8 @@ class OrchestrationBench:
             activity_names=None if activities is None else lambda: activities,
             orchestrator_names=lambda: (self.name, *self.others) if self.is_registered else self.others,
             entity_names=None if entities is None else lambda: entities,
+            is_left=self.is_left,
+            on_opening=self.on_opening,
             resolve_type=self.resolve_type,
         )
 

@@ -249,6 +249,15 @@ def test_a_function_can_be_given_instead_of_a_name() -> None:
     assert episode.activities[0].event.name == "say_hello"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("name", ["", None])
+def test_an_empty_name_is_refused(name: Any) -> None:
+    bench = OrchestrationBench(lambda context: (yield context.call_activity(name, "x")))
+
+    bench.start()
+
+    assert "function_name cannot be empty" in str(bench.output)
+
+
 def test_something_without_a_name_is_refused() -> None:
     bench = OrchestrationBench(lambda context: (yield context.call_activity(7, "x")))
 
@@ -281,6 +290,29 @@ def test_awaiting_asyncio_raises_there() -> None:
     bench.start()
 
     assert "which is no durable task" in str(bench.output)
+
+
+def test_an_orchestrator_that_needs_an_event_loop_fails_with_what_to_use_instead() -> None:
+    async def orchestrator(context: OrchestrationContext) -> Any:
+        await asyncio.sleep(1)
+
+    bench = OrchestrationBench(orchestrator)
+
+    bench.start()
+
+    assert "no running event loop. An orchestrator has none" in str(bench.output)
+    assert "context.create_timer()" in str(bench.output)
+
+
+def test_another_error_of_an_async_orchestrator_is_told_as_it_is() -> None:
+    async def orchestrator(context: OrchestrationContext) -> Any:
+        raise RuntimeError("no running event loop here")
+
+    bench = OrchestrationBench(orchestrator)
+
+    bench.start()
+
+    assert str(bench.output).endswith("failed: no running event loop here")
 
 
 def test_thousands_of_ended_tasks_can_be_yielded_in_a_row() -> None:

@@ -383,3 +383,23 @@ def test_more_signals_than_allowed_fail_the_instance() -> None:
     bench.start()
 
     assert "(2) has been reached" in str(bench.output)
+
+
+def test_a_call_waits_under_the_id_of_its_request_until_it_is_answered() -> None:
+    seen: list[list[str]] = []
+
+    def orchestrator(context: OrchestrationContext) -> Any:
+        entities = context._replay.entities
+        call = context.call_entity(A, "get")
+        yield context.task_any([call, context.create_timer(timedelta(seconds=1))])
+        seen.append([request_id for request_id, task in entities.waiting.items() if task is call])
+        yield call
+        seen.append(list(entities.waiting))
+
+    bench = OrchestrationBench(orchestrator)
+    [request] = requests_of(bench.start())
+    bench.fire(1)
+
+    answer(bench, request, result="7")
+
+    assert seen == [[request.request_id], []]

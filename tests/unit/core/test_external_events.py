@@ -9,7 +9,9 @@ import pytest
 from support.orchestration_bench import OrchestrationBench, kinds
 
 from durable_ext.core.context import OrchestrationContext
+from durable_ext.core.external_events import EventMailbox
 from durable_ext.core.orchestrators import ReplayOptions
+from durable_ext.core.tasks import EventTask
 
 AS_1X = ReplayOptions(fixes=False)
 
@@ -193,3 +195,12 @@ def test_a_wait_needs_a_name(name: Any) -> None:
     bench.start()
 
     assert str(bench.output).endswith("external_event_name cannot be empty")
+
+
+def test_the_waits_of_a_name_are_known_with_the_newest_last() -> None:
+    mailbox = EventMailbox(as_extension=True)
+    first, second = EventTask[object]("go", object), EventTask[object]("Go", object)
+
+    assert (mailbox.wait(first), mailbox.wait(second)) == (None, None)
+
+    assert mailbox.waiting == {"go": [first, second]}

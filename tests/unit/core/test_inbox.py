@@ -182,3 +182,7 @@ def test_a_redelivered_event_that_was_not_stored_is_taken() -> None:
     later = dataclasses.replace(EVENT, timestamp=Ticks(START + 1))
 
     assert judge([STARTED, EVENT], message(later, dequeue_count=3)).events == (later,)
+
+
+def test_a_result_that_comes_again_is_told_apart_by_replay() -> None:
+    assert judge([STARTED, RESULT], message(RESULT, dequeue_count=2)).events == (RESULT,)

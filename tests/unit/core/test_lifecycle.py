@@ -320,3 +320,43 @@ def test_an_instance_that_has_returned_but_waits_for_a_task_can_be_terminated() 
     bench.terminate("enough")
 
     assert (bench.status, bench.output) == ("Terminated", "enough")
+
+
+def test_an_orchestrator_of_other_hosts_is_left_to_them() -> None:
+    bench = OrchestrationBench(waiting, is_left=lambda name: name == "orchestrator")
+
+    episode = bench.start()
+
+    assert episode.admission.kind is AdmissionKind.ABANDON
+    assert "'orchestrator' is not served here" in (episode.admission.reason or "")
+    assert (episode.opening, episode.decisions) == ((), ())
+
+
+def test_what_opens_an_episode_is_told_before_its_code_runs() -> None:
+    told: list[list[str]] = []
+
+    def orchestrator(context: OrchestrationContext) -> Any:
+        told.append(["code"])
+        yield context.wait_for_external_event("go")
+
+    bench = OrchestrationBench(
+        orchestrator, on_opening=lambda events: told.append([type(event).__name__ for event in events])
+    )
+
+    bench.start()
+    bench.raise_event("go")
+
+    assert told == [["OrchestratorStarted", "ExecutionStarted"], ["code"], ["OrchestratorStarted", "EventRaised"]]
+
+
+def test_an_output_that_cannot_be_serialized_fails_the_instance_with_the_error_of_its_own_code() -> None:
+    class Proud:
+        @staticmethod
+        def to_json(value: object) -> str:
+            raise LookupError("no words for it")
+
+    bench = OrchestrationBench(lambda context: Proud())
+
+    bench.start()
+
+    assert (bench.status, bench.output) == ("Failed", "Orchestrator function 'orchestrator' failed: no words for it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -62,6 +62,12 @@ def test_as_in_1x_the_zone_is_ignored() -> None:
     bench = OrchestrationBench(lambda context: (yield context.create_timer(noon)), options=ReplayOptions(fixes=False))
 
     assert bench.start().messages[0].due == at(START, days=1, hours=12)
+
+
+def test_a_date_is_its_midnight() -> None:
+    bench = OrchestrationBench(lambda context: (yield context.create_timer(date(2024, 1, 3))))
+
+    assert bench.start().messages[0].due == at(START, days=2)
 
 
 def test_something_else_than_a_time_is_refused() -> None:

@@ -377,6 +377,15 @@ def test_a_message_that_comes_again_repairs_the_row_on_a_store_that_writes_it_ap
     assert episode.instance.execution_id == stored.execution_id
 
 
+def test_a_signal_that_changes_nothing_writes_nothing_on_a_store_that_delivers_in_order() -> None:
+    bench = EntityBench(options=EntityOptions(deliver_in_order=True))
+    bench.run(signal("add", 5))
+
+    episode = bench.run(signal("get"))
+
+    assert (episode.new_events, episode.messages, episode.instance) == ((), (), None)
+
+
 def test_a_signal_that_waits_in_the_queue_is_not_queued_twice() -> None:
     bench = EntityBench()
     request = signal("add", 5)

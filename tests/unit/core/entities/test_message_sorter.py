@@ -88,6 +88,13 @@ def test_a_new_execution_of_a_sender_lets_go_what_waited_and_begins_anew() -> No
     assert delivered(MessageSorter(WINDOW), first, third, again) == ["1", "3", "9"]
 
 
+def test_what_waited_for_the_first_request_of_a_former_execution_is_let_go_too() -> None:
+    _, _, third = three()
+    again = stamped(MessageSorter(WINDOW), 9, execution="f")
+
+    assert delivered(MessageSorter(WINDOW), third, again) == ["3", "9"]
+
+
 def test_a_lost_predecessor_is_waited_for_until_it_falls_out_of_the_window() -> None:
     sender, receiver = MessageSorter(WINDOW), MessageSorter(WINDOW)
     _, second, _ = three(sender)
