@@ -91,6 +91,34 @@ class CrashContract:
         assert item.message.target == start.instance
         assert item.dequeue_count == 2
 
+    async def test_only_runs_that_began_after_the_first_delivery_are_deaths(
+        self, scene: Scene, crash: Crash, open_backend: OpenBackend
+    ) -> None:
+        session, start = await scene.started_session()
+        execution_id = start.instance.execution_id
+        assert execution_id is not None
+        scheduled = TaskScheduled(timestamp=now(), event_id=0, name="SayHello")
+        await session.checkpoint(
+            Checkpoint(
+                execution_id=execution_id,
+                new_events=next_episode(decisions=(scheduled,)),
+                activities=(activity(start.instance, 0, run_here=False),),
+            )
+        )
+        await session.release()
+        backend = scene.backend
+        deaths = []
+        for begins in (True, False, True, False, False):
+            item = await backend.activities.lock_next_activity(scene.patience)
+            assert item is not None
+            deaths.append(item.deaths)
+            if begins:
+                assert await backend.activities.begin(item)
+            await crash(backend)
+            backend = await open_backend()
+
+        assert deaths == [0, 0, 0, 1, 1]
+
     async def test_settled_activities_do_not_come_back(self, scene: Scene, crash: Crash, open_backend: OpenBackend) -> None:
         session, start = await scene.started_session()
         execution_id = start.instance.execution_id
