@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -81,6 +83,27 @@ async def test_a_worker_without_signs_of_life_loses_its_sessions_and_starts_over
     assert ended is SessionEnd.LOST
     assert fresh[1].instance.instance_id != start.instance.instance_id
     assert len(await sleeper.instances.get_history(start.instance.instance_id)) == 5
+
+
+async def test_a_session_whose_loss_only_the_writer_thread_knows_begins_nothing(
+    sleeper: SqliteBackend, settings: SqliteSettings
+) -> None:
+    session, _ = await Scene(sleeper, PATIENCE).started_session()
+    assert await session.confirm()
+    before = stored(settings, "SELECT worker_id FROM workers")
+
+    async def take_over() -> None:
+        async with SqliteBackend(settings) as other:  # its clock is years ahead
+            await other.start_worker()
+
+    thread = threading.Thread(target=lambda: asyncio.run(take_over()))
+    thread.start()
+    thread.join()  # this loop stands still meanwhile
+    deadline = time.monotonic() + PATIENCE.total_seconds()
+    while stored(settings, "SELECT worker_id FROM workers") in ([], before):
+        assert time.monotonic() < deadline, "the writer thread does not start over"
+
+    assert not await session.confirm()
 
 
 async def test_the_result_of_an_activity_that_another_worker_took_over_is_refused(

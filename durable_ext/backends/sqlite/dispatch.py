@@ -289,6 +289,10 @@ class Dispatch:
                 )
                 await self._clock.sleep(_RETRY_SECONDS)
 
+    def is_worker(self, lock: int) -> bool:
+        """Whether this process still has that worker id: it gets a new one when others have declared it dead."""
+        return lock == (self._state.owner or 0)
+
     async def catch_up(self) -> None:
         """After this process stood still for longer than its locks last: learn which of them others have taken over."""
         if self._state.may_have_expired:
@@ -321,7 +325,7 @@ class Dispatch:
 
     async def _is_ours(self, item: ActivityWorkItem) -> bool:
         if not self._state.may_have_expired:
-            return item.lock == (self._state.owner or 0)  # which changes when others have declared this worker dead
+            return self.is_worker(item.lock)
         try:
             locked: bool = await self._writer.submit(self._state.locked_activities, int(item.item_id))
         except BackendError:

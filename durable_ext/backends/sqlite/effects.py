@@ -22,10 +22,11 @@ class Delivery:
 class LockedInstance:
     """An instance that has just been locked for this process, with the messages waiting for it.
 
-    `row` is known only of an instance that this process has just created.
+    `lock` is the worker id under which it is locked. `row` is known only of an instance that this process has just created.
     """
 
     n: int
+    lock: int
     token: int
     instance_id: str
     is_entity: bool

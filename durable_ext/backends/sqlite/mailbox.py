@@ -299,6 +299,7 @@ class Mailbox:
     ) -> LockedInstance:
         return LockedInstance(
             n=n,
+            lock=self._state.owner or 0,
             token=_FIRST_TOKEN,
             instance_id=instance_id,
             is_entity=instance_id.startswith("@"),

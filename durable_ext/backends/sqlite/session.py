@@ -40,6 +40,7 @@ class SqliteSession:
         "_first_executions",
         "_history_execution_id",
         "_known_executions",
+        "_lock",
         "_lost",
         "_pending",
         "_replaced",
@@ -56,6 +57,7 @@ class SqliteSession:
 
     def __init__(self, locked: LockedInstance, dispatch: Dispatch) -> None:
         self.n, self.token, self.is_entity = locked.n, locked.token, locked.is_entity
+        self._lock = locked.lock
         self.deaths = locked.recovered
         self.recovered = locked.recovered > 0
         self.custom_status = locked.custom_status
@@ -145,7 +147,8 @@ class SqliteSession:
     async def confirm(self) -> bool:
         if not self.is_over:
             await self._dispatch.catch_up()
-        return not self.is_over
+        # The writer thread may know already what is still on its way to this session.
+        return not self.is_over and self._dispatch.is_worker(self._lock)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
         write = self._encode(checkpoint)

@@ -57,7 +57,7 @@ class WriterState:
         self._ids: dict[int, str] = {}
         self._undo: list[tuple[str, int | None]] = []
         self._owner_before: int | None = None
-        self._expires_at = 0
+        self._expires_at = self._expired_before = 0
         self._last_message = 0
         self._newest_message = 0
         self._next_heartbeat = 0.0
@@ -75,7 +75,7 @@ class WriterState:
 
     def began(self, connection: Connection, foreign_commits: bool) -> None:
         self._undo.clear()
-        self._owner_before = self.owner
+        self._owner_before, self._expired_before = self.owner, self._expires_at
         self.effects = Effects()
         self.now = ticks_from_datetime(self._clock.now())
         if foreign_commits:
@@ -98,7 +98,7 @@ class WriterState:
                 self.held[instance_id] = n
                 self._ids[n] = instance_id
         self._undo.clear()
-        self.owner = self._owner_before
+        self._expires_at, self.owner = self._expired_before, self._owner_before
         self._newest_message = self._last_message
 
     def inserted_messages(self, newest: int) -> None:
@@ -137,6 +137,7 @@ class WriterState:
             locked.append(
                 LockedInstance(
                     n=n,
+                    lock=self.owner or 0,
                     token=token,
                     instance_id=instance_id,
                     is_entity=bool(is_entity),
@@ -276,9 +277,10 @@ class WriterState:
         return [None] * len(payloads)
 
     def _register(self, connection: Connection) -> None:
-        self._expires_at = self._expiry()
-        cursor = connection.execute(queries.REGISTER_WORKER, (os.getpid(), this_machine(), self._expires_at))
+        expires_at = self._expiry()
+        cursor = connection.execute(queries.REGISTER_WORKER, (os.getpid(), this_machine(), expires_at))
         self.owner = cursor.lastrowid
+        self._expires_at = expires_at  # after the id: who asks `may_have_expired` compares that next, on another thread
         self._newest_message = connection.execute(queries.LAST_MESSAGE).fetchone()[0]
         self._next_heartbeat = self._clock.monotonic() + self._heartbeat_seconds
 
