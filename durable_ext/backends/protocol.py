@@ -168,7 +168,11 @@ class OrchestrationSession(Protocol):
         ...
 
     async def confirm(self) -> bool:
-        """Whether the lock is still held; asks the store only if it may have run out (this process stood still)."""
+        """Whether the lock is still held; asks the store only if it may have run out (this process stood still).
+
+        Raises:
+            BackendUnavailableError: The store could not be asked.
+        """
         ...
 
     async def release(self) -> None:

@@ -19,7 +19,7 @@ from durable_ext.core.events import (
     TimerFired,
 )
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.errors import CheckpointConflictError
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
 from durable_ext.runtime.call_queue import CallQueue
 from durable_ext.runtime.services import OrchestrationServices
 
@@ -189,7 +189,15 @@ class LocalWave:
 
     async def _run(self, message: TaskMessage) -> None:
         task_id = message.event.event_id
-        if not await self._session.confirm():  # this process stood still, and another worker has the instance
+        self._running[task_id] = self._loop.time()  # from now on: it is no longer among those that wait
+        try:
+            is_ours = await self._session.confirm()
+        except BackendUnavailableError:  # nobody can say, so nothing begins
+            is_ours = False
+        if task_id not in self._running:  # that took long, and it was spilled meanwhile
+            await self._run_as_work_item(task_id)
+            return
+        if not is_ours:  # this process stood still, and another worker has the instance
             self._lost = True
             self._awaken()
             return
@@ -225,6 +233,12 @@ class LocalWave:
         del self._spilled[result.task_scheduled_id]
         if item is not None:
             await self._services.activities.finish(item, result)
+
+    async def _run_as_work_item(self, task_id: int) -> None:
+        item = await self._spilled[task_id]
+        del self._spilled[task_id]
+        if item is not None:
+            self._services.activities.run_claimed((item,))
 
     def _awaken(self) -> None:
         if self._wake is not None and not self._wake.done():

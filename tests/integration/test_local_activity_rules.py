@@ -52,11 +52,15 @@ class Recorded:
 
 @asynccontextmanager
 async def recorded(
-    path: Path, registry: FunctionRegistry, settings: WorkerSettings | None = None, *, narrow: bool = False
+    path: Path,
+    registry: FunctionRegistry,
+    settings: WorkerSettings | None = None,
+    *,
+    kind: type[RecordingBackend] = RecordingBackend,
 ) -> AsyncIterator[Recorded]:
     converter, codec = DataConverter(), JsonEntityCodec()
     async with SqliteBackend(SqliteSettings(path=path / "hub.db", task_hub="TestHub", synchronous="NORMAL")) as inner:
-        backend = NarrowBackend(inner) if narrow else RecordingBackend(inner)
+        backend = kind(inner)
         worker = TaskHubWorker(
             backend,  # type: ignore[arg-type]
             registry,
@@ -408,7 +412,7 @@ async def test_what_the_store_refuses_for_its_size_fails_the_instance(tmp_path: 
         yield context.call_sub_orchestrator("long_output")
 
     registry = registry_of(orchestrators=[long_output, long_result, long_child], activities=[long_text, echo])
-    async with recorded(tmp_path, registry, narrow=True) as hub:
+    async with recorded(tmp_path, registry, kind=NarrowBackend) as hub:
         instance_id = await hub.client.start(name)
         status = await hub.client.wait_for_completion(instance_id)
 
