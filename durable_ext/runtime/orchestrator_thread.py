@@ -27,7 +27,6 @@ T = TypeVar("T")
 _HAND_BACK_SECONDS: Final = 0.005  # a slow episode must not hold back the results of those before it
 _FEW: Final = 4  # checkpoints that are written here: with more, the next episodes need not wait for the disk
 
-
 StuckListener = Callable[["asyncio.Future[Any]", Callable[[Exception], None]], None]
 
 
@@ -195,7 +194,6 @@ class OrchestratorThread:
             store: Called on the thread with the result, unless that came too late. If it returns true, the result is
                 handed back when it calls the second argument, on the event loop; `flush` follows at once, with true if
                 the thread has time to write.
-
             stuck: Called on the event loop with the future, and with what ends it by an error, if the thread is written off
                 because of this call.
 

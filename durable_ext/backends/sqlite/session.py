@@ -128,7 +128,8 @@ class SqliteSession:
             await waiter
         finally:
             timer.cancel()
-            self._waiter = None
+            if self._waiter is waiter:  # not that of a wait that began while this one was being cancelled
+                self._waiter = None
         return self._look() or SessionEnd.IDLE
 
     def _look(self) -> SessionInput | None:
