@@ -28,6 +28,7 @@ from durable_ext.runtime.worker import TaskHubWorker
 from support.functions import registry_of
 
 _SHORT = timedelta(seconds=2)
+_SPILL = timedelta(seconds=3)
 STEPS, SLOTS = 4, 2
 
 
@@ -96,6 +97,8 @@ async def main() -> None:
     settings = WorkerSettings(
         local_activities="off" if holds else local,  # type: ignore[arg-type]
         max_concurrent_activities=1 if holds else SLOTS,
+        # Not while one is stopped that has just begun: what a write that is under way has sent is run twice.
+        local_activity_spill=_SPILL,
     )
     async with backend_of(store, place, hub) as backend:
         worker = TaskHubWorker(
