@@ -3,7 +3,7 @@
 Work is handed out as *sessions*: a lock on one instance that spans several checkpoints. One `Checkpoint` carries
 everything that becomes durable together. All methods are coroutines on the engine's event loop, but for the optional
 `CheckpointPort`; a backend that blocks does so on threads of its own. Each promise below has a test in
-`durable_ext/testing/contract*.py`.
+`durable_ext/testing/contract*.py`; those of `CheckpointPort` are tested beside the store that has one.
 """
 
 from __future__ import annotations

@@ -110,6 +110,14 @@ class OrchestrationStoreContract:
         await scene.backend.instances.send(raised(start.instance.instance_id, "ev"))
         assert names(await session.next_messages(scene.patience)) == ["ev"]
 
+    async def test_a_session_is_confirmed_until_it_ends(self, scene: Scene) -> None:
+        session, _ = await scene.started_session()
+
+        assert await session.confirm()
+
+        await session.release()
+        assert not await session.confirm()
+
     async def test_unconsumed_messages_come_back_after_a_release(self, scene: Scene) -> None:
         session, start = await scene.started_session()
         await scene.backend.instances.send(raised(start.instance.instance_id, "ev", '"1"'))
