@@ -18,6 +18,9 @@ OVERRIDE_PREFIX: Final = "azurefunctionsjobhost__"
 # A leaf names its type; a dict is a section whose keys are known; OPEN is a section that others own.
 OPEN: Final = "open"
 _INT, _POSITIVE, _BOOL, _SPAN, _TEXT = "integer", "positive integer", "boolean", "time span", "string"
+_NATURAL: Final = "integer of 0 or more"
+_MAX_NATURAL: Final = 2**31 - 1  # an `int` of the extension, and a span of that many minutes still can be
+_ARTICLES: Final = {_INT: "an", _NATURAL: "an"}
 
 _STORAGE_PROVIDER: Final[dict[str, Any]] = {
     "type": _TEXT,
@@ -65,17 +68,17 @@ _DURABLE_TASK: Final[dict[str, Any]] = {
             "publishEventTypes": OPEN,
         }
     },
-    "httpSettings": {"defaultAsyncRequestSleepTimeMilliseconds": _INT, "useForwardedHost": _BOOL},
+    "httpSettings": {"defaultAsyncRequestSleepTimeMilliseconds": _NATURAL, "useForwardedHost": _BOOL},
     "maxConcurrentActivityFunctions": _POSITIVE,
     "maxConcurrentOrchestratorFunctions": _POSITIVE,
     "maxConcurrentEntityFunctions": _POSITIVE,
     "maxEntityOperationBatchSize": _POSITIVE,
     "localRpcEndpointEnabled": _BOOL,
     "extendedSessionsEnabled": _BOOL,
-    "extendedSessionIdleTimeoutInSeconds": _INT,
-    "maxOrchestrationActions": _INT,
+    "extendedSessionIdleTimeoutInSeconds": _NATURAL,
+    "maxOrchestrationActions": _POSITIVE,
     "overridableExistingInstanceStates": ("NonRunningStates", "AnyState"),
-    "entityMessageReorderWindowInMinutes": _INT,
+    "entityMessageReorderWindowInMinutes": _NATURAL,
     "useGracefulShutdown": _BOOL,
     "rollbackEntityOperationsOnExceptions": _BOOL,
     "throwStatusExceptionsOnRaiseEvent": _BOOL,
@@ -211,7 +214,7 @@ def _typed(value: Any, kind: Any, path: str) -> Any:
             name = path.rpartition(".")[2]
             text = f"{name[0].upper()}{name[1:]} must be a positive integer value."
             raise ConfigurationError(f"host.json: {path} is {value!r}: {text}") from exc
-        raise ConfigurationError(f"host.json: {path} is {value!r}; it must be a {kind}.") from exc
+        raise ConfigurationError(f"host.json: {path} is {value!r}; it must be {_ARTICLES.get(kind, 'a')} {kind}.") from exc
 
 
 def _integer(value: Any) -> int:
@@ -223,6 +226,13 @@ def _integer(value: Any) -> int:
 def _positive(value: Any) -> int:
     number = _integer(value)
     if number <= 0:
+        raise ValueError(value)
+    return number
+
+
+def _natural(value: Any) -> int:
+    number = _integer(value)
+    if not 0 <= number <= _MAX_NATURAL:
         raise ValueError(value)
     return number
 
@@ -248,6 +258,7 @@ def _span(value: Any) -> timedelta:
 _CONVERTERS: Final[dict[str, Any]] = {
     _INT: _integer,
     _POSITIVE: _positive,
+    _NATURAL: _natural,
     _BOOL: _boolean,
     _TEXT: _text,
     _SPAN: _span,

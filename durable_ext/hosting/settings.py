@@ -238,7 +238,7 @@ def _durable_task(host: HostJson) -> DurableTaskSettings:
         max_concurrent_orchestrations=option("maxConcurrentOrchestratorFunctions", slots),
         max_concurrent_entities=option("maxConcurrentEntityFunctions", slots),
         max_entity_batch=option("maxEntityOperationBatchSize", 5000),
-        session_idle_timeout=timedelta(seconds=max(0, option("extendedSessionIdleTimeoutInSeconds", 30))),
+        session_idle_timeout=timedelta(seconds=option("extendedSessionIdleTimeoutInSeconds", 30)),
         max_orchestration_actions=option("maxOrchestrationActions", 100_000),
         replace_any_state=option("overridableExistingInstanceStates", "NonRunningStates") == "AnyState",
         reorder_window=timedelta(minutes=option("entityMessageReorderWindowInMinutes", 30)),
@@ -304,10 +304,14 @@ def _function_timeout(host: HostJson) -> timedelta | None:
         return timedelta(minutes=30)
     if text.strip() == "-1":
         return None
+    refusal = f"host.json: functionTimeout is '{text}'; it must be a time span above zero, such as 00:30:00, or -1 for none."
     try:
-        return timespan_from_text(text)
+        span = timespan_from_text(text)
     except ValueError as exc:
-        raise ConfigurationError(f"host.json: functionTimeout is '{text}'; it must be a time span or -1.") from exc
+        raise ConfigurationError(refusal) from exc
+    if span <= timedelta(0):
+        raise ConfigurationError(refusal)
+    return span
 
 
 def _log_levels(host: HostJson) -> dict[str, int]:

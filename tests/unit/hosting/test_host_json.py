@@ -94,6 +94,29 @@ def test_a_limit_of_zero_is_refused_with_the_text_of_the_extension() -> None:
         HostJson(_durable(maxConcurrentActivityFunctions=0))
 
 
+def test_a_limit_of_no_actions_is_refused_with_its_path() -> None:
+    with pytest.raises(ConfigurationError, match=r"durableTask\.maxOrchestrationActions is 0: .* positive integer value\."):
+        HostJson(_durable(maxOrchestrationActions=0))
+
+
+@pytest.mark.parametrize("value", [-1, "-5"])
+@pytest.mark.parametrize("path", ["extendedSessionIdleTimeoutInSeconds", "entityMessageReorderWindowInMinutes"])
+def test_a_time_below_zero_is_refused_with_its_path(path: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"durableTask\.{path} is {value!r}; it must be an integer of 0 or more"):
+        HostJson(_durable(**{path: value}))
+
+
+def test_a_pause_below_zero_is_refused_with_its_path() -> None:
+    name = "defaultAsyncRequestSleepTimeMilliseconds"
+    with pytest.raises(ConfigurationError, match=rf"httpSettings\.{name} is -1; it must be an integer of 0 or more"):
+        HostJson(_durable(httpSettings={name: -1}))
+
+
+@pytest.mark.parametrize("path", ["extendedSessionIdleTimeoutInSeconds", "entityMessageReorderWindowInMinutes"])
+def test_a_time_of_zero_is_one(path: str) -> None:
+    assert HostJson(_durable(**{path: "0"})).get(f"extensions.durableTask.{path}") == 0
+
+
 @pytest.mark.parametrize(("written", "choice"), [(True, "true"), ("Batched", "batched"), ("false", "false")])
 def test_local_activities_may_be_a_boolean_or_a_word(written: object, choice: str) -> None:
     host = HostJson(_durable(storageProvider={"localActivities": written}))
