@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from durable_ext.errors import ConfigurationError
 from durable_ext.hosting.json_files import read_json_object
+
+_MAX_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +91,33 @@ def _strings(path: Path, section: str, value: Any) -> dict[str, str]:
 
 def _host(path: Path, section: Mapping[str, Any]) -> LocalHost:
     values = {key.lower(): value for key, value in section.items()}
-    try:
-        port = int(values["localhttpport"]) if values.get("localhttpport") is not None else None
-    except (TypeError, ValueError) as exc:
-        raise ConfigurationError(f"{path}: Host.LocalHttpPort is {values['localhttpport']!r}; it must be a port.") from exc
     return LocalHost(
-        port=port,
-        address=values.get("localhttpaddress"),
-        cors=tuple(origin.strip() for origin in str(values.get("cors") or "").split(",") if origin.strip()),
+        port=_port(path, values.get("localhttpport")),
+        address=_text(path, "LocalHttpAddress", values.get("localhttpaddress")),
+        cors=tuple(
+            origin.strip() for origin in (_text(path, "CORS", values.get("cors")) or "").split(",") if origin.strip()
+        ),
         cors_credentials=str(values.get("corscredentials")).lower() == "true",
     )
+
+
+def _port(path: Path, value: Any) -> int | None:
+    """Return the port; the range and its words are those of `durable start --port`."""
+    if value is None:
+        return None
+    try:
+        port = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else -1
+    except ValueError:
+        port = -1
+    if not 0 <= port <= _MAX_PORT:
+        raise ConfigurationError(
+            f"{path}: Host.LocalHttpPort is {value!r}, which is not in the range 0<=x<={_MAX_PORT}. "
+            f"Write a port such as 7071."
+        )
+    return port
+
+
+def _text(path: Path, name: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ConfigurationError(f"{path}: Host.{name} is {value!r}; it must be a string. Write it in quotes.")

@@ -118,6 +118,30 @@ def test_a_setting_that_is_no_string_is_refused_by_name(write_app: Callable[...,
         load_settings(write_app(local={"Values": {"Port": 5}}), {})
 
 
+@pytest.mark.parametrize("port", [70_000, -1, True, 7100.5, "70000", "http", [7071]])
+def test_a_port_that_cannot_be_is_refused_with_its_range(write_app: Callable[..., Path], port: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"Host\.LocalHttpPort is .* not in the range 0<=x<=65535\.") as refused:
+        load_settings(write_app(local={"Host": {"LocalHttpPort": port}}), {})
+
+    assert repr(port) in str(refused.value)
+
+
+@pytest.mark.parametrize(("written", "port"), [(0, 0), (65_535, 65_535), ("7072", 7072), (None, None)])
+def test_a_port_may_be_a_number_or_its_text(write_app: Callable[..., Path], written: object, port: int | None) -> None:
+    assert load_settings(write_app(local={"Host": {"LocalHttpPort": written}}), {}).local_host.port == port
+
+
+@pytest.mark.parametrize("value", [5, True, ["https://a"]])
+@pytest.mark.parametrize("name", ["CORS", "LocalHttpAddress"])
+def test_origins_and_an_address_that_are_no_text_are_refused(
+    write_app: Callable[..., Path], name: str, value: object
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"Host\.{name} is .*; it must be a string") as refused:
+        load_settings(write_app(local={"Host": {name: value}}), {})
+
+    assert repr(value) in str(refused.value)
+
+
 def test_the_host_section_of_local_settings_is_kept(write_app: Callable[..., Path]) -> None:
     host = {"LocalHttpPort": 7072, "CORS": "https://a, https://b", "CORSCredentials": True}
 
@@ -169,6 +193,12 @@ def test_a_batch_larger_than_the_buffer_is_a_warning(write_app: Callable[..., Pa
     root = write_app(host=_durable(storageProvider={"controlQueueBatchSize": 32, "controlQueueBufferThreshold": 16}))
 
     assert "ControlQueueBufferThreshold" in load_settings(root, {}).warnings[0]
+
+
+@pytest.mark.parametrize("text", ["00:00:00", "-00:00:05", "0"])
+def test_a_function_timeout_that_leaves_no_time_is_refused(write_app: Callable[..., Path], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"functionTimeout is '{text}'; it must be"):
+        load_settings(write_app(host={"functionTimeout": text}), {})
 
 
 @pytest.mark.parametrize(("text", "span"), [("00:05:00", timedelta(minutes=5)), ("-1", None)])
