@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from durable_ext.client.client import DurableClient
-from durable_ext.errors import BackendUnavailableError, ConfigurationError, InvalidArgumentError, PayloadTooLargeError
+from durable_ext.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    InvalidArgumentError,
+    InvalidInstanceStateError,
+    PayloadTooLargeError,
+)
 from durable_ext.http.entities import EntityRoutes
 from durable_ext.http.instances import BAD_ARGUMENTS, UNEXPECTED, InstanceRoutes
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue, QueryParameters
@@ -63,9 +69,11 @@ class ManagementApi:
         try:
             return await self._dispatch(request, route)
         except BackendUnavailableError as exc:
-            return error_response(503, "The task hub cannot be reached. Try again later.", str(exc))
+            return error_response(503, "The task hub cannot be reached. Try again later.", exc)
         except PayloadTooLargeError as exc:
             return error_response(413, BAD_ARGUMENTS, str(exc))
+        except InvalidInstanceStateError as exc:  # compat: 500 too (specs/http-api.md 5.6), but nothing went wrong here
+            return error_response(500, UNEXPECTED, exc)
         except Exception as exc:  # the catch-all of specs/http-api.md 4.6: whatever escaped is a 500 with its text
             log.warning("management request failed", extra={"event": "management_request_failed"}, exc_info=exc)
             return error_response(500, UNEXPECTED, exc)

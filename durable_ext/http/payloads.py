@@ -142,13 +142,13 @@ def empty_response(status: int) -> HttpResponseValue:
 def error_response(status: int, message: str, error: BaseException | str | None = None) -> HttpResponseValue:
     """Return an error object: `Message`, and with an error also `ExceptionMessage`, `ExceptionType`, `StackTrace`.
 
-    Only what went wrong here (500 and above) has a stack; what the caller can put right has `null` there.
+    Only what went wrong here has a stack; what the caller can put right, and a store that is away (503), have `null` there.
     """
     body: dict[str, str | None] = {"Message": message}
     if isinstance(error, str):
         body.update(ExceptionMessage=error, ExceptionType="System.ArgumentException", StackTrace=None)
     elif error is not None:
-        frames = traceback.format_tb(error.__traceback__) if status >= 500 else []
+        frames = traceback.format_tb(error.__traceback__) if status >= 500 and status != 503 else []
         body.update(ExceptionMessage=str(error), ExceptionType=type(error).__qualname__, StackTrace="".join(frames) or None)
     return json_response(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")))
 

@@ -10,6 +10,7 @@ from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.core.timestamps import ticks_from_iso
+from durable_ext.errors import BackendUnavailableError
 from durable_ext.http.payloads import (
     InvalidJsonError,
     UnknownCharsetError,
@@ -111,6 +112,20 @@ def test_an_error_object_names_message_and_exception() -> None:
     body = json.loads(error_response(400, "Bad", ValueError("why")).body)
 
     assert (body["Message"], body["ExceptionMessage"], body["ExceptionType"]) == ("Bad", "why", "ValueError")
+
+
+def test_a_store_that_is_away_is_an_error_of_its_own_kind_without_a_stack() -> None:
+    try:
+        raise BackendUnavailableError("Nobody answers.")
+    except BackendUnavailableError as exc:
+        body = json.loads(error_response(503, "Later", exc).body)
+
+    assert body == {
+        "Message": "Later",
+        "ExceptionMessage": "Nobody answers.",
+        "ExceptionType": "BackendUnavailableError",
+        "StackTrace": None,
+    }
 
 
 def test_a_short_error_object_has_a_message_only() -> None:

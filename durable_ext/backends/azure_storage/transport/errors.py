@@ -36,7 +36,7 @@ class StorageUnavailableError(BackendUnavailableError):
 
     def __init__(self, *, call: str, why: str) -> None:
         self.call, self.why = call, why
-        super().__init__(f"Azure Storage did not do {call}: {why}. It will be tried again.")
+        super().__init__(f"Azure Storage did not do {call}: {why}.")
 
 
 class StorageAccessError(ConfigurationError, BackendError):
