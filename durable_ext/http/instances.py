@@ -38,10 +38,11 @@ from durable_ext.http.queries import (
     InvalidDurationError,
     InvalidFilterError,
     UnsupportedStatusError,
+    WaitTooShortError,
     check_purge_filters,
     parse_moment,
-    parse_seconds,
     parse_statuses,
+    parse_wait,
 )
 from durable_ext.http.urls import ManagementUrls
 
@@ -80,28 +81,21 @@ class InstanceRoutes:
         except InvalidJsonError as exc:
             return error_response(400, "Invalid JSON content", exc)
         try:
+            timeout = parse_wait(query)
+        except InvalidDurationError as exc:
+            return error_response(400, str(exc))
+        try:
             started = await self._client.start_recorded(name, recorded, instance_id or None, version=query.get("version"))
         except (InvalidArgumentError, FunctionNotFoundError) as exc:
             return error_response(400, BAD_ARGUMENTS, str(exc))
         except InstanceAlreadyExistsError as exc:
             return error_response(409, str(exc))
-        return await self._answer_started(started, query, urls, restarted=False)
+        return await self._answer_started(started, timeout, urls)
 
-    async def _answer_started(
-        self, instance_id: str, query: QueryParameters, urls: ManagementUrls, *, restarted: bool
-    ) -> HttpResponseValue:
+    async def _answer_started(self, instance_id: str, timeout: timedelta | None, urls: ManagementUrls) -> HttpResponseValue:
         """Answer 202 with links, or wait if the request asks for it (specs/http-api.md 5.3.2)."""
-        try:
-            timeout, interval = parse_seconds(query.get("timeout")), parse_seconds(query.get("pollingInterval"))
-        except InvalidDurationError as exc:
-            return error_response(400, str(exc))
         if timeout is None:
             return check_status_response(instance_id, urls)
-        if interval is not None and interval > timeout:
-            text = (
-                f"Total timeout {timeout.total_seconds():g} should be bigger than retry timeout {interval.total_seconds():g}"
-            )
-            return error_response(400, _RESTART_ARGUMENTS, text) if restarted else error_response(400, text)
         try:
             status = await self._client.wait_for_completion(instance_id, timeout=max(timeout, timedelta(0)))
         except (InstanceWaitTimeoutError, InstanceNotFoundError):
@@ -172,11 +166,10 @@ class InstanceRoutes:
 
         Filters that cannot be read are refused, unlike with upstream, which drops them and so deletes more.
         """
-        created_from = parse_moment(query.get("createdTimeFrom"))
-        if created_from is None:
+        if not query.get("createdTimeFrom"):
             return json_response(400, quote("Please provide value for 'createdTimeFrom' parameter."))
         try:
-            check_purge_filters(query)
+            created_from = check_purge_filters(query)
             wanted = parse_statuses(query)
         except (InvalidFilterError, UnsupportedStatusError) as exc:
             return error_response(400, BAD_ARGUMENTS, exc)
@@ -275,12 +268,18 @@ class InstanceRoutes:
             return error_response(400, "Invalid JSON content", exc)
         target = None if query.flag("restartWithNewInstanceId", True) else instance_id
         try:
+            timeout = parse_wait(query)
+        except WaitTooShortError as exc:
+            return error_response(400, _RESTART_ARGUMENTS, str(exc))
+        except InvalidDurationError as exc:
+            return error_response(400, str(exc))
+        try:
             started = await self._client.start_recorded(status.name, recorded, target)
         except (InvalidArgumentError, FunctionNotFoundError) as exc:
             return error_response(400, _RESTART_ARGUMENTS, str(exc))
         except InstanceAlreadyExistsError as exc:
             return error_response(409, "A non-terminal instance with this instance ID already exists.", exc)
-        return await self._answer_started(started, query, urls, restarted=True)
+        return await self._answer_started(started, timeout, urls)
 
 
 def check_status_response(instance_id: str, urls: ManagementUrls) -> HttpResponseValue:

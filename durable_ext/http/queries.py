@@ -28,6 +28,10 @@ class InvalidDurationError(ValueError):
     """A number of seconds is not a number."""
 
 
+class WaitTooShortError(InvalidDurationError):
+    """A start that waits would be polled more rarely than it waits."""
+
+
 class InvalidFilterError(ValueError):
     """A filter of a purge cannot be read; the text names it and its value."""
 
@@ -63,22 +67,33 @@ def parse_statuses(query: QueryParameters) -> StatusFilter:
     return StatusFilter(frozenset(statuses), foreign and not statuses)
 
 
-def check_purge_filters(query: QueryParameters) -> None:
+def check_purge_filters(query: QueryParameters) -> datetime:
     """Refuse a purge of many whose filters would be dropped as invalid: it would delete more than was asked for.
 
+    Returns:
+        `createdTimeFrom`.
+
     Raises:
-        InvalidFilterError: `runtimeStatus` has an item that is no status, or `createdTimeTo` no time.
+        InvalidFilterError: `runtimeStatus` has an item that is no status, `createdTimeFrom` or `createdTimeTo` no time.
     """
     for item in ",".join(query.all("runtimeStatus")).split(","):
         name = item.strip()
         if name and name not in _STATUSES and name != "Unknown" and not re.fullmatch(r"-?\d+", name):
             known = ", ".join(_STATUSES)
             raise InvalidFilterError(f"runtimeStatus '{name}' is not a status; nothing was deleted. Statuses are: {known}.")
-    text = query.get("createdTimeTo")
-    if text and parse_moment(text) is None:
+    if query.get("createdTimeTo"):
+        _moment_of(query, "createdTimeTo")
+    return _moment_of(query, "createdTimeFrom")
+
+
+def _moment_of(query: QueryParameters, name: str) -> datetime:
+    text = query.get(name)
+    moment = parse_moment(text)
+    if moment is None:
         raise InvalidFilterError(
-            f"createdTimeTo '{text}' is not a time; nothing was deleted. Write it as 2024-01-31 or 2024-01-31T12:00:00Z."
+            f"{name} '{text}' is not a time; nothing was deleted. Write it as 2024-01-31 or 2024-01-31T12:00:00Z."
         )
+    return moment
 
 
 def parse_moment(text: str | None) -> datetime | None:
@@ -102,6 +117,22 @@ def parse_moment(text: str | None) -> datetime | None:
         return ticks_to_datetime(ticks_from_iso(iso))
     except (ValueError, OverflowError):
         return None
+
+
+def parse_wait(query: QueryParameters) -> timedelta | None:
+    """Return how long a start waits for the end of its instance, `None` = not at all.
+
+    Raises:
+        InvalidDurationError: `timeout` or `pollingInterval` is NaN.
+        WaitTooShortError: `pollingInterval` is longer than `timeout`.
+        OverflowError: One is longer than a time span can be.
+    """
+    timeout, interval = parse_seconds(query.get("timeout")), parse_seconds(query.get("pollingInterval"))
+    if timeout is not None and interval is not None and interval > timeout:
+        raise WaitTooShortError(
+            f"Total timeout {timeout.total_seconds():g} should be bigger than retry timeout {interval.total_seconds():g}"
+        )
+    return timeout
 
 
 def parse_seconds(text: str | None) -> timedelta | None:

@@ -226,12 +226,29 @@ async def test_a_start_that_waits_too_short_answers_with_links(api: Api) -> None
     assert _json(response)["id"] == "a1"
 
 
-async def test_polling_more_rarely_than_the_timeout_is_400_but_the_instance_was_started(api: Api) -> None:
-    response = await api.call("POST", "orchestrators/echo/a1?timeout=1&pollingInterval=2")
+@pytest.mark.parametrize(
+    ("query", "status", "text"),
+    [
+        ("timeout=1&pollingInterval=2", 400, "Total timeout 1 should be bigger than retry timeout 2"),
+        ("timeout=NaN", 400, "TimeSpan does not accept floating point Not-a-Number values."),
+        ("timeout=1e30", 500, "Something went wrong while processing your request"),
+    ],
+)
+async def test_a_start_whose_wait_cannot_be_starts_nothing(api: Api, query: str, status: int, text: str) -> None:
+    response = await api.call("POST", f"orchestrators/echo/a1?{query}")
+
+    assert (response.status, _json(response)["Message"]) == (status, text)
+    assert (await api.call("GET", "instances/a1")).status == 404
+
+
+async def test_a_restart_whose_wait_cannot_be_starts_nothing(api: Api) -> None:
+    await api.ended("a1")
+
+    response = await api.call("POST", "instances/a1/restart?timeout=1&pollingInterval=2")
 
     assert response.status == 400
-    assert _json(response)["Message"] == "Total timeout 1 should be bigger than retry timeout 2"
-    assert (await api.call("GET", "instances/a1")).status != 404
+    assert _json(response)["ExceptionMessage"] == "Total timeout 1 should be bigger than retry timeout 2"
+    assert len(_json(await api.call("GET", "instances"))) == 1
 
 
 async def test_a_running_instance_is_202_with_the_requests_own_location(api: Api) -> None:
@@ -378,7 +395,7 @@ async def test_terminate_ends_an_instance_with_its_reason(api: Api) -> None:
     assert _json(await api.call("GET", "instances/a1"))["output"] == "too slow!"
 
 
-async def test_an_instance_can_be_suspended_and_resumed_once_each(api: Api) -> None:
+async def test_an_instance_can_be_suspended_and_resumed_once_each(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     await api.waiting("a1")
 
     early = await api.call("POST", "instances/a1/resume")
@@ -395,6 +412,7 @@ async def test_an_instance_can_be_suspended_and_resumed_once_each(api: Api) -> N
     assert _json(again)["ExceptionMessage"] == (
         "Cannot suspend the orchestration instance a1 because instance is in the Suspended state."
     )
+    assert [record for record in caplog.records if record.name == "durable_ext.http"] == []
 
 
 async def test_a_rewind_is_for_failed_instances(api: Api) -> None:
@@ -468,6 +486,11 @@ async def test_purging_many_needs_a_start_and_leaves_running_instances(api: Api)
     rest = await api.call("DELETE", "instances?createdTimeFrom=2000-01-01T00:00:00Z")
 
     assert (without.status, _json(without)) == (400, "Please provide value for 'createdTimeFrom' parameter.")
+    unreadable = await api.call("DELETE", "instances?createdTimeFrom=yesterday")
+    assert unreadable.status == 400
+    assert _json(unreadable)["ExceptionMessage"].startswith(
+        "createdTimeFrom 'yesterday' is not a time; nothing was deleted."
+    )
     assert [nothing.status, running.status] == [404, 404]
     assert [_json(failed), _json(rest)] == [{"instancesDeleted": 1}, {"instancesDeleted": 1}]
     assert (await api.call("GET", "instances/busy")).status == 202
