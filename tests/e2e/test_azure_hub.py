@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +97,18 @@ def test_an_instance_started_on_one_host_is_seen_by_another(
     one.start("two_steps", "shared")
 
     assert two.finished("shared", 60)["output"] == ["shared 1", "shared 2"]
+
+
+def test_a_wrong_account_key_ends_the_start_with_one_line_that_says_so(
+    azurite: Azurite, make_app: Callable[..., Path], launch: Callable[..., HostProcess]
+) -> None:
+    connection = re.sub("AccountKey=[^;]*", "AccountKey=" + "QUFB" * 21 + "QQ==", azurite.connection_string)
+
+    host = launch(make_app(APP), options=("--drain", "1"), environment={"AzureWebJobsStorage": connection})
+    code = host.wait_for_exit()
+
+    assert code == 1
+    assert "Traceback" not in host.output
+    assert ": 403 " in host.output.splitlines()[-1]
+    assert "Check the account key" in host.output.splitlines()[-1]
+    assert host.output.count("Check the account key") == 1

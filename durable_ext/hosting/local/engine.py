@@ -127,21 +127,28 @@ class LocalEngine:
             raise failure
 
     async def open_when_reachable(self, hint: str) -> None:
-        """Keep trying to open; the first failure is logged once with a hint what to do."""
+        """Keep trying to open while the store is away; the first failure is logged once with a hint what to do.
+
+        Raises:
+            DurableError: The hub cannot be used at all.
+        """
         attempt = 0
-        while True:
-            try:
-                await self.open()
-            except BackendUnavailableError as exc:
-                self._tried.set()
-                if attempt == 0:
-                    log.warning("The task hub cannot be reached: %s %s", exc, hint)
-                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
-                attempt += 1
-            else:
-                if attempt:
-                    log.warning("The task hub can be reached now.")
-                return
+        while not await self._is_opened(attempt, hint):
+            await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+            attempt += 1
+        if attempt:
+            log.warning("The task hub can be reached now.")
+
+    async def _is_opened(self, attempt: int, hint: str) -> bool:
+        try:
+            await self.open()
+        except BackendUnavailableError as exc:
+            if attempt == 0:
+                log.warning("The task hub cannot be reached: %s %s", exc, hint)
+            return False
+        finally:
+            self._tried.set()  # requests that wait for the hub are answered, however it went
+        return True
 
     def make_client(self, plan: CallPlan, invocation_id: str) -> EngineOrchestrationClient | str:
         """Return the durable client of one call, or the binding's JSON text for functions that make one themselves.

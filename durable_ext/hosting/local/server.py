@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.client.query import CONTINUATION_HEADER
+from durable_ext.errors import ConfigurationError, DurableError
 from durable_ext.hosting.app_loader import IndexedFunction
 from durable_ext.hosting.bindings import timer_trigger_value, warmup_trigger_value
 from durable_ext.hosting.local.admin import AdminRoutes
@@ -99,7 +100,7 @@ class LocalHost:
         """Serve until stopped; return the exit code: 0 after a drain, 1 if a part of the host died.
 
         Raises:
-            DurableError: The embedded hub cannot be opened; nothing was served.
+            DurableError: The hub cannot be opened, now or ever; nothing durable was served.
         """
         loop = asyncio.get_running_loop()
         self._watch_signals(loop)
@@ -115,10 +116,24 @@ class LocalHost:
             await self._supervisor.stop()
             await self._engine.close(self._options.drain)
             self._invoker.close()
-        if self._failure is not None:
-            log.error("The host stops because a part of it failed: %s", self._failure, exc_info=self._failure)
-            return 1
-        return 0
+        return 0 if self._failure is None else self._report(self._failure)
+
+    def _report(self, failure: BaseException) -> int:
+        """Say why a part of the host failed and return the exit code; the last line printed is the reason.
+
+        Raises:
+            DurableError: That reason, if the hub could not be opened.
+        """
+        reason = failure
+        while isinstance(reason, LoopFailedError) and reason.__cause__ is not None:
+            reason = reason.__cause__
+        if isinstance(reason, DurableError) and not self._engine.ready:
+            raise reason
+        if isinstance(reason, ConfigurationError):  # a key that was changed meanwhile: no matter of the engine's lines
+            log.error("The host stops because a part of it failed: %s", reason)
+        else:
+            log.error("The host stops because a part of it failed: %s", failure, exc_info=reason)
+        return 1
 
     async def _serve(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
         server = make_server(self.answer)
