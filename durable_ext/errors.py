@@ -9,6 +9,7 @@ from durable_ext.failure import FailureDetails
 
 __all__ = [
     "ActivityProcessDiedError",
+    "ArgumentTypeError",
     "BackendError",
     "BackendUnavailableError",
     "CheckpointConflictError",
@@ -54,6 +55,16 @@ class RegistrationError(DurableError, ValueError):
 
 class FunctionReferenceError(RegistrationError):
     """A function was given instead of a name, but no decorator has registered it as what is wanted."""
+
+
+class ArgumentTypeError(DurableError, TypeError):
+    """A call got a value of a wrong type; `call`, `argument` and `value` say where and what, `wanted` what to pass."""
+
+    def __init__(self, call: str, argument: str, value: object, wanted: str) -> None:
+        self.call, self.argument, self.value, self.wanted = call, argument, value, wanted
+        shown = repr(value)
+        shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
+        super().__init__(f"{call}() got {shown} ({type(value).__name__}) as {argument}. Pass {wanted}.")
 
 
 class OrchestrationError(DurableError):
@@ -189,7 +200,7 @@ class ClientError(DurableError):
 
 
 class InvalidArgumentError(ClientError, ValueError):
-    """A client call got a value that cannot be used; `argument` names it."""
+    """A call got a value that cannot be used; `argument` names it."""
 
     def __init__(self, argument: str, message: str) -> None:
         self.argument = argument

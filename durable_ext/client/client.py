@@ -11,7 +11,7 @@ from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import InstanceStore, PurgeResult
 from durable_ext.client.entities import EntityClient, EntityPage, EntityQuery, EntitySnapshot, StorageCleaning
-from durable_ext.client.ids import checked_event_name, checked_instance_id, new_instance_id
+from durable_ext.client.ids import checked_event_name, new_instance_id
 from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.client.query import ACTIVE_STATUSES, TERMINAL_STATUSES, InstanceQuery, StatusPage, optional_ticks
 from durable_ext.client.status import InstanceStatus
@@ -26,6 +26,7 @@ from durable_ext.core.events import (
     HistoryEvent,
     OrchestrationStatus,
 )
+from durable_ext.core.instance_ids import checked_instance_id
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage, TraceContext
 from durable_ext.core.payloads import PayloadConverter

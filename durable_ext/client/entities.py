@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.protocol import InstanceStore
-from durable_ext.client.ids import checked_entity_id
 from durable_ext.client.query import optional_ticks
 from durable_ext.client.status import decode_recorded
 from durable_ext.core.entities.codec_port import EntityCodec
@@ -23,6 +22,7 @@ from durable_ext.core.entities.messages import (
     delayed_event_name,
 )
 from durable_ext.core.events import EventRaised, OrchestrationStatus
+from durable_ext.core.instance_ids import checked_entity_id
 from durable_ext.core.instances import InstanceFilter, InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
 from durable_ext.core.payloads import PayloadConverter

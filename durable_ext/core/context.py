@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, S
 from datetime import date, datetime, timedelta, timezone
 from typing import Any, Final, TypeVar, Union, overload
 
+from durable_ext.core.call_arguments import check_child_id, check_operation, check_text, checked_entities
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entity_calls import EntityCallTask, EntityLockTask
 from durable_ext.core.events import HistoryEvent
@@ -20,7 +21,7 @@ from durable_ext.core.orchestrators import (
     no_result_type,
 )
 from durable_ext.core.replay import Replay
-from durable_ext.core.retry import RetryOptions, check_intervals
+from durable_ext.core.retry import RetryOptions, check_retry_options
 from durable_ext.core.task_chains import HttpPollTask, LongTimer, RetryableTask, http_activity
 from durable_ext.core.tasks import (
     ActivityTask,
@@ -33,6 +34,7 @@ from durable_ext.core.tasks import (
     completed_task,
 )
 from durable_ext.core.timestamps import reachable, ticks_add, ticks_from_datetime
+from durable_ext.errors import ArgumentTypeError
 
 _RAW_CONTENT: Final = (
     "Invalid use of 'is_raw_str' parameter: 'is_raw_str' is set to 'True' but 'content' is not an instance of type 'str'. "
@@ -121,7 +123,7 @@ class OrchestrationContext(InstanceView):
         self, name: Any, retry_options: RetryOptions, input_: Any = None, expected_type: Any = None
     ) -> Task[Any]:
         """Return a task that runs an activity, again if it fails; see `call_activity` and `RetryOptions`."""
-        check_intervals(retry_options, self._replay.options.max_timer)
+        check_retry_options("call_activity_with_retry", retry_options, self._replay.options.max_timer)
         attempt = self.call_activity(name, input_, expected_type)
         assert isinstance(attempt, ActivityTask)
         return RetryableTask(attempt, retry_options)
@@ -165,7 +167,12 @@ class OrchestrationContext(InstanceView):
             LockingRulesError: Entity locks are held.
         """
         self._replay.entities.section.check_sub_orchestration()
-        self._check_child_id(instance_id)
+        if instance_id is not None:
+            check_text("call_sub_orchestrator", "instance_id", instance_id, "a text, or None for an id that is made up")
+            if instance_id:
+                check_child_id(instance_id, (self.instance_id, self.parent_instance_id), self._histories)
+        if version is not None:
+            check_text("call_sub_orchestrator", "version", version, 'a text, as "1.0", or None')
         if name.__class__ is not str or not name:
             name, expected_type = self._referenced(name, ORCHESTRATOR_KIND, expected_type)
         text = None if input_.__class__ in _PLAIN else self._to_text(input_)
@@ -202,7 +209,7 @@ class OrchestrationContext(InstanceView):
         expected_type: Any = None,
     ) -> Task[Any]:
         """Return a task that runs a child, again if it fails; a given instance id is used for every attempt."""
-        check_intervals(retry_options, self._replay.options.max_timer)
+        check_retry_options("call_sub_orchestrator_with_retry", retry_options, self._replay.options.max_timer)
         attempt = self.call_sub_orchestrator(name, input_, instance_id, version, expected_type)
         assert isinstance(attempt, SubOrchestrationTask)
         return RetryableTask(attempt, retry_options)
@@ -212,17 +219,6 @@ class OrchestrationContext(InstanceView):
             raise ValueError("function_name cannot be empty")
         name = self._resolve_name(reference, kind)
         return name, self._resolve_type(reference, kind) if expected_type is None else expected_type
-
-    def _check_child_id(self, instance_id: str | None) -> None:
-        if not instance_id:
-            return
-        taken = {each.casefold() for each in (self.instance_id, self.parent_instance_id) if each is not None}
-        if instance_id.casefold() in taken:
-            raise ValueError(
-                "The instance ID of a sub-orchestration must be different than the instance ID of a parent orchestration."
-            )
-        if instance_id.startswith("@"):
-            raise ValueError(f"Orchestration instance IDs must not start with '@', which marks entities: '{instance_id}'.")
 
     def call_http(
         self,
@@ -311,6 +307,7 @@ class OrchestrationContext(InstanceView):
         """
         if not name:
             raise ValueError("external_event_name cannot be empty")
+        check_text("wait_for_external_event", "name", name, "the event's name")
         return EventTask(name, expected_type)
 
     # Entities.
@@ -324,8 +321,7 @@ class OrchestrationContext(InstanceView):
             ValueError: No entity id.
             LockingRulesError: Locks are held, but not this entity's, or it still works on a call.
         """
-        if not entityId:
-            raise ValueError("entity_id cannot be empty")
+        check_operation("call_entity", entityId, operationName, self._histories)
         entities = self._replay.entities
         entities.section.check_call(entityId)
         return EntityCallTask(entities, entityId, operationName, self._to_text(operationInput), expected_type)
@@ -344,8 +340,9 @@ class OrchestrationContext(InstanceView):
             ValueError: No entity id.
             LockingRulesError: This orchestration holds the entity's lock.
         """
-        if not entityId:
-            raise ValueError("entity_id cannot be empty")
+        check_operation("signal_entity", entityId, operationName, self._histories)
+        if signal_time is not None and not isinstance(signal_time, datetime):
+            raise ArgumentTypeError("signal_entity", "signal_time", signal_time, "a datetime, or None for at once")
         replay, text = self._replay, self._to_text(operationInput)
         replay.entities.section.check_signal(entityId)
         if replay.detached or replay.next_input is not None:
@@ -364,7 +361,7 @@ class OrchestrationContext(InstanceView):
             LockingRulesError: Locks are held already.
         """
         calls = self._replay.entities
-        return EntityLockTask(calls, calls.lock_set(entities))
+        return EntityLockTask(calls, calls.lock_set(checked_entities("lock_entities", entities, self._histories)))
 
     # Compounds.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
+from durable_ext.core.timestamps import MAX_TICKS, TICKS_PER_SECOND, Ticks
+from durable_ext.errors import ArgumentTypeError
 
 _TICKS_PER_MILLISECOND = TICKS_PER_SECOND // 1000
 _DEFAULT_MAX_INTERVAL = timedelta(days=6)
@@ -17,13 +19,14 @@ class RetryOptions:
 
     Args:
         first_retry_interval_in_milliseconds: Delay after the first failure; more than 0.
-        max_number_of_attempts: Attempts in all, the first one included; not validated, as in 1.x.
+        max_number_of_attempts: Attempts in all, the first one included; any number, as in 1.x.
         backoff_coefficient: Each further delay is the one before times this; 1 = always the same.
         max_retry_interval_in_milliseconds: Upper bound of a delay; `None` = 6 days.
         retry_timeout_in_milliseconds: After this long since the first attempt nothing is tried again; `None` = never.
 
     Raises:
-        ValueError: An interval is not greater than 0, or the coefficient is less than 1.
+        ValueError: An interval is not greater than 0, the coefficient is less than 1, or a number is not finite.
+        ArgumentTypeError: A value is no number.
 
     Source: specs/sdk.md 2.8; specs/execution-semantics.md 4. The keyword-only ones are additions to 1.7.0.
     """
@@ -39,6 +42,14 @@ class RetryOptions:
         max_retry_interval_in_milliseconds: int | None = None,
         retry_timeout_in_milliseconds: int | None = None,
     ) -> None:
+        for label, number in (
+            ("first_retry_interval_in_milliseconds", first_retry_interval_in_milliseconds),
+            ("max_number_of_attempts", max_number_of_attempts),
+            ("backoff_coefficient", backoff_coefficient),
+            ("max_retry_interval_in_milliseconds", max_retry_interval_in_milliseconds),
+            ("retry_timeout_in_milliseconds", retry_timeout_in_milliseconds),
+        ):
+            _check_number(label, number)
         if first_retry_interval_in_milliseconds <= 0:
             # compat: the missing space is in the 1.x text (specs/sdk.md 2.8).
             raise ValueError("first_retry_interval_in_milliseconds valuemust be greater than 0.")
@@ -99,6 +110,16 @@ class RetryOptions:
         return f"RetryOptions({self._first}, {self._attempts}, backoff_coefficient={self._coefficient})"
 
 
+def _check_number(label: str, value: Any) -> None:
+    if value is None and label in ("max_retry_interval_in_milliseconds", "retry_timeout_in_milliseconds"):
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        what = "milliseconds" if label.endswith("milliseconds") else "a number"
+        raise ArgumentTypeError("RetryOptions", label, value, f"{what}, as in RetryOptions(5000, 3)")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{label} is {value}; it must be a finite number.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryStep:
     """What follows a failed attempt: a timer (`fire_at`) and then another attempt, the failure, or both in turn."""
@@ -122,30 +143,33 @@ def after_failure(
     timeout = options.retry_timeout_in_milliseconds
     if timeout is not None and now >= first_attempt_at + timeout * _TICKS_PER_MILLISECOND:
         return RetryStep(fire_at=None, try_again=False)
-    return RetryStep(fire_at=Ticks(now + _delay(options, attempt)), try_again=True)
+    return RetryStep(fire_at=Ticks(min(now + _delay(options, attempt), MAX_TICKS)), try_again=True)
 
 
 def _delay(options: RetryOptions, attempt: int) -> int:
+    """Return the ticks before the next attempt; larger numbers than a float can hold count as the longest delay."""
     longest = options.max_retry_interval_in_milliseconds
     if longest is None:
         longest = int(_DEFAULT_MAX_INTERVAL.total_seconds() * 1000)
-    first = options.first_retry_interval_in_milliseconds
-    if options.backoff_coefficient == 1:
-        delay = float(first)
-    else:
-        try:
-            delay = first * options.backoff_coefficient ** (attempt - 1)
-        except OverflowError:
-            delay = float(longest)
-    return int(min(delay, longest) * _TICKS_PER_MILLISECOND)
+    try:
+        delay = float(options.first_retry_interval_in_milliseconds)
+        if options.backoff_coefficient != 1:
+            delay *= options.backoff_coefficient ** (attempt - 1)
+        return int(min(delay, longest) * _TICKS_PER_MILLISECOND)
+    except OverflowError:
+        return int(longest) * _TICKS_PER_MILLISECOND
 
 
-def check_intervals(options: RetryOptions, max_timer: timedelta | None) -> None:
-    """Refuse intervals that the hub's timers cannot reach.
+def check_retry_options(call: str, options: Any, max_timer: timedelta | None) -> None:
+    """Refuse what is no retry options, and intervals that the hub's timers cannot reach.
 
     Raises:
+        ArgumentTypeError: `options` is something else; `call` is the name of the method that got it.
         ValueError: The first or the maximum interval is longer than `max_timer`.
     """
+    if not isinstance(options, RetryOptions):
+        wanted = "RetryOptions, as RetryOptions(5000, 3); the input comes after it"
+        raise ArgumentTypeError(call, "retry_options", options, wanted)
     if max_timer is None:
         return
     limit = max_timer.total_seconds() * 1000

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from durable_ext.client.ids import checked_instance_id
 from durable_ext.codec.serialization import open_envelope
+from durable_ext.core.instance_ids import checked_instance_id
 from durable_ext.errors import DurableError
 from durable_ext.failure import FailureDetails, exception_text, failure_from_exception, user_frames
 

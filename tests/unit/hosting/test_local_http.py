@@ -15,7 +15,7 @@ import aiohttp
 import azure.functions as func
 import pytest
 
-from durable_ext.client.ids import checked_instance_id
+from durable_ext.core.instance_ids import checked_instance_id
 from durable_ext.errors import ConfigurationError, InstanceNotFoundError, InvalidArgumentError
 from durable_ext.hosting.bindings import CallPlan
 from durable_ext.hosting.local.console import ConsoleFormatter
