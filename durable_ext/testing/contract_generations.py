@@ -8,10 +8,12 @@ from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInst
 from durable_ext.testing.contract_scenes import (
     ANY_STATUS,
     Scene,
+    child_start,
     first_episode,
     ids,
     messages_of,
     new_id,
+    next_episode,
     now,
     raised,
     start_event,
@@ -97,6 +99,30 @@ class GenerationContract:
 
         assert ended is SessionEnd.YIELD
         assert (again.history, begun.instance) == ((), start.instance)
+
+    async def test_children_of_one_checkpoint_that_share_an_id_run_one_after_the_other(self, scene: Scene) -> None:
+        session, parent = await scene.started_session()
+        child_id = new_id("child")
+        children = [child_start(child_id, parent.instance, task_id) for task_id in range(3)]
+        assert parent.instance.execution_id is not None
+        await session.checkpoint(
+            Checkpoint(execution_id=parent.instance.execution_id, new_events=next_episode(), messages=tuple(children))
+        )
+        await session.release()
+
+        begun = set()
+        for _ in children:
+            child = await scene.session()
+            start, _ = await scene.begin(child)
+            assert child.history == ()
+            assert start.instance.execution_id is not None
+            await scene.finish(child, start.instance.execution_id)
+            begun.add(start.instance)
+
+        row = await scene.backend.instances.get_instance(child_id)
+        assert begun == {child.message.target for child in children}
+        assert row is not None
+        assert row.status is OrchestrationStatus.COMPLETED
 
     async def test_a_message_that_was_too_old_for_its_generation_is_still_delivered(self, scene: Scene) -> None:
         session, start = await scene.started_session()

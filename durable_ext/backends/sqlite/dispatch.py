@@ -265,7 +265,7 @@ class Dispatch:
         self.forget(session)
         wake_at = None if delay is None else self._in(delay)
         try:
-            await self._writer.submit(self._state.release, (session.n, session.token, wake_at))
+            await self._writer.submit(self._state.release, (session.n, session.token, wake_at, session.waiting))
         except BackendError:
             self._supervisor.start("give_up", self._give_up_until_done(session))
 
@@ -277,7 +277,7 @@ class Dispatch:
     async def _give_up_until_done(self, session: SqliteSession) -> None:
         while self.working:
             try:
-                payload = (session.n, session.token, self._in(back_off(1)))
+                payload = (session.n, session.token, self._in(back_off(1)), ())
                 await self._writer.submit(self._state.release, payload)
                 return
             except BackendError as error:

@@ -23,6 +23,7 @@ class LockedInstance:
     """An instance that has just been locked for this process, with the messages waiting for it.
 
     `lock` is the worker id under which it is locked. `row` is known only of an instance that this process has just created.
+    `is_live`: the stored history is that of the current generation, which has not ended.
     """
 
     n: int
@@ -34,6 +35,7 @@ class LockedInstance:
     history_execution_id: str | None
     custom_status: str | None
     recovered: int
+    is_live: bool
     deliveries: tuple[Delivery, ...]
     row: InstanceRow | None = None
 

@@ -173,8 +173,9 @@ class Mailbox:
         first: dict[str, Post] = {}
         for post in posts:
             known = first.get(post.target)
-            starts = isinstance(post.message.event, ExecutionStarted)
-            if known is None or starts or (post.due < known.due and not isinstance(known.message.event, ExecutionStarted)):
+            if known is not None and isinstance(known.message.event, ExecutionStarted):
+                continue  # of several starts the first is played first
+            if known is None or isinstance(post.message.event, ExecutionStarted) or post.due < known.due:
                 first[post.target] = post
         rows, claimed, claims = [], {}, []
         for instance_id in missing:
@@ -307,6 +308,7 @@ class Mailbox:
             history_execution_id=None,
             custom_status=None,
             recovered=0,
+            is_live=False,
             deliveries=deliveries,
             row=row,
         )

@@ -93,10 +93,18 @@ CLEAR_COLUMN: Final = {
 }
 DROP_LARGE_TEXTS: Final = "DELETE FROM large_texts WHERE n = ?"
 
-RELEASE: Final = """
+
+@cache
+def release(waiting: int) -> str:
+    """Unlock; so many messages, bound as `:w0`, `:w1` ..., do not wake the instance."""
+    others = f" AND message_id NOT IN ({', '.join(f':w{index}' for index in range(waiting))})" if waiting else ""
+    return f"""
 UPDATE instances SET lock_owner = NULL, recovered = 0,
-  wake_at = (SELECT CASE WHEN min(due) < :now THEN :now ELSE min(due) END FROM messages WHERE messages.n = instances.n)
+  wake_at = (SELECT CASE WHEN min(due) < :now THEN :now ELSE min(due) END FROM messages
+    WHERE messages.n = instances.n{others})
 WHERE n = :n AND lock_token = :token AND lock_owner = :owner RETURNING wake_at, status"""
+
+
 DROP_BARE_MAILBOX: Final = "DELETE FROM instances WHERE n = ? AND status IS NULL AND history_execution_id IS NULL"
 ABANDON: Final = f"""
 UPDATE instances SET lock_owner = NULL,

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class SqliteSession:
     """An `OrchestrationSession`. Used on the event loop only, but for `put`.
 
-    A start of another generation (the client started the id anew) is not delivered here: the session is asked to
-    yield, and the next one begins with that start and an empty history.
+    A session plays one generation, the first of those whose starts wait. If a client starts the id anew, the session is
+    asked to yield, and the next one begins with that start and an empty history. The start of a sub-orchestration with an
+    id that is in use waits in the file until the generation has ended.
     """
 
     __slots__ = (
@@ -39,10 +40,13 @@ class SqliteSession:
         "_ended",
         "_first_executions",
         "_history_execution_id",
+        "_is_live",
         "_known_executions",
         "_lock",
         "_lost",
+        "_opening",
         "_pending",
+        "_played",
         "_replaced",
         "_waiter",
         "custom_status",
@@ -53,6 +57,7 @@ class SqliteSession:
         "n",
         "recovered",
         "token",
+        "waiting",
     )
 
     def __init__(self, locked: LockedInstance, dispatch: Dispatch) -> None:
@@ -67,7 +72,7 @@ class SqliteSession:
         self._waiter: asyncio.Future[None] | None = None
         self._ended = self._lost = self._replaced = False
         self._history_execution_id = locked.history_execution_id
-        start = _last_start(locked)
+        start = _next_start(locked)
         begins = start is not None and start.instance.execution_id != locked.history_execution_id
         loaded = None if begins or locked.history_execution_id is None else ExecutionId(locked.history_execution_id)
         self.instance = OrchestrationInstance(instance_id=InstanceId(locked.instance_id), execution_id=loaded)
@@ -75,7 +80,12 @@ class SqliteSession:
         if start is not None:
             self._first_executions += (start.instance.execution_id,)
         self._known_executions: tuple[str | None, ...] = self._first_executions
+        self._played = {played for played in self._first_executions[1:] if played is not None}
+        self._is_live = begins or locked.is_live
+        self._opening = frozenset(delivery.message.message_id for delivery in locked.deliveries if not delivery.due)
         self._deliveries = 1
+        self.waiting: tuple[int, ...] = ()
+        """Starts of later generations (message ids), which must not wake the instance before this one has ended."""
 
     @property
     def needs_history(self) -> bool:
@@ -92,6 +102,9 @@ class SqliteSession:
         """Add a message that is durable and due."""
         event = message.message.event
         if isinstance(event, ExecutionStarted) and not self._accepts(event):
+            if self._is_live and (event.parent is not None or message.message_id in self._opening):
+                self.waiting += (int(message.message_id),)
+                return
             self._replaced = True
         else:
             self._pending.append(message)
@@ -109,8 +122,11 @@ class SqliteSession:
             self._waiter.set_result(None)
 
     def _accepts(self, start: ExecutionStarted) -> bool:
-        known = [execution_id for execution_id in self._known_executions if execution_id is not None]
-        return not known or start.instance.execution_id in known
+        execution_id = start.instance.execution_id
+        if not self._played and execution_id is not None:
+            self._played.add(execution_id)
+            self._is_live = True
+        return not self._played or execution_id in self._played
 
     # ---- for the runtime ----
 
@@ -191,6 +207,11 @@ class SqliteSession:
         if write.events is not None:
             self._history_execution_id = checkpoint.execution_id
             self._known_executions = (*self._first_executions, checkpoint.execution_id)
+            self._played.add(checkpoint.execution_id)
+        if write.ends_instance:
+            self._is_live = False
+            self._replaced = self._replaced or bool(self.waiting)
+            self.waiting = ()
         if written.unlocked:
             self._ended = True
             self._dispatch.forget(self)
@@ -234,10 +255,13 @@ class _Answer:
         self._answered(error)
 
 
-def _last_start(locked: LockedInstance) -> ExecutionStarted | None:
-    found = None
+def _next_start(locked: LockedInstance) -> ExecutionStarted | None:
+    """Return the start that is due first; a generation that goes on is replaced by those of clients only."""
     for delivery in locked.deliveries:
         event = delivery.message.message.event
-        if isinstance(event, ExecutionStarted) and not delivery.due:
-            found = event
-    return found
+        if not isinstance(event, ExecutionStarted) or delivery.due:
+            continue
+        replaces = event.parent is None and event.instance.execution_id != locked.history_execution_id
+        if replaces or not locked.is_live:
+            return event
+    return None

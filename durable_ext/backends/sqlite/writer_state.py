@@ -15,11 +15,14 @@ from durable_ext.backends.sqlite.effects import Delivery, Effects, LockedInstanc
 from durable_ext.backends.sqlite.group_thread import Runner
 from durable_ext.backends.sqlite.liveness import has_ended, this_machine
 from durable_ext.codec.compact import message_from_text
+from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import ReceivedMessage
 from durable_ext.core.timestamps import ticks_add, ticks_from_datetime
 
 _SUSPECT_DEATHS: Final = 2
 _SUSPECT_WAIT: Final = timedelta(seconds=5)
+_LIVE: Final = frozenset({OrchestrationStatus.RUNNING.value, OrchestrationStatus.SUSPENDED.value})
+_PENDING: Final = OrchestrationStatus.PENDING.value
 
 ReadyAnswer = Union[int, None]
 ActivityAnswer = tuple[list[ActivityWorkItem], Union[int, None]]
@@ -132,7 +135,7 @@ class WriterState:
             for n, message_id, count, due, body in sorted(taken, key=_message_id) + later:
                 mail[n].append(self._delivery(n, message_id, count, due, body))
         locked = []
-        for n, instance_id, is_entity, token, recovered, _status, execution_id, history_id, custom_status in found:
+        for n, instance_id, is_entity, token, recovered, status, execution_id, history_id, custom_status in found:
             self.hold(instance_id, n)
             locked.append(
                 LockedInstance(
@@ -145,6 +148,8 @@ class WriterState:
                     history_execution_id=history_id,
                     custom_status=custom_status,
                     recovered=recovered,
+                    is_live=history_id is not None
+                    and (status in _LIVE or (status == _PENDING and execution_id == history_id)),
                     deliveries=tuple(mail[n]),
                 )
             )
@@ -218,11 +223,15 @@ class WriterState:
         query = queries.ACTIVITY_IS_LOCKED
         return [connection.execute(query, (activity_id, self.owner)).fetchone() is not None for activity_id in wanted]
 
-    def release(self, connection: Connection, given_up: list[tuple[int, int, int | None]]) -> list[None]:
-        """Runner: `(n, token, wake_at)`; `None` = when its next message is due, else abandoned until then."""
-        for n, token, wake_at in given_up:
+    def release(self, connection: Connection, given_up: list[tuple[int, int, int | None, tuple[int, ...]]]) -> list[None]:
+        """Runner: `(n, token, wake_at, waiting)`: unlock an instance.
+
+        It wakes at `wake_at`, or if that is `None` when its next message is due; those in `waiting` do not wake it.
+        """
+        for n, token, wake_at, waiting in given_up:
             values = {"n": n, "token": token, "owner": self.owner, "now": self.now, "wake_at": wake_at}
-            statement = queries.RELEASE if wake_at is None else queries.ABANDON
+            values.update((f"w{index}", message_id) for index, message_id in enumerate(waiting))
+            statement = queries.release(len(waiting)) if wake_at is None else queries.ABANDON
             found = connection.execute(statement, values).fetchall()
             if not found:
                 continue  # it is no longer ours, or ours under another token
