@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 from azure.functions import AuthLevel, BindingApi, FunctionRegister, SettingsApi, TriggerApi
 from azure.functions.decorators.function_app import FunctionBuilder
 
+from durable_ext.errors import RegistrationError
 from durable_ext.sdk.class_entities import entity_function
 from durable_ext.sdk.client_input import with_client
 from durable_ext.sdk.handles import entity_handle, orchestrator_handle
@@ -81,7 +82,13 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
             activity: Name it is called by; default is that of `@function_name`, else the function's.
             executor: Where our hosts run it: `"auto"` = the event loop for `async def`, a thread otherwise; `"process"` =
                 a worker process, for CPU work (the function must be importable by name). Not seen by the Functions host.
+
+        Raises:
+            RegistrationError: There is no such executor.
         """
+        if executor not in get_args(ActivityExecutor):
+            known = "'auto', 'thread' or 'process'"
+            raise RegistrationError(f"activity_trigger(executor={executor!r}): there is no such executor; write {known}.")
 
         def decorate(target: Any) -> Any:
             builder, user_function = self._opened(target)

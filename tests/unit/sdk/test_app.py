@@ -12,6 +12,7 @@ import pytest
 from azure.functions.decorators.core import BindingDirection
 
 import durable_ext as df
+from durable_ext.errors import RegistrationError
 from durable_ext.sdk.client_input import rich_client
 
 
@@ -66,6 +67,17 @@ def test_the_executor_of_an_activity_is_not_in_its_binding(app: df.DFApp) -> Non
 
     assert _bindings(function) == [{"direction": "IN", "type": "activityTrigger", "name": "x"}]
     assert function.get_trigger().executor == "process"
+
+
+@pytest.mark.parametrize("executor", ["gpu", "Process", "", None])
+def test_an_executor_that_there_is_not_is_refused_with_those_there_are(app: df.DFApp, executor: Any) -> None:
+    with pytest.raises(RegistrationError, match=r"executor=.*'auto', 'thread' or 'process'") as refused:
+
+        @app.activity_trigger(input_name="x", executor=executor)
+        def plain(x: str) -> str:
+            return x
+
+    assert f"executor={executor!r}" in str(refused.value)
 
 
 def test_an_entity_has_the_binding_of_the_1x_sdk(app: df.DFApp) -> None:
