@@ -302,7 +302,8 @@ class OrchestratorThread:
 
     def _write_off(self, player: _Player, work: _Work, seconds: float) -> None:
         log.warning(
-            "an episode of '%s' has blocked its thread for %.1f s; the thread is written off and replaced. It is here:\n%s",
+            "an episode of '%s' has blocked its thread for %.1f s; the thread is written off and replaced. A thread cannot "
+            "be stopped: it may keep using a core until its code returns or the host is restarted. It is here:\n%s",
             work.label,
             seconds,
             player.stack(),

@@ -90,6 +90,7 @@ async def test_a_stuck_thread_is_reported_with_its_stack_and_replaced(
 
     assert "the-instance" in caplog.text
     assert "look_for_me" in caplog.text
+    assert "it may keep using a core until its code returns or the host is restarted" in caplog.text
 
 
 async def test_at_the_limit_the_caller_is_released_and_a_late_result_is_dropped(release: threading.Event) -> None:
