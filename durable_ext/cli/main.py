@@ -22,7 +22,7 @@ commands.add_command(start)
 def main() -> None:
     """Run the command line; errors on purpose are one red line on stderr and exit code 1."""
     try:
-        code = commands.main(standalone_mode=False)
+        code = commands.main(prog_name="durable", standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)

@@ -28,6 +28,7 @@ RANKS = {
     "testing": 6,
     "hosting": 6,
     "cli": 7,
+    "__main__": 8,
 }
 
 FORBIDDEN_IN_CORE = {
