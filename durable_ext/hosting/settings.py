@@ -76,7 +76,7 @@ class HostSettings:
         route_prefix: Before each HTTP route, without slashes around it; may be empty.
         function_timeout: Upper bound of one function call, `None` = none.
         log_levels: Category of host.json → level of `logging`; `default` in lower case.
-        allowed_functions: Names of `functions`; `None` = all.
+        allowed_functions: Names of `functions`, in any case; `None` = all.
         strict_typing: Payloads have to fit the types that code expects (`AZURE_FUNCTIONS_DURABLE_STRICT_TYPING`).
         warnings: Lines to show once.
     """
@@ -333,4 +333,9 @@ def _allowed_functions(host: HostJson) -> frozenset[str] | None:
     names = host.get("functions")
     if isinstance(names, dict):
         names = list(names.values())
-    return frozenset(str(name).lower() for name in names) if names else None
+    if names is not None and not isinstance(names, list):
+        raise ConfigurationError(f"host.json: functions is {names!r}; it must be a list of names.")
+    for name in names or ():
+        if not isinstance(name, str):
+            raise ConfigurationError(f"host.json: functions has {name!r}; it must be a list of names.")
+    return frozenset(names) if names else None

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
@@ -115,15 +115,14 @@ def _serve_app(
     from durable_ext.sdk.function_names import durable_name
 
     app = load_app(settings.script_root, environ.get("PYTHON_SCRIPT_FILE_NAME") or DEFAULT_SCRIPT)
-    allowed = {name.lower() for name in options.functions} or settings.allowed_functions
+    wanted = options.functions or settings.allowed_functions
+    allowed = {name.lower() for name in wanted} if wanted is not None else None
 
     _check_names(options.functions, [function.name for function in app.indexed], settings.script_root)
 
     def is_off(function: IndexedFunction) -> bool:
-        setting = environ.get(f"AzureWebJobs.{function.name}.Disabled") or environ.get(
-            f"AzureWebJobs_{function.name}_Disabled", ""
-        )
-        return setting.lower() in ("true", "1") or (allowed is not None and function.name.lower() not in allowed)
+        off = _switched_off(function.name, environ) is not None
+        return off or (allowed is not None and function.name.lower() not in allowed)
 
     plan = plan_app(settings, app.indexed, resolve=lambda text: resolve_setting_names(text, environ), disabled=is_off)
     durable = {
@@ -134,7 +133,9 @@ def _serve_app(
     )
     off = [durable_name(function) for function in app.functions if str(function.get_function_name()) not in durable]
     if not (plan.routes or plan.timers or plan.warmups or durable):
-        problem = next(iter(plan.errors.values()), "all of them are disabled.")
+        names = [each.name for each in app.indexed if not options.functions or each.name.lower() in (allowed or ())]
+        rule = None if options.functions else settings.allowed_functions
+        problem = next(iter(plan.errors.values()), None) or _why_all_are_off(names, rule, environ)
         raise ConfigurationError(f"No function of {settings.script_root} can be served: {problem}")
 
     from durable_ext.hosting.local.garbage import collect_garbage_less_often
@@ -151,6 +152,23 @@ def _serve_app(
         listener=listener,
     )
     return asyncio.run(run_host(run, environ))
+
+
+def _switched_off(name: str, environ: Mapping[str, str]) -> str | None:
+    """Return the app setting that switches a function off, if one does."""
+    for setting in (f"AzureWebJobs.{name}.Disabled", f"AzureWebJobs_{name}_Disabled"):
+        if environ.get(setting):
+            return setting if environ[setting].lower() in ("true", "1") else None
+    return None
+
+
+def _why_all_are_off(names: Sequence[str], rule: frozenset[str] | None, environ: Mapping[str, str]) -> str:
+    """Say which settings switch off the functions `names`; `rule` is what host.json allows, `None` = all."""
+    off = [setting for name in names if (setting := _switched_off(name, environ)) is not None]
+    if rule is not None and len(off) < len(names):
+        allowed = ", ".join(f"'{name}'" for name in sorted(rule))
+        return f"host.json: functions is {allowed}, and the app has: {', '.join(sorted(names))}."
+    return f"all of them are disabled, by {', '.join(off)}." if off else "it has none."
 
 
 def _check_names(wanted: tuple[str, ...], names: Sequence[str], script_root: Path) -> None:

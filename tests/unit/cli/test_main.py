@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -88,6 +89,9 @@ def test_the_version_is_one_line_and_exit_code_0(
         (("--functions", "nosuch"), {}, "'nosuch'"),
         (("--host", "203.0.113.9"), {}, "address 203.0.113.9 is not one of this machine"),
         ((), {"extensions": {"durableTask": {"hubName": "%NOPE%"}}}, "the setting NOPE does not exist"),
+        ((), {"functions": ["Nope"]}, "host.json: functions is 'Nope', and the app has: echo."),
+        ((), {"functions": "echo"}, "host.json: functions is 'echo'; it must be a list of names."),
+        ((), {"functions": [5]}, "host.json: functions has 5; it must be a list of names."),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -108,3 +112,38 @@ def test_what_is_wrong_is_named(
 
     assert code == 1
     assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_app_whose_functions_are_all_switched_off_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (folder / "host.json").write_text('{"version": "2.0"}')
+    (folder / "function_app.py").write_text(
+        "import durable_ext as df\napp = df.DFApp()\n"
+        "@app.activity_trigger(input_name='x')\ndef echo(x: str) -> str:\n    return x\n"
+    )
+    monkeypatch.setenv("AzureWebJobs.echo.Disabled", "true")
+
+    code = _run(monkeypatch, "start", "--port", "0", "--hub", "embedded")
+
+    assert code == 1
+    assert capsys.readouterr().err.strip().endswith("all of them are disabled, by AzureWebJobs.echo.Disabled.")
+
+
+def test_the_package_runs_as_a_module_too(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "durable_ext", "start"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert str(folder) in done.stderr
+
+
+def test_the_help_of_the_module_names_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "durable_ext", "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: durable [OPTIONS]")
