@@ -19,6 +19,7 @@ __all__ = [
     "DeadlyOrchestratorError",
     "DurableError",
     "EntityOperationError",
+    "EpisodeFailedError",
     "EpisodeTimeoutError",
     "FunctionNotFoundError",
     "FunctionReferenceError",
@@ -125,6 +126,22 @@ class EntityOperationError(OrchestrationError, LookupError):
         super().__init__(
             f"Entity '{entity}' has no operation '{operation}'. Its operations are: {names}. Call one of them, or add a "
             f"public method of that name."
+        )
+
+
+class EpisodeFailedError(OrchestrationError):
+    """An error inside durable_ext ended the episodes of an instance, again and again: it is not played any more.
+
+    Attributes:
+        times: How often in a row.
+        error: Type and text of the last one.
+    """
+
+    def __init__(self, times: int, error: str) -> None:
+        self.times, self.error = times, error
+        super().__init__(
+            f"an internal error of durable_ext ended {times} episodes of this instance in a row, so it is not played again: "
+            f"{error}. Please report it, with the stack trace in the worker's log."
         )
 
 

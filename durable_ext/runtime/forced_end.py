@@ -1,4 +1,4 @@
-"""How an instance ends without its code: terminated while that blocks its thread, after too many deaths, or as too large."""
+"""How an instance ends without its code: terminated while it blocks its thread, too deadly, too often broken, too large."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Final
 from durable_ext.backends.protocol import Checkpoint, OrchestrationSession
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import DeadlyOrchestratorError, PayloadTooLargeError
+from durable_ext.errors import DeadlyOrchestratorError, EpisodeTimeoutError, PayloadTooLargeError
+from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.live_player import LivePlayer
 from durable_ext.runtime.refused import failing_instead
 from durable_ext.runtime.session_writer import SessionWriter
-from durable_ext.runtime.stuck_episodes import StuckEpisode
+from durable_ext.runtime.stuck_episodes import StuckEpisode, TerminatedWhileStuckError
 
 log = logging.getLogger("durable_ext.runtime.orchestrations")
 
@@ -24,7 +25,7 @@ _MAX_DEATHS: Final = 20  # more than for an activity, which may be what kills th
 class ForcedEnd:
     """Owned by one `InstanceRun`; used from the event loop. Where a method returns true, the session is released."""
 
-    __slots__ = ("_instance_id", "_now", "_player", "_session", "_stuck", "_writer")
+    __slots__ = ("_failures", "_instance_id", "_now", "_player", "_session", "_stuck", "_writer")
 
     def __init__(
         self,
@@ -33,30 +34,38 @@ class ForcedEnd:
         stuck: StuckEpisode,
         player: LivePlayer,
         now: Callable[[], Ticks],
+        failures: EpisodeFailures,
     ) -> None:
         self._session, self._writer, self._stuck, self._player, self._now = session, writer, stuck, player, now
+        self._failures = failures
         self._instance_id = session.instance.instance_id
 
     async def of_suspect(self) -> bool:
-        """End an instance that may be what kills the workers: as asked, or after too many deaths."""
-        deaths = self._session.deaths
-        if deaths < _SUSPECT_DEATHS:
+        """End an instance that may be what kills the workers, or that an error of ours stops: as asked, or in the end."""
+        deaths, failures = self._session.deaths, self._failures
+        if deaths < _SUSPECT_DEATHS and not failures.is_suspect(self._instance_id):
             return False
         stored, now = RuntimeState(self._session.history), self._now()
         ending = self._stuck.ending(stored, now)
-        if ending is None and deaths >= _MAX_DEATHS:
-            error = DeadlyOrchestratorError(deaths)
-            log.error("%s: %s", self._instance_id, error, extra={"event": "deadly", "instance_id": self._instance_id})
+        if ending is None:
+            error = DeadlyOrchestratorError(deaths) if deaths >= _MAX_DEATHS else failures.end_of(self._instance_id)
+            if error is None:
+                return False
+            event = "deadly" if isinstance(error, DeadlyOrchestratorError) else "episode_failed"
+            log.error("%s: %s", self._instance_id, error, extra={"event": event, "instance_id": self._instance_id})
             ending = self._stuck.failing(stored, error, now)
         return await self._store(ending)
 
     async def after(self, error: Exception) -> bool:
         """End an instance whose episode was given up, or whose checkpoint is too large to be stored.
 
-        False if there is nothing to end, or nobody has asked for it.
+        False if there is nothing to end, or nobody has asked for it. A mistake of ours is counted, for `of_suspect`.
         """
         if isinstance(error, PayloadTooLargeError):
             return await self._store(self._failing_instead(error))
+        if not isinstance(error, (EpisodeTimeoutError, TerminatedWhileStuckError)):
+            self._failures.note(self._instance_id, error)
+            return False
         before = self._player.before or RuntimeState(self._session.history)
         self._player.forget()
         return await self._store(self._stuck.ending(before, self._now()))
@@ -73,5 +82,6 @@ class ForcedEnd:
         if ending is None:
             return False
         await self._session.checkpoint(ending)
+        self._failures.forget(self._instance_id)
         await self._session.release()
         return True

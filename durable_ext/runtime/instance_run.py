@@ -29,7 +29,7 @@ from durable_ext.core.episode import Episode
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.errors import CheckpointConflictError, EpisodeTimeoutError, PayloadTooLargeError
+from durable_ext.errors import CheckpointConflictError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -44,7 +44,7 @@ from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.session_writer import SessionWriter
-from durable_ext.runtime.stuck_episodes import StuckEpisode, TerminatedWhileStuckError
+from durable_ext.runtime.stuck_episodes import StuckEpisode
 from durable_ext.runtime.wave_settlement import WaveSettlement
 
 _AT_ONCE: Final = timedelta(0)
@@ -64,7 +64,7 @@ class InstanceRun:
         self._writer = SessionWriter(session, services.traits, services.settings, services.now)
         self._stuck = StuckEpisode(session, self._writer, services.supervisor)
         self._player = LivePlayer(session, services, self._stuck.began)
-        self._forced_end = ForcedEnd(session, self._writer, self._stuck, self._player, services.now)
+        self._forced_end = ForcedEnd(session, self._writer, self._stuck, self._player, services.now, services.failures)
         self._settlement = WaveSettlement(self._writer, self._player, services)
         self._owner: asyncio.Task[Any] | None = None
         self._claims = False  # rule R7: may run its activities in this process
@@ -100,7 +100,7 @@ class InstanceRun:
             await conversation
         except _TakenOverError:
             pass
-        except (EpisodeTimeoutError, TerminatedWhileStuckError, PayloadTooLargeError) as error:
+        except Exception as error:
             if not await self._forced_end.after(error):
                 raise
 
@@ -216,6 +216,7 @@ class InstanceRun:
         else:
             receipt = await self._writer.store(episode, self._outgoing((*decided, *episode.activities)))
         self._services.activities.run_claimed(receipt.activities)
+        self._services.failures.forget(self._instance_id)
         state = self._player.state
         if episode.is_terminal and state is not None:
             log_end(episode, state.name or "", self._instance_id)

@@ -10,6 +10,7 @@ from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.protocol import BackendTraits, CheckpointPort, OrchestrationSession
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
+from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.lifecycle_log import LeftToOthers
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
 from durable_ext.runtime.session_cache import SessionCache
@@ -32,6 +33,7 @@ class OrchestrationServices:
         activity_slots: For activities, wherever they came from.
         rest: Watches runs whose local activities take a moment, so that they do not keep a slot.
         spill: Watches runs that await one activity inside their own task (rule R5).
+        failures: Which instances an error of ours has stopped, how often in a row.
         left: What this worker does not run, for people.
         open_live: Makes the live orchestration of a session; called on the orchestrator thread.
         is_draining: Whether the worker takes no new work.
@@ -50,6 +52,7 @@ class OrchestrationServices:
     rest: Sweeper[InstanceRun]
     spill: Sweeper[InstanceRun]
     now: Callable[[], Ticks]
+    failures: EpisodeFailures
     left: LeftToOthers
     open_live: Callable[[OrchestrationSession], LiveOrchestration]
     is_draining: Callable[[], bool]

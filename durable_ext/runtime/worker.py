@@ -28,6 +28,7 @@ from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
 from durable_ext.runtime.entities import EntityRun, EntityServices
+from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.executors import Executors
 from durable_ext.runtime.http_activity import HttpActivity
 from durable_ext.runtime.instance_run import InstanceRun
@@ -97,6 +98,7 @@ class _Machinery:
             rest=self.rest,
             spill=self.spill,
             now=now,
+            failures=EpisodeFailures(),
             left=self.left,
             open_live=open_orchestration,
             is_draining=lambda: self.draining,
