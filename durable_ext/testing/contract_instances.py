@@ -192,6 +192,17 @@ class InstanceStoreContract:
         assert [instance_id for page in pages for instance_id in page] == wanted
         assert max(len(page) for page in pages) <= 3
 
+    @pytest.mark.parametrize("page_size", [2**31, 10**20])
+    async def test_a_page_may_be_larger_than_any_hub(self, backend: Backend, page_size: int) -> None:
+        prefix = new_id("query")
+        for letter in "ab":
+            await backend.instances.create_instance(start_event(f"{prefix}-{letter}"), reject=ANY_STATUS)
+
+        page = await backend.instances.query_instances(InstanceFilter(instance_id_prefix=prefix), page_size=page_size)
+
+        assert [row.instance_id for row in page.rows] == [f"{prefix}-a", f"{prefix}-b"]
+        assert page.continuation is None
+
     async def test_a_prefix_is_matched_exactly_and_with_its_case(self, backend: Backend) -> None:
         mark = new_id("x")
         for instance_id in (f"{mark}-Ab", f"{mark}-ab", f"{mark}-aB", f"{mark}-a_", f"{mark}-b"):

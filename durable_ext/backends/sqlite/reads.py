@@ -17,6 +17,8 @@ from durable_ext.core.events import HistoryEvent
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
 
 _TOKEN_MARK: Final = b"after:"
+_MOST_ROWS: Final = 2**31 - 1
+"""So many rows fit any page; larger numbers would not fit SQLite's integers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def _page(connection: Connection, query: PageQuery) -> InstancePage:
         "created_to": wanted.created_to,
         "entities": wanted.include_entities,
         "orchestrations": wanted.include_orchestrations,
-        "limit": query.size + 1,
+        "limit": min(query.size, _MOST_ROWS) + 1,
     }
     values.update((f"s{index}", status) for index, status in enumerate(statuses))
     statement = queries.query_page(statuses=len(statuses), with_payloads=query.with_payloads)
