@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from durable_ext.errors import (
     InstanceAlreadyExistsError,
 )
 from durable_ext.testing.contract_scenes import ANY_STATUS, RUNNING_STATUSES, Scene, next_episode, start_event
+from durable_ext.testing.eventually import eventually
 
 PATIENCE = timedelta(seconds=10)
 
@@ -242,6 +244,37 @@ async def test_nothing_is_acknowledged_into_a_file_that_was_moved_away(backend: 
     assert str(hub_file) in str(missing.value)
     assert await backend.instances.get_instance(InstanceId("meanwhile")) is None
     assert await backend.instances.get_instance(InstanceId("after")) is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be moved elsewhere")
+async def test_a_file_that_is_gone_is_said_once_each_time(
+    hub_file: Path, task_hub: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> int:
+        return sum(getattr(record, "event", "") == "housekeeping_failed" for record in caplog.records)
+
+    async def tell_of_missing_file(so_often: int) -> None:
+        os.rename(hub_file, aside)
+        await eventually(lambda: _at_once(told() == so_often), "the missing file is not noticed")
+        later = time.monotonic() + 0.3
+        await eventually(lambda: _at_once(time.monotonic() > later), "time stands still")
+
+    aside = hub_file.with_suffix(".aside")
+    settings = SqliteSettings(path=hub_file, task_hub=task_hub, heartbeat=timedelta(milliseconds=20))
+    async with SqliteBackend(settings) as backend:
+        await backend.start_worker()
+        await tell_of_missing_file(1)
+        first = told()
+        os.rename(aside, hub_file)
+        await backend.instances.create_instance(start_event("between"), reject=ANY_STATUS)
+        await tell_of_missing_file(2)
+        os.rename(aside, hub_file)
+
+    assert (first, told()) == (1, 2)
+
+
+async def _at_once(value: bool) -> bool:
+    return value
 
 
 async def test_one_refused_write_does_not_take_its_group_with_it(backend: SqliteBackend) -> None:

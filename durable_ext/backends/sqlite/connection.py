@@ -27,6 +27,7 @@ _LOG_PAGES: Final = 1000
 _CACHE_SIZE: Final = -16_000
 _LARGEST_LOG_BYTES: Final = 32 * 1024 * 1024
 """A log that one large transaction made longer is cut down to this."""
+_LONGEST_PAUSE_SECONDS: Final = 0.5
 _OLDEST_SQLITE: Final = (3, 35, 0)  # RETURNING
 
 
@@ -127,6 +128,8 @@ class WriterThread(GroupThread):
         self._scope = scope
         self._data_version = 0
         self._next_poll = 0.0
+        self._housekeeping_error: str | None = None
+        self._housekeeping_pause = POLL_SECONDS
         self._file_id: tuple[int, int] | None = None
         self._aside: deque[Request] = deque()
 
@@ -186,7 +189,7 @@ class WriterThread(GroupThread):
     def _work(self, requests: list[Request]) -> None:
         now = time.monotonic()
         if now >= self._next_poll:
-            self._next_poll = now + POLL_SECONDS
+            self._next_poll = now + self._housekeeping_pause
             version = self._read_data_version()
             duties = self._scope.duties(version != self._data_version)
             if not duties and not requests:
@@ -219,11 +222,20 @@ class WriterThread(GroupThread):
                 return
             problem = translate(error, self.path) if isinstance(error, sqlite3.Error) else error
             if requests[0].waiter is None:
-                log.warning("housekeeping failed: %s", problem, extra={"event": "housekeeping_failed"})
+                self._housekeeping_failed(problem)
             self._hand_back(requests, [problem] * len(requests))
             return
         self.commits += 1
+        self._housekeeping_error, self._housekeeping_pause = None, POLL_SECONDS
         self._hand_back(requests, answers, self._scope.committed())
+
+    def _housekeeping_failed(self, problem: Exception) -> None:
+        """Say it when it changes, and try less often: what has to be done stays due until it succeeds."""
+        self._housekeeping_pause = min(self._housekeeping_pause * 2, _LONGEST_PAUSE_SECONDS)
+        text = str(problem)
+        if text != self._housekeeping_error:
+            self._housekeeping_error = text
+            log.warning("housekeeping failed: %s", text, extra={"event": "housekeeping_failed"})
 
     def _answer(self, requests: list[Request]) -> list[Any]:
         version = self._read_data_version()
