@@ -61,6 +61,7 @@ class ProcessCrew:
 
         Raises:
             ProcessDiedError: The process was killed or left by itself.
+            ImportError: The process cannot import the function, or a class of its argument.
             Exception: Whatever the call raised.
         """
         await self._slots.take()
@@ -69,7 +70,7 @@ class ProcessCrew:
             process = await self._take()
             handle._pid = process.pid
             started()
-            succeeded, outcome = pickle.loads(await process.submit(_call, call, value))
+            succeeded, outcome = pickle.loads(await process.submit(_call, pickle.dumps((call, value))))
         except BrokenProcessPool as error:
             raise ProcessDiedError("The process ended before its call did.") from error
         except asyncio.CancelledError:
@@ -156,9 +157,10 @@ class _Process:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _call(call: Callable[[Any], Any], value: Any) -> bytes:
-    """Run in the process; return `(True, result)` or `(False, (error, traceback))`, pickled."""
+def _call(pickled: bytes) -> bytes:
+    """Run `(call, value)` in the process; return `(True, result)` or `(False, (error, traceback))`, pickled."""
     try:
+        call, value = _unpickle(pickled)
         return pickle.dumps((True, call(value)))
     except BaseException as error:  # user code may raise anything; it belongs to the caller
         trace = traceback.format_exc()
@@ -169,6 +171,20 @@ def _call(call: Callable[[Any], Any], value: Any) -> bytes:
             text = f"{type(error).__name__}: {exception_text(error)}"
             portable = pickle.dumps((False, (RuntimeError(text), trace)))
         return portable
+
+
+def _unpickle(pickled: bytes) -> Any:
+    """Undo the caller's pickling here and not in the pool, which would end the process without a word."""
+    try:
+        return pickle.loads(pickled)
+    except Exception as error:  # user modules are imported, and may raise anything
+        text = (
+            f"The process of this call cannot import what it needs: {type(error).__name__}: {exception_text(error)}. "
+            f"The function must be in a module that a new Python process can import by the same name."
+        )
+        if isinstance(error, ModuleNotFoundError):
+            raise ModuleNotFoundError(text, name=error.name) from error
+        raise ImportError(text) from error
 
 
 def _kill(pid: int) -> None:

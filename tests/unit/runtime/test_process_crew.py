@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +98,24 @@ async def test_an_exit_of_user_code_leaves_the_process_alive(crew: ProcessCrew) 
         await run(crew, exit_python, 3)
 
     assert await run(crew, process_id, 0) == before
+
+
+async def test_a_function_of_a_module_that_a_process_cannot_import_is_named(
+    crew: ProcessCrew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "function_app.py"
+    file.write_text("def answer(value):\n    return value\n")
+    spec = importlib.util.spec_from_file_location("app_under_another_name", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "app_under_another_name", module)
+    spec.loader.exec_module(module)
+
+    with pytest.raises(ModuleNotFoundError, match="No module named 'app_under_another_name'"):
+        await run(crew, module.answer, 1)
+
+    assert await run(crew, process_id, 0) > 0
 
 
 async def test_a_call_that_ends_its_process_fails_alone(crew: ProcessCrew) -> None:
