@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,10 +10,11 @@ from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import InstanceStore, PurgeResult
 from durable_ext.client.entities import EntityClient, EntityPage, EntityQuery, EntitySnapshot, StorageCleaning
-from durable_ext.client.ids import checked_event_name, new_instance_id
+from durable_ext.client.ids import checked_event_name, checked_name, checked_version, new_instance_id
 from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.client.query import ACTIVE_STATUSES, TERMINAL_STATUSES, InstanceQuery, StatusPage, optional_ticks
 from durable_ext.client.status import InstanceStatus
+from durable_ext.client.waiting import LONG_POLL, patience_of
 from durable_ext.core.entities.codec_port import EntityCodec
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import (
@@ -26,7 +26,7 @@ from durable_ext.core.events import (
     HistoryEvent,
     OrchestrationStatus,
 )
-from durable_ext.core.instance_ids import checked_instance_id
+from durable_ext.core.instance_ids import checked_entity, checked_instance_id
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage, TraceContext
 from durable_ext.core.payloads import PayloadConverter
@@ -40,7 +40,6 @@ from durable_ext.errors import (
 
 _SUSPENDABLE = ACTIVE_STATUSES - {OrchestrationStatus.SUSPENDED}
 _REPLACEMENT_WAIT = timedelta(hours=1)
-_LONG_POLL = 600.0  # seconds
 _NO_RESTRICTION = InstanceQuery()
 _EVERY_ENTITY = EntityQuery()
 
@@ -140,7 +139,7 @@ class DurableClient:
             timestamp=now,
             instance=OrchestrationInstance(instance_id=target, execution_id=new_execution_id()),
             name=name,
-            version=self._default_version if version is None else version,
+            version=self._default_version if version is None else checked_version(version),
             input=recorded_input,
             tags=tags,
             trace_context=trace_context,
@@ -169,14 +168,14 @@ class DurableClient:
             InstanceWaitTimeoutError: Not terminal in time; `.last_status` is the last status read.
         """
         target = InstanceId(instance_id)
-        patience = math.inf if timeout is None else timeout.total_seconds()
+        patience = patience_of(timeout)
         deadline = self._clock.monotonic() + patience
         row = await self._instances.wait_for_change(target, None, timedelta(0))
         while row is not None and not row.status.is_terminal:
             remaining = deadline - self._clock.monotonic()
             if remaining <= 0:
                 raise InstanceWaitTimeoutError(instance_id, patience, row.status.value)
-            row = await self._instances.wait_for_change(target, row, timedelta(seconds=min(remaining, _LONG_POLL)))
+            row = await self._instances.wait_for_change(target, row, timedelta(seconds=min(remaining, LONG_POLL)))
         if row is None:
             raise InstanceNotFoundError(instance_id)
         return self._status(row)
@@ -345,7 +344,7 @@ class DurableClient:
         self, entity_id: EntityId, operation: str, recorded_input: str | None, *, due: datetime | None = None
     ) -> None:
         """Send an operation whose `input` is exactly this JSON text; otherwise as `signal_entity`."""
-        self._require_function("entity", entity_id.name)
+        self._require_function("entity", checked_entity(entity_id).name)
         await self._entities.signal(entity_id, operation, recorded_input, due=due)
 
     async def read_entity(self, entity_id: EntityId) -> EntitySnapshot:
@@ -385,6 +384,7 @@ class DurableClient:
             raise InvalidInstanceStateError(instance_id, row.status.value, operation)
 
     def _require_function(self, kind: str, name: str) -> None:
+        checked_name("name", name)
         if self._known is not None:
             self._known.require(kind, name)
 

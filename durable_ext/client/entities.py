@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.protocol import InstanceStore
+from durable_ext.client.ids import checked_name
 from durable_ext.client.query import optional_ticks
 from durable_ext.client.status import decode_recorded
 from durable_ext.core.entities.codec_port import EntityCodec
@@ -22,7 +23,7 @@ from durable_ext.core.entities.messages import (
     delayed_event_name,
 )
 from durable_ext.core.events import EventRaised, OrchestrationStatus
-from durable_ext.core.instance_ids import checked_entity_id
+from durable_ext.core.instance_ids import checked_entity, checked_entity_id
 from durable_ext.core.instances import InstanceFilter, InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
 from durable_ext.core.payloads import PayloadConverter
@@ -110,6 +111,7 @@ class EntityClient:
     ) -> None:
         """Queue an operation whose `recorded_input` is the JSON text that the request carries."""
         checked_entity_id(entity_id)
+        checked_name("operation", operation)
         now = ticks_from_datetime(self._clock.now())
         due_ticks = optional_ticks(due)
         if due_ticks is not None and due_ticks <= now:
@@ -127,7 +129,7 @@ class EntityClient:
 
     async def read(self, entity_id: EntityId) -> EntitySnapshot:
         """Return the entity's state; one that does not exist has `exists` false."""
-        row = await self._instances.get_instance(entity_id.instance_id)
+        row = await self._instances.get_instance(checked_entity(entity_id).instance_id)
         if row is None:
             return EntitySnapshot(entity_id=entity_id, exists=False, converter=self._converter)
         return self._snapshot(row, with_state=True, entity_id=entity_id)

@@ -11,6 +11,7 @@ from durable_ext.client.status import InstanceStatus
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
+from durable_ext.errors import ArgumentTypeError
 
 CONTINUATION_HEADER: Final = "x-ms-continuation-token"
 """The header of the management API that asks for the page after another, and names the next one."""
@@ -25,6 +26,9 @@ class InstanceQuery:
 
     Times are inclusive bounds on the creation time; a naive one is read as UTC. `page_size` is what one request to the
     store returns at most. `with_payloads=False` leaves inputs and outputs out, which is much cheaper.
+
+    Raises:
+        ArgumentTypeError: `runtime_status` holds something else than statuses, or a bound is no time.
     """
 
     runtime_status: Collection[OrchestrationStatus] = ()
@@ -34,6 +38,15 @@ class InstanceQuery:
     include_entities: bool = True
     page_size: int = 100
     with_payloads: bool = True
+
+    def __post_init__(self) -> None:
+        statuses = self.runtime_status
+        if not isinstance(statuses, Collection) or not all(isinstance(each, OrchestrationStatus) for each in statuses):
+            wanted = "a collection of OrchestrationStatus, as [OrchestrationStatus.RUNNING]"
+            raise ArgumentTypeError("InstanceQuery", "runtime_status", statuses, wanted)
+        for label, moment in (("created_from", self.created_from), ("created_to", self.created_to)):
+            if moment is not None and not isinstance(moment, datetime):
+                raise ArgumentTypeError("InstanceQuery", label, moment, "a datetime, or None")
 
     def to_filter(self) -> InstanceFilter:
         """Return the same restrictions as a store wants them."""

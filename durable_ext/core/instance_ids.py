@@ -21,8 +21,14 @@ def checked_instance_id(instance_id: str) -> InstanceId:
     """Return the id of an orchestration to be started.
 
     Raises:
-        InvalidArgumentError: It is blank, longer than 256 characters, begins with `@`, or has a forbidden character.
+        InvalidArgumentError: It is no text, blank, longer than 256 characters, begins with `@`, or has a character that is
+            forbidden.
     """
+    if not isinstance(instance_id, str):
+        raise InvalidArgumentError(
+            "instance_id",
+            f"Orchestration instance ids must be texts, not {instance_id!r}. Pass an input as the argument for it.",
+        )
     if not instance_id or instance_id.isspace():
         raise InvalidArgumentError("instance_id", "Orchestration instance ids must not be empty.")
     if instance_id[0] == "@":
@@ -38,13 +44,26 @@ def checked_instance_id(instance_id: str) -> InstanceId:
     return InstanceId(instance_id)
 
 
+def checked_entity(entity_id: EntityId) -> EntityId:
+    """Return the id of an entity.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    if not isinstance(entity_id, EntityId):
+        raise InvalidArgumentError(
+            "entity_id", f'The entity must be an EntityId, not {entity_id!r}. Pass EntityId("Counter", "key").'
+        )
+    return entity_id
+
+
 def checked_entity_id(entity_id: EntityId) -> EntityId:
     """Return the id of an entity to be signalled.
 
     Raises:
-        InvalidArgumentError: It has a forbidden character, or more than 256 characters.
+        InvalidArgumentError: It is no `EntityId`, has a forbidden character, or more than 256 characters.
     """
-    text = entity_id.instance_id
+    text = checked_entity(entity_id).instance_id
     if _FORBIDDEN.search(text):
         raise InvalidArgumentError("entity_key", "Entity keys must not contain /, \\, #, ?, or control characters.")
     if _HALF_CHARACTER.search(text):

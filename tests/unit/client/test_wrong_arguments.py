@@ -1,0 +1,66 @@
+"""Wrong values in client calls: each is refused by one error that names the argument and what to pass."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from support.client_hub import Hub
+
+from durable_ext.client import DurableClient, InstanceQuery
+from durable_ext.client.known_functions import KnownFunctions
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.errors import ArgumentTypeError, InvalidArgumentError
+
+ACC = EntityId("Acc", "k")
+KNOWN = KnownFunctions({"orchestrator": ["plain"], "entity": ["Acc"]})
+
+CALLS: dict[str, tuple[Callable[[Any], Coroutine[Any, Any, Any]], str]] = {
+    "no name": (lambda c: c.start(None, None, "none1"), "name"),
+    "a number as name": (lambda c: c.start(5), "name"),
+    "empty name": (lambda c: c.start(""), "name"),
+    "input as id": (lambda c: c.start("plain", None, {"a": 1}), "instance_id"),
+    "a number as id": (lambda c: c.start("plain", None, 5), "instance_id"),
+    "a uuid as id": (lambda c: c.start("plain", None, uuid.uuid4()), "instance_id"),
+    "half a character": (lambda c: c.start("plain", None, "\ud800"), "instance_id"),
+    "version": (lambda c: c.start("plain", version=5), "version"),
+    "entity": (lambda c: c.signal_entity("Acc", "add"), "entity_id"),
+    "operation": (lambda c: c.signal_entity(ACC, 5), "operation"),
+    "read": (lambda c: c.read_entity("Acc"), "entity_id"),
+    "event name": (lambda c: c.raise_event("x", 5), "event_name"),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+@pytest.mark.parametrize("known", [None, KNOWN])
+async def test_a_value_of_a_wrong_type_is_refused_at_the_call(hub: Hub, case: str, known: KnownFunctions | None) -> None:
+    call, argument = CALLS[case]
+    client: DurableClient = hub.new_client(known=known)
+
+    with pytest.raises(InvalidArgumentError) as refused:
+        await call(client)
+
+    assert refused.value.argument == argument
+    assert (await client.query()).statuses == ()
+
+
+async def test_a_timeout_is_a_time_span(hub: Hub) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"wait_for_completion\(\) got 5 \(int\) as timeout"):
+        await hub.client.wait_for_completion("x", timeout=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["Running", ["Running"], None, 5])
+def test_a_query_takes_statuses(value: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"InstanceQuery\(\) got .* as runtime_status"):
+        InstanceQuery(runtime_status=value)
+
+
+@pytest.mark.parametrize("value", ["2024-01-01", 5, timedelta(1)])
+@pytest.mark.parametrize("name", ["created_from", "created_to"])
+def test_a_query_takes_times(name: str, value: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=name):
+        InstanceQuery(**{name: value})
+    assert InstanceQuery(created_from=datetime(2024, 1, 1)).created_from is not None
