@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import traceback
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 _MAX_CAUSES: Final = 32
 _PACKAGE: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STANDARD_LIBRARY: Final = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _INSTALLED: Final = ("site-packages", "dist-packages")  # below the standard library where there is no environment
 _ERRORS: Final = f"{__package__}.errors"  # by name: that module needs this one
+_MARK: Final = "_durable_refusal"
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,17 @@ def failure_from_exception(exc: BaseException) -> FailureDetails:
     return details
 
 
+def refusal(error: _Error) -> _Error:
+    """Mark an error that the engine raises on purpose, if its class has to be one of Python's: `raise refusal(error)`."""
+    setattr(error, _MARK, True)
+    return error
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the engine raised an error on purpose: one of `durable_ext.errors`, or a marked one."""
+    return getattr(error, _MARK, False) is True or any(kind.__module__ == _ERRORS for kind in type(error).__mro__)
+
+
 def user_frames(exc: BaseException) -> traceback.StackSummary:
     """Return the stack of an exception as far as it concerns the user: it begins in the user's code.
 
@@ -82,7 +96,7 @@ def user_frames(exc: BaseException) -> traceback.StackSummary:
     """
     frames = traceback.extract_tb(exc.__traceback__)
     users = [index for index, frame in enumerate(frames) if _is_users(frame.filename)]
-    on_purpose = any(kind.__module__ == _ERRORS for kind in type(exc).__mro__)
+    on_purpose = is_refusal(exc)
     if not users:
         return traceback.StackSummary.from_list([] if on_purpose else frames)
     end = users[-1] + 1 if on_purpose else len(frames)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from durable_ext.codec.json_text import host_string, is_json, loads, loads_strings, sdk_string, without_lone_surrogates
 from durable_ext.codec.typed_values import coerce, is_structured, plain_value
+from durable_ext.failure import refusal
 
 _log = logging.getLogger("durable_ext.codec")
 _log_as_1x = logging.getLogger("azure.functions.DurableFunctions")  # compat: where 1.x warns (specs/sdk.md 6.2)
@@ -26,7 +27,7 @@ def to_envelope(value: object) -> dict[str, Any]:
     """
     to_json = getattr(type(value), "to_json", None)
     if to_json is None:
-        raise TypeError(f"class {type(value)} does not expose a `to_json` function")
+        raise refusal(TypeError(f"class {type(value)} does not expose a `to_json` function"))
     kind = type(value)
     return {"__class__": kind.__name__, "__module__": kind.__module__, "__data__": to_json(value)}
 
@@ -160,7 +161,7 @@ class DataConverter:
             return to_envelope(value) if self._envelope == "1.x" else to_envelope(value)["__data__"]
         if self._native and not has_to_json:
             return plain_value(value)
-        raise TypeError(f"class {type(value)} does not expose a `to_json` function")
+        raise refusal(TypeError(f"class {type(value)} does not expose a `to_json` function"))
 
     def _dump(self, encode: Callable[[Any], str], value: Any) -> str:
         if self._strict and hasattr(type(value), "to_json"):
@@ -168,12 +169,13 @@ class DataConverter:
         try:
             return encode(value)
         except RecursionError as error:
-            raise TypeError(
+            text = (
                 f"A {type(value).__name__} cannot be serialized: it is nested deeper than {sys.getrecursionlimit()} levels. "
                 f"Flatten it, or store it elsewhere and pass a reference."
-            ) from error
+            )
+            raise refusal(TypeError(text)) from refusal(error)
         except ValueError as error:
-            raise TypeError(f"A {type(value).__name__} cannot be serialized: {error}.") from error
+            raise refusal(TypeError(f"A {type(value).__name__} cannot be serialized: {error}.")) from refusal(error)
 
     def _strict_untyped(self, text: str) -> Any:
         raw = loads(text)

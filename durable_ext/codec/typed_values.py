@@ -21,6 +21,7 @@ from uuid import UUID
 
 from durable_ext.codec.scalar_text import SCALAR_READERS
 from durable_ext.core.timestamps import timespan_to_text
+from durable_ext.failure import refusal
 
 _SEQUENCES: Final[dict[Any, Callable[[list[Any]], Any]]] = {
     list: list,
@@ -73,7 +74,7 @@ def plain_value(value: object) -> Any:
         return str(value)
     if _is_pydantic_model(type(value)):
         return value.model_dump(mode="json")  # type: ignore[attr-defined]
-    raise TypeError(f"class {type(value)} does not expose a `to_json` function")
+    raise refusal(TypeError(f"class {type(value)} does not expose a `to_json` function"))
 
 
 def coerce(value: Any, expected: Any, *, strict: bool = False) -> Any:

@@ -35,6 +35,7 @@ from durable_ext.core.tasks import (
 )
 from durable_ext.core.timestamps import reachable, ticks_add, ticks_from_datetime
 from durable_ext.errors import ArgumentTypeError
+from durable_ext.failure import refusal
 
 _RAW_CONTENT: Final = (
     "Invalid use of 'is_raw_str' parameter: 'is_raw_str' is set to 'True' but 'content' is not an instance of type 'str'. "
@@ -280,7 +281,7 @@ class OrchestrationContext(InstanceView):
             # compat: 1.x writes the time as it stands, with a Z (specs/sdk.md 7, row 19).
             due = ticks_from_datetime(fire_at if options.fixes else fire_at.replace(tzinfo=timezone.utc))
         else:
-            raise ValueError("fireAt: Expected valid datetime object but got ", fire_at)
+            raise refusal(ValueError("fireAt: Expected valid datetime object but got ", fire_at))
         due, longest = reachable(due), options.max_timer
         if longest is None or due <= ticks_add(replay.now, longest):
             return TimerTask(due)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from durable_ext.failure import refusal
+
 
 class PayloadConverter(Protocol):
     """User values ↔ recorded text."""
@@ -57,7 +59,8 @@ def not_json(kind: str, name: str, value: object, error: TypeError) -> TypeError
     """
     type_name = type(value).__name__
     article = "an" if type_name[:1].lower() in tuple("aeiou") else "a"
-    return TypeError(
+    text = (
         f"The return value of {kind} '{name}' is {article} {type_name}, which JSON cannot hold: {error}. Return dict, list, "
         f"str, int, float, bool or None, a dataclass, or an object with to_json and from_json."
     )
+    return refusal(TypeError(text))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from durable_ext.core.payloads import PayloadConverter, not_json
+from durable_ext.failure import refusal
 
 if TYPE_CHECKING:
     from durable_ext.runtime.registry import ActivityDefinition
@@ -35,5 +36,5 @@ def result_text(definition: ActivityDefinition, value: Any, converter: PayloadCo
         return (definition.converter or converter).output_text(value)
     except TypeError as error:
         if definition.keeps_1x:
-            raise ValueError(f"activity trigger output must be json serializable ({value})") from error
+            raise refusal(ValueError(f"activity trigger output must be json serializable ({value})")) from error
         raise not_json("activity", definition.name, value, error) from error

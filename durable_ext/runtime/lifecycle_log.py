@@ -106,14 +106,18 @@ def _without_details(text: str) -> str:
 
 
 def _stacks(failure: FailureDetails | None) -> str:
-    """Return the stack of the user's code and that of each cause, every line of it after a line break."""
+    """Return the stack of the user's code and that of each cause, every line of it after a line break.
+
+    A cause without a stack whose text is quoted by what it caused adds nothing.
+    """
     if failure is None:
         return ""
     parts = [failure.stack_trace or ""]
-    cause = failure.inner_failure
+    effect, cause = failure, failure.inner_failure
     while cause is not None:
-        parts += [f"Caused by {cause.error_type}: {_without_details(cause.error_message)}", cause.stack_trace or ""]
-        cause = cause.inner_failure
+        if cause.stack_trace or cause.error_message not in effect.error_message:
+            parts += [f"Caused by {cause.error_type}: {_without_details(cause.error_message)}", cause.stack_trace or ""]
+        effect, cause = cause, cause.inner_failure
     return "".join(f"\n{part.rstrip()}" for part in parts if part)
 
 

@@ -145,3 +145,29 @@ async def test_a_start_is_told_before_the_code_runs(tmp_path: Path, caplog: pyte
         await hub.client.wait_for_completion(await hub.client.start("look", instance_id="first"))
 
     assert told_before == [["first: orchestration 'look' started."]]
+
+
+async def test_what_json_or_a_call_cannot_take_is_logged_without_lines_of_the_engine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def returns_a_set(context: Any) -> Any:
+        return {1}
+        yield
+
+    def passes_a_set(context: Any) -> Any:
+        yield context.call_activity("nothing", {1})
+
+    def has_no_time(context: Any) -> Any:
+        yield context.create_timer("tomorrow")
+
+    failing = [returns_a_set, passes_a_set, has_no_time]
+    async with run_task_hub(tmp_path / "h.db", registry_of(orchestrators=failing)) as hub:
+        for function in failing:
+            await hub.client.wait_for_completion(await hub.client.start(function.__name__))
+
+    lines = {record.function: record.getMessage() for record in caplog.records if record.levelname == "ERROR"}  # type: ignore[attr-defined]
+    assert len(lines["returns_a_set"].splitlines()) == 1
+    assert "Caused by" not in lines["returns_a_set"]
+    assert 'context.call_activity("nothing", {1})' in lines["passes_a_set"]
+    assert 'context.create_timer("tomorrow")' in lines["has_no_time"]
+    assert "durable_ext" not in "".join(lines.values())

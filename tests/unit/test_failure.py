@@ -7,10 +7,11 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from durable_ext.codec.serialization import open_envelope
+from durable_ext.codec.serialization import DataConverter, open_envelope
 from durable_ext.core.instance_ids import checked_instance_id
 from durable_ext.errors import DurableError
 from durable_ext.failure import FailureDetails, exception_text, failure_from_exception, user_frames
@@ -78,7 +79,7 @@ def _ask_for_a_bad_id() -> None:
 
 
 def _stack_of(call: Callable[[], object]) -> str:
-    with pytest.raises((DurableError, ValueError)) as caught:
+    with pytest.raises((DurableError, TypeError, ValueError)) as caught:
         call()
     return failure_from_exception(caught.value).stack_trace or ""
 
@@ -88,6 +89,24 @@ def test_the_stack_of_a_refusal_ends_in_the_users_code() -> None:
 
     assert 'checked_instance_id("@x")' in stack
     assert os.path.join("durable_ext", "client") not in stack
+
+
+def _loop() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize("value", [{1}, object(), _loop()], ids=["set", "object", "endless"])
+def test_the_stack_of_a_value_that_json_cannot_hold_ends_where_it_was_passed(value: object) -> None:
+    def pass_it() -> None:
+        DataConverter().to_text(value)
+
+    stack = _stack_of(pass_it)
+
+    assert stack.rstrip().splitlines()[-1].strip().strip("^~ ") in ("", "DataConverter().to_text(value)")
+    assert "serialization.py" not in stack
+    assert "encoder.py" not in stack
 
 
 def test_what_python_runs_before_the_users_code_is_no_part_of_it() -> None:

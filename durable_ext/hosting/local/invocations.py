@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import DurableError
-from durable_ext.failure import user_frames
+from durable_ext.failure import is_refusal, user_frames
 from durable_ext.hosting.bindings import CallPlan, InvocationContext
 from durable_ext.runtime.activity_results import EncodedResult, result_text
 from durable_ext.runtime.registry import ActivityDefinition
@@ -162,15 +162,23 @@ class CallLog:
 
 
 def user_traceback(error: BaseException) -> str:
-    """Return the traceback of an exception and its causes, each with its `user_frames`."""
+    """Return the traceback of an exception and its causes, each with its `user_frames`.
+
+    A refusal without lines of the user ends the chain: what it caused quotes it. Without frames only the error is left.
+    """
     shown = traceback.TracebackException.from_exception(error)
     link: BaseException | None = error
     part: traceback.TracebackException | None = shown
     while link is not None and part is not None:
         part.stack = user_frames(link)
         explicit = part.__cause__ is not None
+        cause = link.__cause__ if explicit else link.__context__
+        if cause is not None and is_refusal(link) and is_refusal(cause) and not user_frames(cause):
+            part.__cause__ = part.__context__ = None
+            break
         link, part = (link.__cause__, part.__cause__) if explicit else (link.__context__, part.__context__)
-    return "".join(shown.format()).rstrip()
+    is_bare = not shown.stack and shown.__cause__ is None and shown.__context__ is None
+    return "".join(shown.format_exception_only() if is_bare else shown.format()).rstrip()
 
 
 def with_call_log(activity: ActivityDefinition, converter: PayloadConverter) -> Callable[[Any], Any]:

@@ -41,6 +41,8 @@ async def test_an_activity_whose_result_json_cannot_hold_has_failed(
     assert caplog.messages[0].startswith(f"Executing 'Functions.{function.__name__}'")
     assert caplog.messages[1].startswith(f"Executed 'Functions.{function.__name__}' (Failed")
     assert "which JSON cannot hold" in caplog.messages[1]
+    assert "Traceback" not in caplog.messages[1]
+    assert len(caplog.messages[1].splitlines()) == 2
 
 
 async def test_an_activity_of_the_old_names_fails_with_the_text_of_1x() -> None:
