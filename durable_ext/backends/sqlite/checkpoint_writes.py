@@ -10,6 +10,7 @@ from durable_ext.backends.protocol import ActivityWorkItem, Checkpoint
 from durable_ext.backends.sqlite import queries
 from durable_ext.backends.sqlite.connection import Connection
 from durable_ext.backends.sqlite.faults import MAX_TEXT_BYTES
+from durable_ext.backends.sqlite.inserts import insert
 from durable_ext.backends.sqlite.instance_rows import large_texts, storable, update_columns
 from durable_ext.backends.sqlite.mailbox import Mailbox, Post, post_of
 from durable_ext.backends.sqlite.writer_state import WriterState
@@ -132,7 +133,7 @@ class CheckpointWriter:
         _delete(connection, queries.delete_history, [write.n for write in writes if write.drops_history])
         rows = [(write.n, write.event_count, write.events) for write in writes if write.events is not None]
         for block in queries.in_blocks(rows):
-            connection.execute(queries.insert_history(len(block)), [value for row in block for value in row])
+            insert(connection, queries.insert_history(len(block)), [value for row in block for value in row])
         for write in writes:
             if write.sets_history_execution and write.update is None:
                 connection.execute(queries.SET_HISTORY_EXECUTION, (storable(write.execution_id), write.n))
@@ -184,7 +185,7 @@ class CheckpointWriter:
         texts = large_texts(update)
         for kind, text in texts:
             connection.execute(queries.CLEAR_COLUMN[kind], (write.n,))
-            connection.execute(queries.PUT_LARGE_TEXT, (write.n, kind, storable(text)))
+            insert(connection, queries.PUT_LARGE_TEXT, (write.n, kind, storable(text)))
         values: list[Any] = [*update_columns(update), storable(history_id), owner, write.n]
         connection.execute(queries.UPDATE_ROW, values)
         self._state.effects.updates.append((write.instance_id, update))

@@ -15,6 +15,7 @@ from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.backends.sqlite import queries
 from durable_ext.backends.sqlite.connection import Connection
 from durable_ext.backends.sqlite.effects import Delivery, LockedInstance
+from durable_ext.backends.sqlite.inserts import insert
 from durable_ext.backends.sqlite.instance_rows import SMALL_TEXT, read_text, small_text, storable
 from durable_ext.backends.sqlite.writer_state import WriterState
 from durable_ext.codec.compact import message_to_text, tags_to_text
@@ -287,7 +288,7 @@ class Mailbox:
 
     def _put_large_input(self, connection: Connection, n: int, text: str | None) -> None:
         if text is not None and len(text) >= SMALL_TEXT:
-            connection.execute(queries.PUT_LARGE_TEXT, (n, "input", storable(text)))
+            insert(connection, queries.PUT_LARGE_TEXT, (n, "input", storable(text)))
 
     def _insert_messages(self, connection: Connection, rows: list[Any]) -> list[int]:
         ids = _insert(connection, queries.insert_messages, rows)
@@ -380,6 +381,6 @@ def _insert(connection: Connection, statement: queries.Statement, rows: list[Any
     ids: list[int] = []
     for block in queries.in_blocks(rows):
         values = [value for row in block for value in row]
-        last = connection.execute(statement(len(block)), values).lastrowid or 0
+        last = insert(connection, statement(len(block)), values)
         ids.extend(range(last - len(block) + 1, last + 1))
     return ids
