@@ -125,7 +125,7 @@ def test_a_second_ctrl_c_stops_at_once(make_app: MakeApp, launch: Launch) -> Non
     eventually(lambda: host.process is not None and (host.process.poll() is not None or _refuses(host.port)))
     host.process.send_signal(signal.SIGINT)
 
-    assert host.wait_for_exit(5) is not None
+    assert host.wait_for_exit(5) == 128 + signal.SIGINT
 
 
 def _refuses(port: int) -> bool:

@@ -36,9 +36,9 @@ def test_the_examples_of_testing_an_app_pass(tmp_path: Path) -> None:
 
     printed = _run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(n for n in names if n.startswith("test_")))
 
-    tests = ["test_app.py", "test_order.py", "test_counter.py", "test_history.py", "test_replay.py"]
+    tests = ["test_app.py", "test_timer.py", "test_order.py", "test_counter.py", "test_history.py", "test_replay.py"]
     assert [name for name in names if name.startswith("test_")] == tests
-    assert "12 passed" in printed
+    assert "13 passed" in printed
 
 
 async def test_the_client_script_of_the_reference_works_on_a_hub_file(tmp_path: Path) -> None:
