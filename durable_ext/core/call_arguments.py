@@ -21,6 +21,16 @@ def check_text(call: str, argument: str, value: Any, example: str) -> None:
         raise ArgumentTypeError(call, argument, value, example)
 
 
+def check_entity(call: str, entity: Any) -> None:
+    """Refuse what is no `EntityId`.
+
+    Raises:
+        ArgumentTypeError: It is something else.
+    """
+    if not isinstance(entity, EntityId):
+        raise ArgumentTypeError(call, "entityId", entity, 'an EntityId, as EntityId("Counter", "key")')
+
+
 def check_operation(call: str, entity: Any, operation: Any, histories: Sequence[HistoryEvent]) -> None:
     """Refuse an entity that is no `EntityId`, or an operation that is no text.
 
@@ -31,8 +41,7 @@ def check_operation(call: str, entity: Any, operation: Any, histories: Sequence[
     """
     if not entity:
         raise ValueError("entity_id cannot be empty")
-    if not isinstance(entity, EntityId):
-        raise ArgumentTypeError(call, "entityId", entity, 'an EntityId, as EntityId("Counter", "key")')
+    check_entity(call, entity)
     check_text(call, "operationName", operation, "the operation's name")
     _check_entity_ids((entity,), histories)
 

@@ -178,7 +178,10 @@ def _ending(replay: Replay, name: str) -> Action:
 
 
 def _raised(replay: Replay, name: str, error: BaseException) -> CompleteOrchestration:
-    text = exception_text(error) or str(type(error))
+    text = exception_text(error)
+    if text and not isinstance(error, Exception):
+        text = f"it raised {type(error).__name__}: {text}"  # SystemExit(3) would read as if 3 were an error
+    text = text or str(type(error))
     return _failed(replay, f"Orchestrator function '{name}' failed: {text}", failure_from_exception(error))
 
 

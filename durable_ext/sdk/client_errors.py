@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from durable_ext.core.call_arguments import check_text
 from durable_ext.errors import ClientError, InstanceNotFoundError, InvalidInstanceStateError, UnexpectedResponseError
 
 
@@ -28,3 +29,15 @@ def not_rewindable(instance_id: str) -> InvalidInstanceStateError:
 def unexpected(status: int, body: Any) -> ClientError:
     """Return the error of an answer that the call has no meaning for."""
     return UnexpectedResponseError(status, body, f"The operation failed with an unexpected status code {status}")
+
+
+def check_start(instance_id: Any, version: Any) -> None:
+    """Refuse what `start_new` cannot put into an address.
+
+    Raises:
+        ArgumentTypeError: One of them is neither a text nor `None`.
+    """
+    if instance_id is not None:
+        check_text("start_new", "instance_id", instance_id, "a text, or None; the input is client_input")
+    if version is not None:
+        check_text("start_new", "version", version, 'a text, as "1.0", or None')

@@ -15,6 +15,7 @@ from azure.functions import HttpRequest
 
 from durable_ext.codec.json_text import JsonBody
 from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.call_arguments import check_entity
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.errors import (
     ConfigurationError,
@@ -24,7 +25,7 @@ from durable_ext.errors import (
     UnexpectedResponseError,
 )
 from durable_ext.sdk.bindings import DurableOrchestrationBindings, escaped, origin_of, path_of_entity
-from durable_ext.sdk.client_errors import instance_gone, instance_not_found, not_rewindable, unexpected
+from durable_ext.sdk.client_errors import check_start, instance_gone, instance_not_found, not_rewindable, unexpected
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.management_calls import call_endpoint
 from durable_ext.sdk.status_responses import StatusResponses
@@ -91,6 +92,7 @@ class DurableOrchestrationClient(StatusResponses):
             ClientError: Unknown orchestrator, unusable id, or an instance with this id is active.
         """
         name = resolve_function_name(orchestration_function_name, "orchestrator")
+        check_start(instance_id, version)
         url = self._get_start_new_url(instance_id, name, version)
         trace_parent, trace_state = self._get_current_activity_context()
         status, body = await self._post_async_request(
@@ -276,6 +278,7 @@ class DurableOrchestrationClient(StatusResponses):
         connection_name: str | None = None,
     ) -> None:
         """Send an operation to an entity without waiting for it; `None` sends no input."""
+        check_entity("signal_entity", entityId)
         url = self._entity_url(entityId, task_hub_name, connection_name, op=operation_name)
         trace_parent, trace_state = self._get_current_activity_context()
         status, body = await self._post_async_request(
@@ -288,6 +291,7 @@ class DurableOrchestrationClient(StatusResponses):
         self, entityId: EntityId, task_hub_name: str | None = None, connection_name: str | None = None
     ) -> EntityStateResponse:
         """Return whether the entity exists, and its state as parsed JSON."""
+        check_entity("read_entity_state", entityId)
         url = self._entity_url(entityId, task_hub_name, connection_name)
         status, body = await self._get_async_request(url)
         if status == 200:

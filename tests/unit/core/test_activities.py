@@ -116,7 +116,10 @@ def test_an_exit_of_user_code_fails_the_instance_only() -> None:
 
     bench.complete(0)
 
-    assert (bench.status, bench.output) == ("Failed", "Orchestrator function 'orchestrator' failed: bye")
+    assert (bench.status, bench.output) == (
+        "Failed",
+        "Orchestrator function 'orchestrator' failed: it raised SystemExit: bye",
+    )
 
 
 @pytest.mark.parametrize("when", ["called", "resumed"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from durable_ext.core.events import (
     SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
 )
+from durable_ext.core.instance_ids import checked_entity_id, checked_instance_id
 from durable_ext.core.orchestrators import ReplayOptions
 from durable_ext.core.retry import RetryOptions, after_failure
 from durable_ext.core.timestamps import MAX_TICKS
@@ -164,3 +166,26 @@ def test_ids_that_another_worker_has_recorded_are_replayed() -> None:
 
     assert bench.status == "Running"
     assert kinds(episode) == []
+
+
+def test_an_orchestrator_that_exits_fails_with_the_kind_of_its_exit() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        sys.exit(3)
+
+    bench = OrchestrationBench(orchestrator)
+    bench.start()
+
+    assert bench.output == "Orchestrator function 'orchestrator' failed: it raised SystemExit: 3"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(5, "must be texts"), (" ", "must not be empty"), ("@a", "must not start with @")]
+)
+def test_an_id_that_no_orchestration_can_have_is_refused(value: Any, text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=text):
+        checked_instance_id(value)
+
+
+def test_the_id_of_an_entity_is_an_entity_id() -> None:
+    with pytest.raises(InvalidArgumentError, match="must be an EntityId, not 'Acc'"):
+        checked_entity_id("Acc")  # type: ignore[arg-type]

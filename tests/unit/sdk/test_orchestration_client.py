@@ -15,6 +15,7 @@ import pytest
 
 import durable_ext as df
 from durable_ext.errors import (
+    ArgumentTypeError,
     ClientError,
     FunctionNotFoundError,
     InstanceNotFoundError,
@@ -391,3 +392,23 @@ def test_a_binding_without_its_members_is_refused() -> None:
 def test_a_binding_that_is_not_json_is_refused() -> None:
     with pytest.raises(json.JSONDecodeError):
         df.DurableOrchestrationClient("nope")
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda client: client.start_new("plain", {"a": 1}), "instance_id"),
+        (lambda client: client.start_new("plain", 5), "instance_id"),
+        (lambda client: client.start_new("plain", version=5), "version"),
+        (lambda client: client.signal_entity("Acc", "add"), "entityId"),
+        (lambda client: client.read_entity_state("Acc"), "entityId"),
+    ],
+)
+async def test_a_value_of_a_wrong_type_is_refused_before_anything_is_sent(call: Any, argument: str) -> None:
+    calls = Calls([202, {"id": "i1"}])
+
+    with pytest.raises(ArgumentTypeError) as refused:
+        await call(calls.client)
+
+    assert refused.value.argument == argument
+    assert calls.asked == []
