@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from durable_ext.core.misuse import async_generator
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import RegistrationError
 
@@ -71,8 +73,10 @@ class FunctionRegistry:
         """Register an orchestrator.
 
         Raises:
-            RegistrationError: The name is empty or taken by another orchestrator.
+            RegistrationError: The name is empty or taken by another orchestrator, or the function is an async generator.
         """
+        if inspect.isasyncgenfunction(inspect.unwrap(definition.function)):
+            raise RegistrationError(str(async_generator(definition.name)))
         self._orchestrator_names += (_add(self._orchestrators, definition, "orchestrator"),)
 
     def add_activity(self, definition: ActivityDefinition) -> None:

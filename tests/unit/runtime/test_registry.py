@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -60,3 +61,11 @@ def test_an_async_activity_cannot_have_a_process() -> None:
 def test_a_worker_without_slots_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_concurrent_activities is 0"):
         WorkerSettings(max_concurrent_activities=0)
+
+
+def test_an_orchestrator_that_both_awaits_and_yields_is_refused() -> None:
+    async def both(context: object) -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(RegistrationError, match="'both' is an async generator"):
+        FunctionRegistry().add_orchestrator(OrchestratorDefinition(name="both", function=both))
