@@ -109,7 +109,7 @@ def path_of_entity(entity_id: EntityId) -> str:
 
 def escaped(segment: str) -> str:
     """Percent-encode one path segment."""
-    return quote(segment, safe="@:")
+    return quote(str(segment), safe="@:")
 
 
 def _query_text(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from durable_ext.core.call_arguments import check_text
 from durable_ext.errors import ClientError, InstanceNotFoundError, InvalidInstanceStateError, UnexpectedResponseError
@@ -31,13 +32,19 @@ def unexpected(status: int, body: Any) -> ClientError:
     return UnexpectedResponseError(status, body, f"The operation failed with an unexpected status code {status}")
 
 
-def check_start(instance_id: Any, version: Any) -> None:
+def check_start(instance_id: Any, version: Any) -> str | None:
     """Refuse what `start_new` cannot put into an address.
+
+    Returns:
+        The instance id as text: 1.x took a UUID as well.
 
     Raises:
         ArgumentTypeError: One of them is neither a text nor `None`.
     """
+    if isinstance(instance_id, UUID):
+        instance_id = str(instance_id)
     if instance_id is not None:
         check_text("start_new", "instance_id", instance_id, "a text, or None; the input is client_input")
     if version is not None:
         check_text("start_new", "version", version, 'a text, as "1.0", or None')
+    return cast("str | None", instance_id)

@@ -92,7 +92,7 @@ class DurableOrchestrationClient(StatusResponses):
             ClientError: Unknown orchestrator, unusable id, or an instance with this id is active.
         """
         name = resolve_function_name(orchestration_function_name, "orchestrator")
-        check_start(instance_id, version)
+        instance_id = check_start(instance_id, version)
         url = self._get_start_new_url(instance_id, name, version)
         trace_parent, trace_state = self._get_current_activity_context()
         status, body = await self._post_async_request(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import azure.functions as func
 import pytest
@@ -142,6 +143,11 @@ async def test_functions_stand_for_names_and_results_have_their_types(app: App) 
     instance_id = await app.client.start_new("chain")
 
     assert (await app.status(instance_id, STATUS.Completed)).output == [2, "DONE"]
+
+
+async def test_a_uuid_is_an_instance_id(app: Any) -> None:
+    instance_id = UUID("0b8f2f9e-7f5c-4d5e-9d3b-6a4a2f6d1c11")
+    assert await app.client.start_new("echo", instance_id, "x") == str(instance_id)
 
 
 async def test_a_decorated_orchestrator_can_be_started(app: App) -> None:
