@@ -7,8 +7,8 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.testing.eventually import eventually
-from tests.azurite import running_azurite
+from tests.support.store_place import place_of
 
 ROOT = Path(__file__).parents[2]
 WORKER = ROOT / "tests" / "support" / "mortal_worker.py"
@@ -31,15 +31,6 @@ STORES = [
     pytest.param("sqlite", id="sqlite"),
     pytest.param("azure", id="azure", marks=[pytest.mark.azurite]),
 ]
-
-
-@contextmanager
-def place_of(store: str, folder: Path) -> Iterator[str]:
-    if store == "sqlite":
-        yield str(folder / "hub.db")
-        return
-    with running_azurite() as azurite:
-        yield azurite.connection_string
 
 
 class Fleet:

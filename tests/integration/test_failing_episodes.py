@@ -19,8 +19,8 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
 from tests.azure_hub import run_azure_hub
-from tests.azurite import running_azurite
 from tests.support.functions import registry_of
+from tests.support.store_place import place_of
 
 SOON = timedelta(milliseconds=100)
 LONG = timedelta(seconds=60)
@@ -29,11 +29,8 @@ STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield str(tmp_path / "h.db")
-        return
-    with running_azurite() as azurite:
-        yield azurite.connection_string
+    with place_of(request.param, tmp_path) as found:
+        yield found
 
 
 @asynccontextmanager
