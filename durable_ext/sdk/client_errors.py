@@ -32,11 +32,8 @@ def unexpected(status: int, body: Any) -> ClientError:
     return UnexpectedResponseError(status, body, f"The operation failed with an unexpected status code {status}")
 
 
-def check_start(instance_id: Any, version: Any) -> str | None:
-    """Refuse what `start_new` cannot put into an address.
-
-    Returns:
-        The instance id as text: 1.x took a UUID as well.
+def checked_start_id(instance_id: Any, version: Any) -> str | None:
+    """Return the instance id of `start_new` as text (1.x took a UUID as well); a wrong id or version is refused.
 
     Raises:
         ArgumentTypeError: One of them is neither a text nor `None`.

@@ -27,7 +27,7 @@ from durable_ext.errors import (
     InvalidInstanceStateError,
 )
 from durable_ext.sdk.bindings import DurableOrchestrationBindings, origin_of
-from durable_ext.sdk.client_errors import check_start, instance_gone, instance_not_found, not_rewindable
+from durable_ext.sdk.client_errors import checked_start_id, instance_gone, instance_not_found, not_rewindable
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
 from durable_ext.sdk.status_values import (
@@ -89,7 +89,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         version: str | None = None,
     ) -> str:
         name = resolve_function_name(orchestration_function_name, "orchestrator")
-        instance_id = check_start(instance_id, version)
+        instance_id = checked_start_id(instance_id, version)
         trace_parent, trace_state = self._get_current_activity_context()
         trace = TraceContext(trace_parent=trace_parent, trace_state=trace_state or None) if trace_parent else None
         return await self._on_engine(

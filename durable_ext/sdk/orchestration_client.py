@@ -25,7 +25,7 @@ from durable_ext.errors import (
     UnexpectedResponseError,
 )
 from durable_ext.sdk.bindings import DurableOrchestrationBindings, escaped, origin_of, path_of_entity
-from durable_ext.sdk.client_errors import check_start, instance_gone, instance_not_found, not_rewindable, unexpected
+from durable_ext.sdk.client_errors import checked_start_id, instance_gone, instance_not_found, not_rewindable, unexpected
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.management_calls import call_endpoint
 from durable_ext.sdk.status_responses import StatusResponses
@@ -92,7 +92,7 @@ class DurableOrchestrationClient(StatusResponses):
             ClientError: Unknown orchestrator, unusable id, or an instance with this id is active.
         """
         name = resolve_function_name(orchestration_function_name, "orchestrator")
-        instance_id = check_start(instance_id, version)
+        instance_id = checked_start_id(instance_id, version)
         url = self._get_start_new_url(instance_id, name, version)
         trace_parent, trace_state = self._get_current_activity_context()
         status, body = await self._post_async_request(
