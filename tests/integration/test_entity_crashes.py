@@ -78,9 +78,9 @@ class CountedSignals:
             return await messages_left(backend) == 0
 
         await eventually(counted, "too few signals have come", within=PATIENCE, every=EVERY)
-        # A copy comes within seconds. What may stay longer are results for generations that are over.
+        # A copy comes within three seconds. What may stay longer are results for generations that are over.
         with contextlib.suppress(AssertionError):
-            await eventually(drained, within=timedelta(seconds=10), every=EVERY)
+            await eventually(drained, within=timedelta(seconds=6), every=EVERY)
         assert (await client.read_entity(COUNTER)).state in self.totals(story), f"in doubt: {story.doubtful}"
 
     def totals(self, story: Story) -> set[int]:

@@ -35,7 +35,7 @@ from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import FailingTransport, When, is_work
 
 _NEVER = 1_000_000
-_PARALLEL = 6
+_PARALLEL = 12
 _PATIENCE = timedelta(seconds=90)
 
 

@@ -1,12 +1,13 @@
 """Processes that play a scenario and kill themselves, with SIGKILL, before or after their n-th storage call.
 
 Run as a program it is a nursery: it has imported everything, and forks one process for each order it reads, a line of JSON
-(`Order`); when that has ended it prints how, as a negative signal or an exit code.
+(`Order`); when one has ended it prints the order's number and how: a negative signal or an exit code.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import FailingTransport, Send, When, is_work
@@ -71,44 +72,70 @@ async def play(order: Order) -> None:
 
 
 def main() -> None:
-    """Fork a process for each order, one after the other."""
+    """Fork a process for each order; they run side by side."""
+    gc.freeze()  # or each process would copy all of it when it collects
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # watchers are not waited for
     for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            asyncio.run(play(Order(**json.loads(line))))
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        if os.fork() == 0:
+            _watch(Order(**json.loads(line)))
+
+
+def _watch(order: Order) -> NoReturn:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid == 0:
+        asyncio.run(play(order))
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    os.write(sys.stdout.fileno(), f"{order.n} {os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+class Nursery:
+    """A nursery as its customer sees it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+
+    async def run(self, order: Order) -> int:
+        """Let a process carry out an order, numbered by its `n`; return how it ended."""
+        assert self._process.stdin is not None
+        ended = self._waiting[order.n] = asyncio.get_running_loop().create_future()
+        self._process.stdin.write(f"{json.dumps(asdict(order))}\n".encode())
+        return await ended
+
+    async def listen(self) -> None:
+        """Hear how processes end, until the nursery has none and is closed."""
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            n, code = line.split()
+            self._waiting.pop(int(n)).set_result(int(code))
+        for ended in self._waiting.values():
+            ended.set_exception(RuntimeError("The nursery has ended before its process did."))
 
 
 @asynccontextmanager
-async def nursery() -> AsyncIterator[subprocess.Popen[str]]:
+async def nursery() -> AsyncIterator[Nursery]:
     """Launch a nursery."""
-    process = subprocess.Popen(  # noqa: ASYNC220
-        [sys.executable, "-m", "support.killed_process"],
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "support.killed_process",
         cwd=_TESTS,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(_TESTS), str(_TESTS.parent)))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
     )
+    launched = Nursery(process)
+    listening = asyncio.ensure_future(launched.listen())
     try:
-        yield process
+        yield launched
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        await asyncio.to_thread(process.wait)
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-async def run_killed(parent: subprocess.Popen[str], order: Order) -> int:
-    """Let a nursery carry out an order; return how the process ended."""
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    parent.stdin.write(json.dumps(asdict(order)) + "\n")
-    parent.stdin.flush()
-    return int(await asyncio.to_thread(parent.stdout.readline))
+        await listening
+        await process.wait()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +147,7 @@ class KillMatrix:
     first: LocalActivities
     second: LocalActivities
     folder: Path
-    nurseries: int = 6
+    parallel: int = 12
 
     async def run(self, scenario: type[Scenario], when: When) -> int:
         """Return how many processes were killed.
@@ -135,34 +162,34 @@ class KillMatrix:
             open_backend=azure_processes(self.connection, self.partitions), first=self.first, second=self.second
         )
 
-        async def in_one_nursery() -> None:
-            async with nursery() as parent:
-                for n in remaining:
-                    hub = f"Hub{scenario.__name__}{self.first}{when.value}{n}"
-                    journal = self.folder / f"{hub}.txt"
-                    order = Order(
-                        connection=self.connection,
-                        partitions=self.partitions,
-                        hub=hub,
-                        scenario=scenario.__name__,
-                        local=self.first,
-                        n=n,
-                        when=when.value,
-                        journal=str(journal),
-                    )
-                    ended = await run_killed(parent, order)
-                    if ended == 0:
-                        return  # it has fewer calls
-                    if ended != _KILLED:
-                        failures.append(f"{when.value} call {n}: the process ended with {ended}")
-                        continue
-                    killed.append(n)
-                    try:
-                        await matrix.go_on(scenario(), hub, Story(journal))
-                    except (AssertionError, Exception) as error:
-                        failures.append(f"{when.value} call {n}: {type(error).__name__} {error}")
+        async def one_after_the_other(parent: Nursery) -> None:
+            for n in remaining:
+                hub = f"Hub{scenario.__name__}{self.first}{when.value}{n}"
+                journal = self.folder / f"{hub}.txt"
+                order = Order(
+                    connection=self.connection,
+                    partitions=self.partitions,
+                    hub=hub,
+                    scenario=scenario.__name__,
+                    local=self.first,
+                    n=n,
+                    when=when.value,
+                    journal=str(journal),
+                )
+                ended = await parent.run(order)
+                if ended == 0:
+                    return  # it has fewer calls
+                if ended != _KILLED:
+                    failures.append(f"{when.value} call {n}: the process ended with {ended}")
+                    continue
+                killed.append(n)
+                try:
+                    await matrix.go_on(scenario(), hub, Story(journal))
+                except (AssertionError, Exception) as error:
+                    failures.append(f"{when.value} call {n}: {type(error).__name__} {error}")
 
-        await asyncio.gather(*(in_one_nursery() for _ in range(self.nurseries)))
+        async with nursery() as parent:
+            await asyncio.gather(*(one_after_the_other(parent) for _ in range(self.parallel)))
         assert not failures, f"{len(failures)} of {len(killed)} runs:\n" + "\n".join(sorted(failures))
         return len(killed)
 
