@@ -19,27 +19,12 @@ from durable_ext.backends.azure_storage.large_payloads import (
     check_plain_column,
     exceeds_column,
 )
+from durable_ext.backends.azure_storage.message_codec import CONTROL_EVENTS
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Row
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
 from durable_ext.codec.event_members import EVENT_CLASS_BY_NAME, EVENT_MEMBERS, EVENT_NAMES, NESTED_KINDS, Kind
 from durable_ext.codec.wire import build_event, column_text, column_value, dump_json
-from durable_ext.core.events import (
-    EventRaised,
-    ExecutionResumed,
-    ExecutionRewound,
-    ExecutionStarted,
-    ExecutionSuspended,
-    ExecutionTerminated,
-    GenericEvent,
-    HistoryEvent,
-    OrchestrationStatus,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-    TimerFired,
-    UnknownEvent,
-)
+from durable_ext.core.events import HistoryEvent, OrchestrationStatus, UnknownEvent
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_round_trip_iso
 
@@ -48,13 +33,7 @@ MAX_ROWS_PER_BATCH: Final = 99
 _MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
 _ROW_BYTES: Final = 1024
 # Marked as played before they are stored, in every recorded hub; nothing of the provider or of ours depends on it (5.3).
-_CONSUMED: Final = frozenset(
-    {
-        *(ExecutionStarted, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, ExecutionRewound, EventRaised),
-        *(TaskCompleted, TaskFailed, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed),
-        *(TimerFired, GenericEvent),
-    }
-)
+_CONSUMED: Final = CONTROL_EVENTS
 _PLAIN_TEXT_COLUMNS: Final = frozenset({"Data"})
 
 
@@ -133,18 +112,35 @@ def table_date(ticks: Ticks) -> str:
 
 
 def _date_column(value: Any) -> Ticks:
-    return ticks_from_iso(value.text if isinstance(value, (EdmDateTime, EdmOther)) else value)
+    return ticks_from_iso(value.text if isinstance(value, (EdmDateTime, EdmOther)) else _text_column(value))
+
+
+def _text_column(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
 
 
 def _nested(kind: Kind) -> Any:
-    return lambda text: column_value(kind, text)
+    return lambda text: column_value(kind, _text_column(text))
 
 
 def _int_column(value: Any) -> int:
-    return int(value.text if isinstance(value, EdmOther) else value)
+    number = int(value.text) if isinstance(value, EdmOther) else value
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{value!r} is not an integer")
+    return number
+
+
+def _bool_column(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a boolean")
+    return value
 
 
 _COLUMN_DECODERS: Final[dict[Kind, Any]] = {
+    Kind.TEXT: _text_column,
+    Kind.BOOL: _bool_column,
     Kind.DATE: _date_column,
     Kind.STATUS: OrchestrationStatus,
     Kind.INT: _int_column,
@@ -166,7 +162,9 @@ def event_from_columns(columns: dict[str, EdmValue]) -> HistoryEvent:
         plain = {key: value.text if isinstance(value, (EdmDateTime, EdmOther)) else value for key, value in columns.items()}
         timestamp = values["Timestamp"]
         return UnknownEvent(
-            timestamp=_date_column(timestamp) if timestamp is not None else Ticks(0), kind=str(name), raw=dump_json(plain)
+            timestamp=_date_column(timestamp) if isinstance(timestamp, EdmDateTime) else Ticks(0),
+            kind=str(name),
+            raw=dump_json(plain),
         )
     return build_event(cls, values, _COLUMN_DECODERS)
 

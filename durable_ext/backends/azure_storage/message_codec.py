@@ -11,14 +11,40 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from durable_ext.codec.wire import WireFormatError, dump_json, load_json, message_from_wire, message_to_wire
+from durable_ext.core.events import (
+    EventRaised,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    GenericEvent,
+    HistoryEvent,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerFired,
+)
 from durable_ext.core.messages import TaskMessage
 
+_T = TypeVar("_T", str, int)
 _ENVELOPE: Final = "DurableTask.AzureStorage.MessageData"
 NO_ACTIVITY_ID: Final = "00000000-0000-0000-0000-000000000000"
 MAX_INLINE_BYTES: Final = 45 * 1024  # longer envelopes travel in a blob
+# What travels in a control queue (specs/azure-storage.md 4.5), and is consumed by the episode that it causes.
+CONTROL_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset(
+    {
+        *(ExecutionStarted, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, ExecutionRewound, EventRaised),
+        *(TaskCompleted, TaskFailed, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed),
+        *(TimerFired, GenericEvent),
+    }
+)
+WORK_ITEM_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset({TaskScheduled})
 _BEGUN: Final = re.compile(r'(?:,"Begun":(\d+))?\}\s*\Z')
 _ROOM_FOR_MARKS: Final = 60 * 1024  # of the 64 KB of a queue message
 
@@ -90,24 +116,31 @@ def decode_envelope(text: str | bytes) -> Envelope:
     value = load_json(text)
     if not isinstance(value, Mapping):
         raise WireFormatError("A queue message must be a JSON object.")
-    blob_name = value.get("CompressedBlobName") or None
+    blob_name = _member(value, "CompressedBlobName", str) or None
     message = value.get("TaskMessage")
     if message is None and blob_name is None:
         raise WireFormatError("A queue message has neither a TaskMessage nor a CompressedBlobName.")
     sender = value.get("Sender")
     return Envelope(
-        activity_id=str(value.get("ActivityId") or NO_ACTIVITY_ID),
+        activity_id=_member(value, "ActivityId", str) or NO_ACTIVITY_ID,
         message=None if message is None else message_from_wire(message),
-        sequence_number=int(value.get("SequenceNumber") or 0),
-        episode=value.get("Episode"),
+        sequence_number=_member(value, "SequenceNumber", int) or 0,
+        episode=_member(value, "Episode", int),
         sender=_sender(sender) if isinstance(sender, Mapping) else None,
         blob_name=blob_name,
-        trace=value.get("SerializableTraceContext"),
+        trace=_member(value, "SerializableTraceContext", str),
     )
 
 
 def _sender(value: Mapping[str, Any]) -> Sender:
-    return Sender(instance_id=value.get("InstanceId") or "", execution_id=value.get("ExecutionId"))
+    return Sender(instance_id=_member(value, "InstanceId", str) or "", execution_id=_member(value, "ExecutionId", str))
+
+
+def _member(value: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
+    found = value.get(name)
+    if found is not None and type(found) is not kind:
+        raise WireFormatError(f"Member '{name}' of a queue message is no {kind.__name__}: {found!r}")
+    return found
 
 
 def wrapper_of(blob_name: str) -> Envelope:
@@ -131,7 +164,7 @@ def from_message_text(text: str) -> str | bytes:
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
         return text.lstrip("\ufeff")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as exc:
         raise WireFormatError(f"A queue message is neither JSON nor Base64: {exc}") from exc
 

@@ -17,7 +17,8 @@ from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import decode_envelope, from_message_text
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
 from durable_ext.codec.wire import WireFormatError
-from durable_ext.core.events import ExecutionStarted, TimerFired
+from durable_ext.core.entities.ids import EntityId, is_entity_instance
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, TimerFired
 from durable_ext.core.messages import TaskMessage
 from durable_ext.errors import BackendError, BackendUnavailableError
 
@@ -26,14 +27,14 @@ _log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
 class MessageReader:
-    """Reads what a get returned.
+    """Reads what a get returned; `events` are the classes that travel in the queue (specs/azure-storage.md 4.5).
 
-    A message that cannot be read stays in the queue: it reappears when its visibility ends, and is logged at its first
-    delivery and then at every tenth.
+    A message that cannot be read, or that nobody can have meant for the queue, stays there: it reappears when its
+    visibility ends, and is logged at its first delivery and then at every tenth.
     """
 
-    def __init__(self, payloads: LargePayloads, clock: Clock) -> None:
-        self._payloads, self._clock = payloads, clock
+    def __init__(self, payloads: LargePayloads, clock: Clock, events: frozenset[type[HistoryEvent]]) -> None:
+        self._payloads, self._clock, self._events = payloads, clock, events
 
     async def read_all(
         self, queue: str, messages: Sequence[QueueMessage], visibility: int
@@ -54,12 +55,15 @@ class MessageReader:
                 envelope = decode_envelope(await self._payloads.load(blob_name))
             if envelope.message is None:
                 raise WireFormatError(f"The blob '{blob_name}' holds no task message.")
+            self._check(envelope.message)
         except BackendUnavailableError:
             return None
         except (WireFormatError, BackendError, ValueError, KeyError, TypeError) as exc:
             if message.dequeue_count % 10 == 1:
                 _log.error(
-                    "message cannot be read and stays in the queue",
+                    "message cannot be read and stays in the queue %s: %s",
+                    queue,
+                    exc,
                     extra={
                         "event": "message_unreadable",
                         "queue": queue,
@@ -83,6 +87,12 @@ class MessageReader:
         held.redelivered = message.dequeue_count > 1
         held.is_old = _age(message, visibility) >= timedelta(seconds=visibility) - _RESOLUTION
         return held
+
+    def _check(self, message: TaskMessage) -> None:
+        if message.event.__class__ not in self._events:
+            raise WireFormatError(f"{message.event.__class__.__name__} is no message of this queue.")
+        if is_entity_instance(message.target.instance_id):
+            EntityId.get_entity_id(message.target.instance_id)
 
 
 def _age(message: QueueMessage, visibility: int) -> timedelta:

@@ -21,6 +21,7 @@ from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
+from durable_ext.backends.azure_storage.message_codec import CONTROL_EVENTS, WORK_ITEM_EVENTS
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.names import HubNames
 from durable_ext.backends.azure_storage.outbox import Outbox
@@ -147,18 +148,17 @@ class AzureStorageBackend:
                 row_written=self._watch.row_written,
             )
         )
-        reader = MessageReader(payloads, clock)
         self._work_items = WorkItemQueue(
             queue=names.work_item_queue,
             queues=queues,
-            reader=reader,
+            reader=MessageReader(payloads, clock, WORK_ITEM_EVENTS),
             keeper=work_item_keeper,
             outbox=self._outbox,
             clock=clock,
             max_interval=settings.max_queue_polling_interval.total_seconds(),
             hand_over=self._hand_over,
         )
-        self._wire_partitions(settings, main, tracking, reader, control_keeper)
+        self._wire_partitions(settings, main, tracking, MessageReader(payloads, clock, CONTROL_EVENTS), control_keeper)
         self._orchestrations = _Orchestrations(self._directory)
         self._instances = self._wire_instances(tables, names, history, instances, payloads, control_keeper)
 

@@ -1,0 +1,197 @@
+"""Messages that are well written and in the wrong place: the worker keeps them, or drops them, and goes on.
+
+Source: specs/azure-storage.md 4.5, 8.4, 8.6; other writers of a hub are not ours to correct.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.partitions import partition_index
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture
+async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
+    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    yield opened
+    await opened.close()
+
+
+def settings_of(azurite: Azurite, task_hub: str, **fields: Any) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_acquire_interval=timedelta(seconds=0.5),
+        **fields,
+    )
+
+
+def message(kind: str, target: str, execution_id: str | None = None, sender: tuple[str, str] = ("", ""), **own: Any) -> str:
+    """Return a message as the provider writes it; `own` = the members of the event class."""
+    event = {
+        "$type": f"DurableTask.Core.History.{kind}Event",
+        "EventId": -1,
+        "IsPlayed": False,
+        "Timestamp": "2026-11-21T10:50:10.2190146Z",
+        **own,
+    }
+    return json.dumps(
+        {
+            "$type": "DurableTask.AzureStorage.MessageData",
+            "ActivityId": str(uuid.uuid4()),
+            "TaskMessage": {
+                "$type": "DurableTask.Core.TaskMessage",
+                "Event": event,
+                "SequenceNumber": 0,
+                "OrchestrationInstance": {"InstanceId": target, "ExecutionId": execution_id},
+            },
+            "CompressedBlobName": None,
+            "SequenceNumber": 1,
+            "Sender": {"InstanceId": sender[0], "ExecutionId": sender[1]},
+        }
+    )
+
+
+def control_queue(hub: str, instance_id: str, partitions: int = 4) -> str:
+    return f"{hub.lower()}-control-{partition_index(instance_id, partitions):02d}"
+
+
+async def works(hub: AzureHub) -> None:
+    """Every kind of function still runs, on every partition."""
+    started = [await hub.client.start("HelloSequence", 2) for _ in range(8)]
+    for instance_id in started:
+        end = await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
+        assert end.output == ["Hello Tokyo!", "Hello Seattle!"]
+    for key in ("a", "b", "c", "d"):
+        await hub.client.signal_entity(EntityId("Counter", key), "add", 5)
+
+        async def has_five(key: str = key) -> bool:
+            return (await hub.client.read_entity(EntityId("Counter", key))).state == 5
+
+        await eventually(has_five, within=PATIENCE)
+
+
+SCHEDULED: dict[str, Any] = {"Name": "SayHello", "Version": "", "Input": '["\\"x\\""]', "EventId": 0}
+NOT_FOR_CONTROL_QUEUES: list[tuple[str, dict[str, Any]]] = [
+    ("TaskScheduled", SCHEDULED),
+    ("ExecutionCompleted", {"OrchestrationStatus": 1, "Result": "1"}),
+    ("ContinueAsNew", {"OrchestrationStatus": 1, "Result": "1"}),
+    ("OrchestratorStarted", {}),
+    ("OrchestratorCompleted", {}),
+    ("TimerCreated", {"FireAt": "2026-11-21T10:50:10Z", "EventId": 0}),
+    ("SubOrchestrationInstanceCreated", {"Name": "x", "InstanceId": "y", "EventId": 0}),
+    ("EventSent", {"Name": "x", "InstanceId": "y", "EventId": 0}),
+]
+
+
+async def test_events_that_only_history_has_change_no_instance_and_stay_in_the_queue(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("WaitEvent", None, "waiter")
+        await eventually(lambda: _runs(hub, "waiter"), within=PATIENCE)
+
+        queue = control_queue(task_hub, "waiter")
+        for kind, own in NOT_FOR_CONTROL_QUEUES:
+            await transport.queues.put(queue, message(kind, "waiter", **own))
+        await eventually(lambda: caplog.text.count("is no message of this queue") == 8, within=PATIENCE)
+        await hub.client.raise_event("waiter", "Approval", 7)
+        end = await hub.client.wait_for_completion("waiter", timeout=PATIENCE)
+
+        assert end.output == 7
+        await eventually(lambda: _length(transport, queue, len(NOT_FOR_CONTROL_QUEUES)), within=PATIENCE)
+
+
+@pytest.mark.parametrize("target", ["@", "@@", "@nokey", "@counter@"])
+async def test_a_message_for_what_is_no_entity_stops_no_entity(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture, target: str
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        signal = message("EventRaised", target, Name="op", Input='{"op":"add","signal":true,"input":"5","id":"i"}')
+        await transport.queues.put(control_queue(task_hub, target), signal)
+        await eventually(lambda: "Unexpected format in SchedulerId" in caplog.text, within=PATIENCE)
+
+        await works(hub)
+
+
+async def test_what_is_no_activity_in_the_work_item_queue_stops_no_activity(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await transport.queues.put(f"{task_hub.lower()}-workitems", message("EventRaised", "x", Name="e", Input="1"))
+        await eventually(lambda: "is no message of this queue" in caplog.text, within=PATIENCE)
+        for name in ("SayHello", None, 5):
+            odd = message("TaskScheduled", "x", "e", Name=name, Input="{", EventId=0)
+            await transport.queues.put(f"{task_hub.lower()}-workitems", odd)
+
+        await works(hub)
+
+
+ODD: list[tuple[str, dict[str, Any]]] = [
+    ("EventRaised", {"Name": None, "Input": None}),
+    ("EventRaised", {"Name": 5, "Input": 7}),
+    ("EventRaised", {"Name": "op", "Input": "{"}),
+    ("EventRaised", {"Name": "op@notadate", "Input": '{"op":"add","signal":true,"id":"a"}'}),
+    ("EventRaised", {"Name": "release", "Input": None}),
+    ("TimerFired", {"TimerId": 99}),
+    ("TaskCompleted", {"TaskScheduledId": 77, "Result": "1"}),
+    ("TaskCompleted", {"TaskScheduledId": "x", "Result": 5}),
+    ("TaskFailed", {"TaskScheduledId": 77}),
+    ("SubOrchestrationInstanceFailed", {"TaskScheduledId": 77}),
+    ("Generic", {"Data": None}),
+    ("ExecutionRewound", {"Reason": "r"}),
+    ("ExecutionResumed", {"Reason": None}),
+    ("ExecutionStarted", {"Name": "HelloSequence", "Input": None, "OrchestrationInstance": {"InstanceId": "a"}}),
+]
+
+
+@pytest.mark.parametrize("target", ["waiter", "nobody", "@counter@a", ""])
+@pytest.mark.parametrize("execution_id", [None, "0" * 32], ids=["any", "another"])
+async def test_odd_messages_of_any_sender_stop_nobody(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, target: str, execution_id: str | None
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("WaitEvent", None, "waiter")
+        await eventually(lambda: _runs(hub, "waiter"), within=PATIENCE)
+
+        queue = control_queue(task_hub, target)
+        for sender in (("", ""), ("@x@y", "1" * 32)):
+            for kind, own in ODD:
+                await transport.queues.put(queue, message(kind, target, execution_id, sender, **own))
+        await works(hub)
+        await hub.client.raise_event("waiter", "Approval", 7)
+
+        assert (await hub.client.wait_for_completion("waiter", timeout=PATIENCE)).output == 7
+
+
+async def _runs(hub: AzureHub, instance_id: str) -> bool:
+    return len(await hub.client.get_history(instance_id)) > 2
+
+
+async def _length(transport: StorageTransport, queue: str, wanted: int) -> bool:
+    return await transport.queues.length(queue) == wanted
