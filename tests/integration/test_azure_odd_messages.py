@@ -5,8 +5,6 @@ Source: specs/azure-storage.md 4.5, 8.4, 8.6; other writers of a hub are not our
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
@@ -22,6 +20,7 @@ from durable_ext.testing.eventually import eventually
 from tests.azure_hub import AzureHub, run_azure_hub
 from tests.azurite import Azurite, running_azurite
 from tests.interop_app import interop_registry
+from tests.support.provider_messages import provider_message
 
 pytestmark = pytest.mark.azurite
 
@@ -48,32 +47,6 @@ def settings_of(azurite: Azurite, task_hub: str, **fields: Any) -> AzureStorageS
         max_queue_polling_interval=timedelta(seconds=0.2),
         lease_acquire_interval=timedelta(seconds=0.5),
         **fields,
-    )
-
-
-def message(kind: str, target: str, execution_id: str | None = None, sender: tuple[str, str] = ("", ""), **own: Any) -> str:
-    """Return a message as the provider writes it; `own` = the members of the event class."""
-    event = {
-        "$type": f"DurableTask.Core.History.{kind}Event",
-        "EventId": -1,
-        "IsPlayed": False,
-        "Timestamp": "2026-11-21T10:50:10.2190146Z",
-        **own,
-    }
-    return json.dumps(
-        {
-            "$type": "DurableTask.AzureStorage.MessageData",
-            "ActivityId": str(uuid.uuid4()),
-            "TaskMessage": {
-                "$type": "DurableTask.Core.TaskMessage",
-                "Event": event,
-                "SequenceNumber": 0,
-                "OrchestrationInstance": {"InstanceId": target, "ExecutionId": execution_id},
-            },
-            "CompressedBlobName": None,
-            "SequenceNumber": 1,
-            "Sender": {"InstanceId": sender[0], "ExecutionId": sender[1]},
-        }
     )
 
 
@@ -118,7 +91,7 @@ async def test_events_that_only_history_has_change_no_instance_and_stay_in_the_q
 
         queue = control_queue(task_hub, "waiter")
         for kind, own in NOT_FOR_CONTROL_QUEUES:
-            await transport.queues.put(queue, message(kind, "waiter", **own))
+            await transport.queues.put(queue, provider_message(kind, "waiter", **own))
         await eventually(lambda: caplog.text.count("is no message of this queue") == 8, within=PATIENCE)
         await hub.client.raise_event("waiter", "Approval", 7)
         end = await hub.client.wait_for_completion("waiter", timeout=PATIENCE)
@@ -132,7 +105,7 @@ async def test_a_message_for_what_is_no_entity_stops_no_entity(
     azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture, target: str
 ) -> None:
     async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
-        signal = message("EventRaised", target, Name="op", Input='{"op":"add","signal":true,"input":"5","id":"i"}')
+        signal = provider_message("EventRaised", target, Name="op", Input='{"op":"add","signal":true,"input":"5","id":"i"}')
         await transport.queues.put(control_queue(task_hub, target), signal)
         await eventually(lambda: "Unexpected format in SchedulerId" in caplog.text, within=PATIENCE)
 
@@ -143,10 +116,12 @@ async def test_what_is_no_activity_in_the_work_item_queue_stops_no_activity(
     azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
-        await transport.queues.put(f"{task_hub.lower()}-workitems", message("EventRaised", "x", Name="e", Input="1"))
+        await transport.queues.put(
+            f"{task_hub.lower()}-workitems", provider_message("EventRaised", "x", Name="e", Input="1")
+        )
         await eventually(lambda: "is no message of this queue" in caplog.text, within=PATIENCE)
         for name in ("SayHello", None, 5):
-            odd = message("TaskScheduled", "x", "e", Name=name, Input="{", EventId=0)
+            odd = provider_message("TaskScheduled", "x", "e", Name=name, Input="{", EventId=0)
             await transport.queues.put(f"{task_hub.lower()}-workitems", odd)
 
         await works(hub)
@@ -182,7 +157,7 @@ async def test_odd_messages_of_any_sender_stop_nobody(
         queue = control_queue(task_hub, target)
         for sender in (("", ""), ("@x@y", "1" * 32)):
             for kind, own in ODD:
-                await transport.queues.put(queue, message(kind, target, execution_id, sender, **own))
+                await transport.queues.put(queue, provider_message(kind, target, execution_id, sender, **own))
         await works(hub)
         await hub.client.raise_event("waiter", "Approval", 7)
 

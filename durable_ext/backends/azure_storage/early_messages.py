@@ -17,6 +17,7 @@ from durable_ext.core.events import (
     EventSent,
     ExecutionCompleted,
     ExecutionStarted,
+    ExecutionTerminated,
     HistoryEvent,
     OrchestrationStatus,
     SubOrchestrationInstanceCompleted,
@@ -83,6 +84,22 @@ def is_terminal(events: Sequence[HistoryEvent]) -> bool:
 def ended_before_start(row: InstanceRow | None, start: TaskMessage) -> bool:
     """Whether an instance was terminated while its start message was on its way: it must not start after all (S11c)."""
     return row is not None and row.status is OrchestrationStatus.TERMINATED and row.execution_id == start.target.execution_id
+
+
+def come_before_start(
+    messages: Sequence[TaskMessage], row: InstanceRow | None, history: Sequence[HistoryEvent], stored: ExecutionId | None
+) -> bool:
+    """Whether messages are for a run whose start message is on its way: its row is there, its history is not.
+
+    The history that is there belongs to `stored`, a former run under the same id that has ended.
+    """
+    if row is None or row.status.is_terminal:
+        return False
+    if history and (not is_terminal(history) or row.execution_id in (None, stored)):
+        return False
+    if not history and any(message.event.__class__ is ExecutionTerminated for message in messages):
+        return False  # ends it before it starts (8.6)
+    return any(message.target.execution_id in (None, row.execution_id) for message in messages)
 
 
 def is_foreign_start(message: TaskMessage, execution_id: ExecutionId | None) -> bool:

@@ -64,6 +64,7 @@ class AzureSession:
         self._may_commit = may_commit
         self._history: Sequence[HistoryEvent] = () if starting is not None else loaded.events
         self._custom_status = row.custom_status if row is not None else None
+        self._row = row
         self._row_is_whole = not self._history or (row is not None and row.created_at != MIN_TICKS)
         execution_id = starting if starting is not None else (loaded.execution_id if loaded.events else None)
         self._execution_id = execution_id
@@ -191,7 +192,7 @@ class AzureSession:
     # Checkpoints.
 
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
-        checkpoint = self._with_whole_row(checkpoint)
+        checkpoint = self._with_right_row(self._with_whole_row(checkpoint))
         if self._ended is not None or not await self._may_commit(self._inbox.partition):
             self._give_up()
             raise CheckpointConflictError(self._inbox.instance_id, "the lease of its partition is lost")
@@ -237,6 +238,16 @@ class AzureSession:
 
     async def confirm(self) -> bool:
         return self._ended is None and await self._may_commit(self._inbox.partition) and self._ended is None
+
+    def _with_right_row(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Leave out the repair of a row that needs none, or that stands for a run which has not begun (8.6)."""
+        update, row = checkpoint.instance, self._row
+        if checkpoint.new_events or self._has_written or update is None or row is None or not update.execution_id:
+            return checkpoint
+        is_behind = row.status is not update.status or row.created_at == MIN_TICKS
+        if row.execution_id == update.execution_id and is_behind:
+            return checkpoint
+        return replace(checkpoint, instance=None)
 
     def _with_whole_row(self, checkpoint: Checkpoint) -> Checkpoint:
         """Complete the row of a child whose first worker died between its history and its row (S14a)."""

@@ -16,6 +16,7 @@ from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.early_messages import (
     StartVerdict,
+    come_before_start,
     ended_before_start,
     is_terminal,
     judge_start,
@@ -27,10 +28,7 @@ from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, Rea
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
 from durable_ext.backends.protocol import ActivityWorkItem
-from durable_ext.core.events import (
-    ExecutionStarted,
-    ExecutionTerminated,
-)
+from durable_ext.core.events import ExecutionStarted
 from durable_ext.core.ids import continues
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, InstanceId
@@ -178,7 +176,7 @@ class SessionDirectory:
             inbox.pending.appendleft(start)
         first = inbox.pending[0].message
         starts = first.event.__class__ is ExecutionStarted
-        if not loaded.events and start is None and await self._is_expected(inbox, row):
+        if start is None and await self._is_expected(inbox, loaded, row):
             return None
         starting: ExecutionId | None = None
         if starts and (first.target.execution_id != loaded.execution_id or not loaded.events):
@@ -230,13 +228,10 @@ class SessionDirectory:
             else:
                 await self._keeper.abandon(held)
 
-    async def _is_expected(self, inbox: InstanceInbox, row: InstanceRow | None) -> bool:
+    async def _is_expected(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> bool:
         """Give back messages whose instance exists but has not started yet: its start message is on its way."""
-        if row is None or row.status.is_terminal or inbox.instance_id.startswith("@"):
-            return False
-        if any(isinstance(held.message.event, ExecutionTerminated) for held in inbox.pending):
-            return False  # ends it before it starts (8.6)
-        if all(held.message.target.execution_id not in (None, row.execution_id) for held in inbox.pending):
+        messages = [held.message for held in inbox.pending]
+        if inbox.instance_id.startswith("@") or not come_before_start(messages, row, loaded.events, loaded.execution_id):
             return False
         await self._abandon_pending(inbox)
         return True

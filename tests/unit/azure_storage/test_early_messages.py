@@ -9,6 +9,7 @@ import pytest
 from durable_ext.backends.azure_storage.early_messages import (
     KnownTasks,
     StartVerdict,
+    come_before_start,
     is_foreign_start,
     is_result,
     judge_start,
@@ -17,7 +18,9 @@ from durable_ext.backends.azure_storage.early_messages import (
 from durable_ext.core.events import (
     EventRaised,
     EventSent,
+    ExecutionCompleted,
     ExecutionStarted,
+    ExecutionTerminated,
     HistoryEvent,
     OrchestrationStatus,
     SubOrchestrationInstanceCompleted,
@@ -165,3 +168,34 @@ def test_a_start_message_is_judged_by_its_row(
     event: ExecutionStarted, found: InstanceRow | None, dequeue_count: int, expected: StartVerdict
 ) -> None:
     assert judge(event, found, dequeue_count) is expected
+
+
+RUNNING = OrchestrationStatus.RUNNING
+ENDED = [start("e0"), ExecutionCompleted(timestamp=at(3), event_id=0, status=OrchestrationStatus.COMPLETED)]
+EVENT = EventRaised(timestamp=at(4), name="x")
+END = ExecutionTerminated(timestamp=at(4))
+
+
+@pytest.mark.parametrize(
+    ("event", "target", "found", "history", "expected"),
+    [
+        pytest.param(EVENT, None, row(), [], True, id="an event, the start is queued"),
+        pytest.param(EVENT, "e1", row(), [], True, id="for that execution"),
+        pytest.param(EVENT, "e7", row(), [], False, id="for another execution"),
+        pytest.param(EVENT, None, None, [], False, id="no such instance"),
+        pytest.param(EVENT, None, row(status=OrchestrationStatus.TERMINATED), [], False, id="ended before it started"),
+        pytest.param(END, None, row(), [], False, id="ends it before it starts"),
+        pytest.param(EVENT, None, row(), ENDED, True, id="started again"),
+        pytest.param(EVENT, "e0", row(), ENDED, False, id="for the former run"),
+        pytest.param(END, None, row(), ENDED, True, id="to end the new run"),
+        pytest.param(EVENT, None, row("e0"), ENDED, False, id="the row of an ended run is behind"),
+        pytest.param(EVENT, None, row(status=RUNNING), ENDED[:1], False, id="it runs"),
+    ],
+)
+def test_messages_wait_for_a_start_that_is_on_its_way(
+    event: HistoryEvent, target: str | None, found: InstanceRow | None, history: list[HistoryEvent], expected: bool
+) -> None:
+    execution_id = ExecutionId(target) if target else None
+    message = TaskMessage(event=event, target=OrchestrationInstance(instance_id=InstanceId("i"), execution_id=execution_id))
+
+    assert come_before_start([message], found, history, ExecutionId("e0") if history else None) is expected
