@@ -183,10 +183,16 @@ def _choose_hub(host: HostJson, environ: Mapping[str, str], option: HubKind | No
             )
         return kind, f"storageProvider.type is {provider} in host.json"
     name = _connection_name(host)
-    setting = "AzureWebJobsStorage" if name in ("Storage", "AzureWebJobsStorage") else name
+    is_default = name in ("Storage", "AzureWebJobsStorage")
+    setting = "AzureWebJobsStorage" if is_default else name
     if find_connection(name, environ) is not None:
         return "azure", f"{setting} is set"
-    return "embedded", f"{setting} is not set"
+    if not is_default:  # somebody wants this hub in that account, not in a file here
+        raise ConfigurationError(
+            f"host.json: storageProvider.connectionName is '{name}', but there is no setting of that name. Set {name} in "
+            f"local.settings.json or in the environment, or use --hub embedded."
+        )
+    return "embedded", f"{setting} is {'empty' if setting in environ else 'not set'}"
 
 
 def _hub_name(host: HostJson, environ: Mapping[str, str]) -> str:

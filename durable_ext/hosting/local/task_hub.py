@@ -28,7 +28,7 @@ def backend_settings(settings: HostSettings, environ: Mapping[str, str]) -> Back
     """Return the settings of the hub's store.
 
     Raises:
-        ConfigurationError: The storage connection is missing.
+        ConfigurationError: A storage connection is missing, or cannot be one; the text names its setting, not its value.
     """
     storage = settings.durable_task.storage
     if settings.hub_kind == "embedded":
@@ -43,13 +43,20 @@ def backend_settings(settings: HostSettings, environ: Mapping[str, str]) -> Back
         )
     from durable_ext.hosting.azure_hub import azure_storage_settings
 
-    tracking = storage.get("trackingStoreConnectionName") or storage.get("trackingStoreConnectionStringName")
-    return azure_storage_settings(
-        settings,
-        connection,
-        find_connection(tracking, environ) if tracking else None,
-        app_name=environ.get("WEBSITE_SITE_NAME", ""),
-    )
+    tracking_name = storage.get("trackingStoreConnectionName") or storage.get("trackingStoreConnectionStringName")
+    tracking = find_connection(tracking_name, environ) if tracking_name else None
+    if tracking_name and tracking is None:
+        raise ConfigurationError(
+            f"Unable to resolve the Azure Storage connection named '{tracking_name}' of trackingStoreConnectionName in "
+            f"host.json. Set {tracking_name} in local.settings.json or the environment, or leave that key out."
+        )
+    found = azure_storage_settings(settings, connection, tracking, app_name=environ.get("WEBSITE_SITE_NAME", ""))
+    for name, resolve in ((_setting_name(settings), lambda: found.account), (tracking_name, lambda: found.tracking_account)):
+        try:
+            resolve()
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{name}: {exc}") from exc
+    return found
 
 
 def other_backend_settings(

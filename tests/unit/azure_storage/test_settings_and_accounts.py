@@ -57,6 +57,33 @@ def test_a_connection_string_that_cannot_be_used_says_what_to_do_and_not_what_it
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"AccountName=a;AccountKey={KEY};QueueEndpoint=127.0.0.1:10001/a", "QueueEndpoint is '127.0.0.1:10001/a'"),
+        (f"AccountName=a;AccountKey={KEY};TableEndpoint=http://127.0.0.1:x", "TableEndpoint is 'http://127.0.0.1:x'"),
+        (f"AccountName=a;AccountKey={KEY};BlobEndpoint=https:///a?sig=SIGNATURE", "BlobEndpoint is 'https:///a'"),
+        (f"AccountName=my account;AccountKey={KEY}", "'https://my account.blob.core.windows.net'"),
+        (f"DefaultEndpointsProtocol=ftp;AccountName=a;AccountKey={KEY}", "'ftp://a.blob.core.windows.net'"),
+        ("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=azurite", "DevelopmentStorageProxyUri is 'azurite'"),
+        ("@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s)", "reference to a key vault"),
+        (f"AccountName=a;{KEY}", "its part 2"),
+    ],
+)
+def test_an_address_that_is_none_is_shown_without_any_secret(text: str, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        account_from_connection_string(text)
+
+    assert shown in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert "SIGNATURE" not in str(caught.value)
+
+
+def test_an_address_of_an_identity_connection_that_is_none_is_shown() -> None:
+    with pytest.raises(ConfigurationError, match=r"queueServiceUri or accountName is 'queue\.x'"):
+        account_from_identity(Identity(), blob_uri="https://blob.x", queue_uri="queue.x", table_uri="https://table.x")
+
+
 def test_an_identity_needs_an_account_name_or_all_endpoints() -> None:
     named = account_from_identity(Identity(), account_name="acct")
 

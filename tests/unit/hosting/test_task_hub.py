@@ -86,6 +86,34 @@ def test_a_missing_connection_is_named_with_both_ways_out(write_app: WriteApp) -
         _store(write_app(), {}, "azure")
 
 
+def test_a_second_account_that_no_setting_names_is_refused(write_app: WriteApp) -> None:
+    root = _app(write_app, storageProvider={"trackingStoreConnectionName": "Tables"})
+
+    with pytest.raises(ConfigurationError, match=r"named 'Tables' of trackingStoreConnectionName"):
+        _store(root, {"AzureWebJobsStorage": CONNECTION})
+
+
+def test_a_connection_that_host_json_names_and_no_setting_has_is_refused(write_app: WriteApp) -> None:
+    root = _app(write_app, storageProvider={"connectionName": "Queues"})
+
+    with pytest.raises(ConfigurationError, match=r"connectionName is 'Queues', .* Set Queues in .* --hub embedded"):
+        _store(root, {"AzureWebJobsStorage": CONNECTION})
+
+
+def test_a_connection_that_cannot_be_used_is_named_by_its_setting(write_app: WriteApp) -> None:
+    with pytest.raises(ConfigurationError, match=r"^AzureWebJobsStorage: The storage connection string cannot be used"):
+        _store(write_app(), {"AzureWebJobsStorage": "nonsense"})
+
+
+@pytest.mark.parametrize("missing", ["blobServiceUri", "queueServiceUri", "tableServiceUri"])
+def test_an_identity_connection_without_one_of_its_addresses_names_it(write_app: WriteApp, missing: str) -> None:
+    services = {name: f"https://{name}.x" for name in ("blobServiceUri", "queueServiceUri", "tableServiceUri")}
+    section = {f"AzureWebJobsStorage__{name}": uri for name, uri in services.items() if name != missing}
+
+    with pytest.raises(ConfigurationError, match=rf"^AzureWebJobsStorage: .*; {missing} is missing"):
+        _store(write_app(), section)
+
+
 def test_the_embedded_store_has_the_durability_that_is_asked_for(write_app: WriteApp) -> None:
     assert _store(_app(write_app, storageProvider={"synchronous": "normal"}), {}).synchronous == "NORMAL"
 

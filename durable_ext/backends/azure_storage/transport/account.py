@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, Union
@@ -84,6 +85,7 @@ class StorageAccount:
         return urlsplit(self.queue_endpoint).path.strip("/") == _DEVELOPMENT_ACCOUNT
 
 
+_HOST: Final = re.compile(r"[A-Za-z0-9_.:%-]+")
 _DEVELOPMENT_ACCOUNT: Final = "devstoreaccount1"
 # Azurite's published key, the same for everybody.
 _DEVELOPMENT_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -96,13 +98,15 @@ def account_from_connection_string(text: str) -> StorageAccount:
     Raises:
         ConfigurationError: The text is none; it is not quoted, because it may hold a key.
     """
+    if text.lstrip().startswith("@Microsoft.KeyVault("):
+        raise _unusable("it is a reference to a key vault, which only Azure resolves")
     parts: dict[str, str] = {}
-    for part in text.split(";"):
+    for number, part in enumerate(text.split(";"), 1):
         if not part.strip():
             continue
         name, equals, value = part.partition("=")
         if not equals:
-            raise _unusable("a part has no '='")
+            raise _unusable(f"its part {number} (parts end with a semicolon) has no '='")
         parts[name.strip().lower()] = value.strip()
     if parts.get("usedevelopmentstorage", "").lower() == "true":
         return _development_account(parts.get("developmentstorageproxyuri"))
@@ -136,7 +140,8 @@ def account_from_identity(
                 f"An identity connection needs accountName or all of blobServiceUri, queueServiceUri and tableServiceUri; "
                 f"{service.value}ServiceUri is missing."
             )
-        found[service] = (uri or f"https://{account_name}.{service.value}.core.windows.net").rstrip("/")
+        uri = uri or f"https://{account_name}.{service.value}.core.windows.net"
+        found[service] = _checked(uri, f"{service.value}ServiceUri or accountName")
     return StorageAccount(
         blob_endpoint=found[Service.BLOB],
         queue_endpoint=found[Service.QUEUE],
@@ -146,7 +151,7 @@ def account_from_identity(
 
 
 def _development_account(proxy: str | None) -> StorageAccount:
-    host = (proxy or "http://127.0.0.1").rstrip("/")
+    host = _checked(proxy or "http://127.0.0.1", "DevelopmentStorageProxyUri")
     endpoints = {service: f"{host}:{port}/{_DEVELOPMENT_ACCOUNT}" for service, port in _DEVELOPMENT_PORTS.items()}
     return StorageAccount(
         blob_endpoint=endpoints[Service.BLOB],
@@ -157,14 +162,31 @@ def _development_account(proxy: str | None) -> StorageAccount:
 
 
 def _endpoint(parts: dict[str, str], service: Service) -> str:
-    explicit = parts.get(f"{service.value}endpoint")
+    name = f"{service.value.capitalize()}Endpoint"
+    explicit = parts.get(name.lower())
     if explicit:
-        return explicit.rstrip("/")
+        return _checked(explicit, name)
     account = parts.get("accountname")
     if not account:
-        raise _unusable(f"it has neither AccountName nor {service.value.capitalize()}Endpoint")
+        raise _unusable(f"it has neither AccountName nor {name}")
     protocol = parts.get("defaultendpointsprotocol", "https")
-    return f"{protocol}://{account}.{service.value}.{parts.get('endpointsuffix', 'core.windows.net')}"
+    derived = f"{protocol}://{account}.{service.value}.{parts.get('endpointsuffix', 'core.windows.net')}"
+    return _checked(derived, f"{name}, made of DefaultEndpointsProtocol, AccountName and EndpointSuffix,")
+
+
+def _checked(uri: str, name: str) -> str:
+    """Return an endpoint without its last slash. Of what is none, the text tells no query: it may be a signature."""
+    try:
+        parts = urlsplit(uri)
+        is_one = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_one = False
+    if not is_one:
+        raise ConfigurationError(
+            f"The storage connection's {name} is '{uri.partition('?')[0]}', which is no http or https address of a host. "
+            f"It should look like https://name.queue.core.windows.net, or http://127.0.0.1:10001/devstoreaccount1."
+        )
+    return uri.partition("?")[0].rstrip("/")
 
 
 def _credential(parts: dict[str, str]) -> Credential:
