@@ -15,6 +15,7 @@ __all__ = [
     "CheckpointConflictError",
     "ClientError",
     "ConfigurationError",
+    "DamagedPayloadError",
     "DeadlyActivityError",
     "DeadlyOrchestratorError",
     "DurableError",
@@ -336,3 +337,13 @@ class MissingPayloadError(BackendError):
     def __init__(self, blob: str) -> None:
         self.blob = blob
         super().__init__(f"The payload blob '{blob}' is missing. It was deleted, or the hub was purged while it was read.")
+
+
+class DamagedPayloadError(BackendError):
+    """A row or message refers to a blob that is not the compressed text it should be."""
+
+    def __init__(self, blob: str, why: str) -> None:
+        self.blob, self.why = blob, why
+        super().__init__(
+            f"The payload blob '{blob}' cannot be read: {why}. It should be gzip of UTF-8 text; something else wrote it."
+        )

@@ -7,7 +7,8 @@ Texts are put together by hand: member order, omitted defaults and `$type` are p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from durable_ext.codec.json_text import host_string, loads
@@ -70,7 +71,8 @@ class JsonEntityCodec:
         Raises:
             ValueError: Not an object, or it has no id.
         """
-        return _request_of(_object(text, "entity request"), text)
+        with _refusing("entity request", text):
+            return _request_of(_object(text, "entity request"), text)
 
     def response_text(self, response: EntityResponse, *, typed: bool = True) -> str:
         """Return the JSON of a response; `result` is written even if it is null."""
@@ -129,17 +131,16 @@ class JsonEntityCodec:
         # The core dispatcher writes no `exists`, the extension leaves a false one out: only Python's deleted
         # entity has `exists` false with a state, and that state is the text null.
         exists = members.get("exists")
-        return SchedulerState(
-            exists=bool(exists) if exists is not None else state is not None and state != "null",
-            state=state,
-            queue=tuple(_request_of(request, text) for request in members.get("queue") or ()),
-            locked_by=_text_member(members, "lockedBy"),
-            suspended=bool(members.get("suspended")),
-            sorter=_sorter_of(members.get("sorter"), text),
-            recent=tuple(
-                RecentBatch(at=ticks_from_iso(batch["at"]), ids=tuple(batch["ids"])) for batch in members.get("recent") or ()
-            ),
-        )
+        with _refusing("entity scheduler state", text):
+            return SchedulerState(
+                exists=bool(exists) if exists is not None else state is not None and state != "null",
+                state=state,
+                queue=tuple(_request_of(request, text) for request in members.get("queue") or ()),
+                locked_by=_text_member(members, "lockedBy"),
+                suspended=bool(members.get("suspended")),
+                sorter=_sorter_of(members.get("sorter"), text),
+                recent=tuple(_recent_of(batch) for batch in members.get("recent") or ()),
+            )
 
     def status_text(self, status: EntityStatus) -> str:
         """Return the custom status of an entity's row."""
@@ -158,13 +159,14 @@ class JsonEntityCodec:
             return EntityStatus()
         try:
             members = loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return EntityStatus()
         if not isinstance(members, dict):
             return EntityStatus()
+        queue_size = members.get("queueSize")
         return EntityStatus(
             exists=bool(members.get("entityExists")),
-            queue_size=int(members.get("queueSize") or 0),
+            queue_size=queue_size if isinstance(queue_size, int) else 0,
             locked_by=_text_member(members, "lockedBy"),
         )
 
@@ -220,6 +222,10 @@ def _recent_text(batch: RecentBatch) -> str:
     return f'{{"at":"{ticks_to_iso(batch.at)}","ids":[{ids}]}}'
 
 
+def _recent_of(batch: Any) -> RecentBatch:
+    return RecentBatch(at=ticks_from_iso(batch["at"]), ids=tuple(map(str, batch["ids"])))
+
+
 def _string_or_null(text: str | None) -> str:
     return "null" if text is None else host_string(text)
 
@@ -232,11 +238,20 @@ def _entity_text(entity: EntityId, *, typed: bool) -> str:
 def _object(text: str, what: str) -> dict[str, Any]:
     try:
         members = loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _malformed(what, text) from error
     if not isinstance(members, dict):
         raise _malformed(what, text)
     return members
+
+
+@contextmanager
+def _refusing(what: str, text: str) -> Iterator[None]:
+    """A member of a JSON type that it never has makes the text malformed, like one that is missing."""
+    try:
+        yield
+    except (TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        raise _malformed(what, text) from error
 
 
 def _malformed(what: str, text: str) -> ValueError:
@@ -264,9 +279,16 @@ def _request_of(members: Any, document: str) -> EntityRequest:
         due=None if due is None else ticks_from_iso(due),
         timestamp=_stamp_of(members.get("Timestamp"), document),
         predecessor=_stamp_of(members.get("Predecessor"), document),
-        lock_set=None if lock_set is None else tuple(EntityId(item["name"], item["key"]) for item in lock_set),
+        lock_set=None if lock_set is None else tuple(map(_entity_of, lock_set)),
         position=int(members.get("pos") or 0),
     )
+
+
+def _entity_of(members: Any) -> EntityId:
+    name, key = members["name"], members["key"]
+    if not isinstance(name, str) or not isinstance(key, str):
+        raise TypeError("name and key of an entity are texts")
+    return EntityId(name, key)
 
 
 def _sorter_of(members: Any, document: str) -> SorterState:
@@ -277,7 +299,7 @@ def _sorter_of(members: Any, document: str) -> SorterState:
         buffered = (record.get("Buffered") or {}).items()
         received[sender] = SenderRecord(
             last=_stamp_of(record.get("Last"), document),
-            execution_id=record.get("ExecutionId"),
+            execution_id=_text_member(record, "ExecutionId"),
             buffered={_stamp_of(stamp, document): _request_of(request, document) for stamp, request in buffered},
             former={name: _stamp_of(stamp, document) for name, stamp in (record.get("Former") or {}).items()},
         )
@@ -294,9 +316,9 @@ def _failure_of(members: Any) -> FailureDetails | None:
         return None
     properties = members.get("Properties")
     return FailureDetails(
-        error_type=members.get("ErrorType") or "",
-        error_message=members.get("ErrorMessage") or "",
-        stack_trace=members.get("StackTrace"),
+        error_type=_text_member(members, "ErrorType") or "",
+        error_message=_text_member(members, "ErrorMessage") or "",
+        stack_trace=_text_member(members, "StackTrace"),
         inner_failure=_failure_of(members.get("InnerFailure")),
         is_non_retriable=bool(members.get("IsNonRetriable")),
         properties=None if properties is None else json.dumps(properties),

@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 
 _SPECIAL = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _decode: Callable[[str], Any] = json.JSONDecoder().decode
 
 
@@ -41,9 +40,9 @@ def sdk_string(text: str) -> str:
     return encode_basestring_ascii(text)
 
 
-def without_lone_surrogates(document: str) -> str:
-    """Escape lone surrogates of a JSON document, which could not be stored as UTF-8 otherwise."""
-    return document if document.isascii() else _SURROGATE.sub(_escape, document)
+def host_document(document: str) -> str:
+    """Return a compact JSON document with the escapes of `host_string` in all its texts."""
+    return document if document.isascii() else _SPECIAL.sub(_escape, document)
 
 
 def loads(document: str) -> Any:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from durable_ext.codec.json_text import host_string, is_json, loads, loads_strings, sdk_string, without_lone_surrogates
+from durable_ext.codec.json_text import host_document, host_string, is_json, loads, loads_strings, sdk_string
 from durable_ext.codec.typed_values import coerce, is_structured, plain_value
 from durable_ext.failure import refusal
 
@@ -106,7 +106,7 @@ class DataConverter:
             return host_string(value)
         if value is None:
             return "null"
-        return without_lone_surrogates(self._dump(self._encode_output, value))
+        return host_document(self._dump(self._encode_output, value))
 
     def from_text(self, text: str, expected_type: Any = None) -> Any:
         """Decode SDK text.

@@ -24,11 +24,12 @@ from durable_ext.core.messages import (
     TaskMessage,
     TraceContext,
 )
-from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_iso, ticks_to_iso
+from durable_ext.core.timestamps import MAX_TICKS, MIN_TICKS, Ticks, ticks_from_iso, ticks_to_iso
 from durable_ext.failure import FailureDetails
 
 _CORE: Final = "DurableTask.Core."
 _HISTORY: Final = "DurableTask.Core.History."
+_INT32: Final = 2**31
 _STRING: Final = "[System.String, System.Private.CoreLib]"
 _DICTIONARY: Final = f"System.Collections.Generic.Dictionary`2[{_STRING},{_STRING}]"
 # Newtonsoft escapes the first three. The others are no XML 1.0 characters: as raw text they make a queue message
@@ -85,7 +86,7 @@ def load_json(text: str | bytes) -> Any:
     except orjson.JSONDecodeError:
         try:
             return json.loads(text)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise WireFormatError(f"Not JSON: {exc}") from exc
 
 
@@ -123,7 +124,7 @@ def build_event(
     """Make an event from named values; `decoders` turn each kind's stored form into ours.
 
     Raises:
-        WireFormatError: A value cannot be decoded.
+        WireFormatError: A value cannot be decoded, or not be stored again.
     """
     fields: dict[str, Any] = {}
     for member in EVENT_MEMBERS[cls]:
@@ -135,10 +136,9 @@ def build_event(
             if member.attribute in _REQUIRED:
                 fields[member.attribute] = _REQUIRED[member.attribute]
             continue
-        decode = decoders.get(kind)
         try:
-            fields[member.attribute] = value if decode is None else decode(value)
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            fields[member.attribute] = decoders[kind](value)
+        except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise WireFormatError(f"Member '{member.name}' of {cls.__name__} cannot be read: {exc}") from exc
     return cls(**fields)
 
@@ -178,12 +178,13 @@ def message_from_wire(value: Any) -> TaskMessage:
     if not isinstance(value, Mapping):
         raise WireFormatError("A task message must be a JSON object.")
     event = event_from_wire(value.get("Event"))
-    target = value.get("OrchestrationInstance")
     context = value.get("OrchestrationExecutionContext")
-    if not isinstance(target, Mapping) or not isinstance(target.get("InstanceId"), str):
-        raise WireFormatError("A task message must name its OrchestrationInstance.")
     tags = context.get("OrchestrationTags") if isinstance(context, Mapping) else None
-    return TaskMessage(event=event, target=_instance_from(target), tags=None if tags is None else _tags_from(tags))
+    try:
+        target = _instance_from(value.get("OrchestrationInstance"))
+        return TaskMessage(event=event, target=target, tags=None if tags is None else _tags_from(tags))
+    except (TypeError, KeyError) as exc:
+        raise WireFormatError(f"A task message must name its OrchestrationInstance and have a map of tags: {exc}") from exc
 
 
 def column_text(kind: Kind, value: Any) -> str:
@@ -194,16 +195,19 @@ def column_text(kind: Kind, value: Any) -> str:
 
 
 def column_value(kind: Kind, text: str) -> Any:
-    """Undo `column_text`; `None` for the text `null` and for the empty text."""
+    """Undo `column_text`; `None` for the text `null` and for the empty text. Raises `WireFormatError`."""
     if text in ("null", ""):
         return None
-    return _DECODERS[kind](load_json(text))
+    try:
+        return _DECODERS[kind](load_json(text))
+    except (TypeError, KeyError, RecursionError) as exc:
+        raise WireFormatError(f"A column with {kind.value} cannot be read: {exc}") from exc
 
 
 def _without_types(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_types(member) for name, member in value.items() if name != "$type"}
-    return value
+    return [_without_types(member) for member in value] if isinstance(value, list) else value
 
 
 def _dictionary(tags: Mapping[str, str]) -> dict[str, Any]:
@@ -211,7 +215,9 @@ def _dictionary(tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _tags_from(value: Any) -> dict[str, str]:
-    return {str(name): str(text) for name, text in value.items() if name != "$type"}
+    tags = _object_from(value)
+    # A tag without a value says nothing, and Python code expects texts.
+    return {name: _text_from(text) for name, text in tags.items() if name != "$type" and text is not None}
 
 
 def _instance_to_wire(instance: OrchestrationInstance) -> dict[str, Any]:
@@ -223,9 +229,10 @@ def _instance_to_wire(instance: OrchestrationInstance) -> dict[str, Any]:
 
 
 def _instance_from(value: Any) -> OrchestrationInstance:
-    execution_id = value.get("ExecutionId")
+    members = _object_from(value)
+    execution_id = _optional_text(members, "ExecutionId")
     return OrchestrationInstance(
-        instance_id=InstanceId(value["InstanceId"]),
+        instance_id=InstanceId(_text_from(members["InstanceId"])),
         execution_id=ExecutionId(execution_id) if execution_id is not None else None,
     )
 
@@ -241,11 +248,12 @@ def _parent_to_wire(parent: ParentInstance) -> dict[str, Any]:
 
 
 def _parent_from(value: Any) -> ParentInstance:
+    members = _object_from(value)
     return ParentInstance(
-        name=value.get("Name") or "",
-        instance=_instance_from(value["OrchestrationInstance"]),
-        task_schedule_id=value.get("TaskScheduleId", 0),
-        version=value.get("Version"),
+        name=_optional_text(members, "Name") or "",
+        instance=_instance_from(members["OrchestrationInstance"]),
+        task_schedule_id=_int_from(members.get("TaskScheduleId", 0)),
+        version=_optional_text(members, "Version"),
     )
 
 
@@ -261,12 +269,13 @@ def _trace_to_wire(trace: TraceContext) -> dict[str, Any]:
 
 
 def _trace_from(value: Any) -> TraceContext:
+    members = _object_from(value)
     return TraceContext(
-        trace_parent=value.get("TraceParent") or "",
-        trace_state=value.get("TraceState"),
-        id=value.get("Id"),
-        span_id=value.get("SpanId"),
-        activity_start_time=value.get("ActivityStartTime"),
+        trace_parent=_optional_text(members, "TraceParent") or "",
+        trace_state=_optional_text(members, "TraceState"),
+        id=_optional_text(members, "Id"),
+        span_id=_optional_text(members, "SpanId"),
+        activity_start_time=_optional_text(members, "ActivityStartTime"),
     )
 
 
@@ -283,13 +292,14 @@ def _failure_to_wire(failure: FailureDetails) -> dict[str, Any]:
 
 
 def _failure_from(value: Any) -> FailureDetails:
-    inner, properties = value.get("InnerFailure"), value.get("Properties")
+    members = _object_from(value)
+    inner, properties = members.get("InnerFailure"), members.get("Properties")
     return FailureDetails(
-        error_type=value.get("ErrorType") or "",
-        error_message=value.get("ErrorMessage") or "",
-        stack_trace=value.get("StackTrace"),
+        error_type=_optional_text(members, "ErrorType") or "",
+        error_message=_optional_text(members, "ErrorMessage") or "",
+        stack_trace=_optional_text(members, "StackTrace"),
         inner_failure=None if inner is None else _failure_from(inner),
-        is_non_retriable=bool(value.get("IsNonRetriable", False)),
+        is_non_retriable=bool(members.get("IsNonRetriable", False)),
         properties=None if properties is None else dump_json(properties),
     )
 
@@ -299,12 +309,24 @@ def _status_from(value: Any) -> OrchestrationStatus:
 
 
 def _date_from(value: Any) -> Ticks:
-    return ticks_from_iso(value)
+    # An offset can lead out of what .NET and Python can write.
+    return Ticks(min(max(ticks_from_iso(_text_from(value)), MIN_TICKS), MAX_TICKS))
+
+
+def _object_from(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is not an object")
+    return value
+
+
+def _optional_text(members: Mapping[str, Any], name: str) -> str | None:
+    value = members.get(name)
+    return None if value is None else _text_from(value)
 
 
 def _int_from(value: Any) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} is not an integer")
+    if not isinstance(value, int) or isinstance(value, bool) or not -_INT32 <= value < _INT32:
+        raise TypeError(f"{value!r} is not a 32-bit integer")
     return value
 
 
@@ -315,7 +337,9 @@ def _text_from(value: Any) -> str:
 
 
 def _bool_from(value: Any) -> bool:
-    return bool(value)
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a boolean")
+    return value
 
 
 _ENCODERS: Final[dict[Kind, Callable[[Any], Any]]] = {

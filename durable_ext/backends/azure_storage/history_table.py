@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
 from durable_ext.backends.azure_storage.key_encoding import escape_key
@@ -32,6 +33,7 @@ SENTINEL: Final = "sentinel"
 MAX_ROWS_PER_BATCH: Final = 99
 _MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
 _ROW_BYTES: Final = 1024
+_SHORT_TEXT: Final = 64  # shorter ones are part of that
 # Marked as played before they are stored, in every recorded hub; nothing of the provider or of ours depends on it (5.3).
 _CONSUMED: Final = CONTROL_EVENTS
 _PLAIN_TEXT_COLUMNS: Final = frozenset({"Data"})
@@ -258,11 +260,10 @@ class HistoryTable:
         self, columns: dict[str, EdmValue], cursor: HistoryCursor, offloaded: dict[str, BlobReference]
     ) -> int:
         size = _ROW_BYTES
-        for column in LARGE_COLUMNS:
-            value = columns.get(column)
-            if not isinstance(value, str):
+        for column, value in list(columns.items()):
+            if not isinstance(value, str) or len(value) <= _SHORT_TEXT:
                 continue
-            if exceeds_column(value):
+            if column in LARGE_COLUMNS and exceeds_column(value):
                 reference = await self._payloads.store_column(
                     str(columns["PartitionKey"]), str(columns["RowKey"]), str(columns["EventType"]), column, value
                 )
@@ -271,7 +272,8 @@ class HistoryTable:
                 columns[f"{column}BlobName"] = reference.name
                 cursor.blobs.add(reference.name)
             else:
-                size += 2 * len(value)
+                # compat: the provider counts UTF-16 bytes; escaped for the wire a text can be three times that.
+                size += max(2 * len(value), len(encode_basestring_ascii(value)))
         return size
 
     async def _write(

@@ -158,7 +158,7 @@ class AzureInstanceStore:
             top=min(page_size, _MAX_PAGE),
             continuation=continuation,
         )
-        rows = [await self._instances.resolved(row, with_payloads=with_payloads) for row in page.rows]
+        rows = [await self._instances.listed(row, with_payloads=with_payloads) for row in page.rows]
         return InstancePage(rows=tuple(rows), continuation=page.continuation)
 
     async def get_history(self, instance_id: InstanceId) -> Sequence[HistoryEvent]:

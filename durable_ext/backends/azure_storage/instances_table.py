@@ -5,6 +5,7 @@ Source: specs/azure-storage.md 6.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,7 +27,9 @@ from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
 from durable_ext.core.instances import InstanceRow, InstanceUpdate
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_iso
+from durable_ext.errors import DamagedPayloadError, MissingPayloadError
 
+_log = logging.getLogger("durable_ext.backends.azure_storage")
 ROW_KEY: Final = ""
 _NOTHING: Final[Mapping[str, BlobReference]] = {}
 PLAIN_COLUMNS: Final = (
@@ -105,7 +108,7 @@ def _tags(text: str | None) -> dict[str, str] | None:
         return None
     try:
         tags: dict[str, str] | None = column_value(Kind.TAGS, text)
-    except (WireFormatError, AttributeError):
+    except WireFormatError:
         return None
     return tags
 
@@ -150,6 +153,14 @@ class InstancesTable:
                 if value is not None and value.startswith("http"):
                     entity[column] = await self._payloads.resolve(value)
         return row_from_entity(entity)
+
+    async def listed(self, row: Row, *, with_payloads: bool) -> InstanceRow:
+        """Return one of many rows: of a payload that is gone or damaged the address is left, and the others are whole."""
+        try:
+            return await self.resolved(row, with_payloads=with_payloads)
+        except (MissingPayloadError, DamagedPayloadError) as exc:
+            _log.warning("an instance is listed without its payload: %s", exc, extra={"event": "payload_unreadable"})
+            return row_from_entity(row.entity)
 
     async def create(
         self, start: ExecutionStarted, *, now: Ticks, replaced_etag: str | None, message_blob: str | None

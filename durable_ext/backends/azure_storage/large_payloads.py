@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import secrets
+import zlib
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -14,12 +15,14 @@ from urllib.parse import unquote, urlsplit
 from durable_ext.backends.azure_storage.message_codec import decode_envelope
 from durable_ext.backends.azure_storage.names import HubNames, property_blob
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
+from durable_ext.codec.wire import WireFormatError
 from durable_ext.core.events import ExecutionStarted
-from durable_ext.errors import MissingPayloadError, PayloadTooLargeError
+from durable_ext.errors import DamagedPayloadError, MissingPayloadError, PayloadTooLargeError
 
 MAX_COLUMN_UNITS: Final = 30_720  # UTF-16 code units; longer texts go to a blob
 MAX_PLAIN_COLUMN_UNITS: Final = 32_768  # what the service takes in one string column
 MAX_PAYLOAD_BYTES: Final = 256 * 1024 * 1024
+_GZIP_FORMAT: Final = 31  # zlib's window bits for gzip, its check sum included
 LARGE_COLUMNS: Final = (
     "Name",
     "Input",
@@ -89,13 +92,15 @@ class LargePayloads:
 
         Raises:
             MissingPayloadError: There is no such blob.
+            DamagedPayloadError: It is not gzip of UTF-8 text, or more than 256 MiB.
         """
         content = await self._blobs.download(self._container, name)
         if content is None:
             raise MissingPayloadError(name)
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        return content.decode("utf-8", "surrogatepass")
+        try:
+            return _plain(content).decode("utf-8", "surrogatepass")
+        except (zlib.error, ValueError) as exc:
+            raise DamagedPayloadError(name, str(exc)) from exc
 
     def url(self, name: str) -> str:
         """Return the absolute URL of a blob."""
@@ -120,7 +125,10 @@ class LargePayloads:
         if not name.endswith("ExecutionStarted.json.gz"):
             return text
         # The column refers to the whole start message (specs/azure-storage.md 6.5).
-        message = decode_envelope(text).message
+        try:
+            message = decode_envelope(text).message
+        except WireFormatError as exc:
+            raise DamagedPayloadError(name, str(exc)) from exc
         event = message.event if message is not None else None
         return (event.input or "") if isinstance(event, ExecutionStarted) else ""
 
@@ -139,6 +147,16 @@ class LargePayloads:
             continuation = page.continuation
             if continuation is None:
                 return deleted
+
+
+def _plain(content: bytes) -> bytes:
+    if content[:2] != b"\x1f\x8b":
+        return content
+    unpacker = zlib.decompressobj(_GZIP_FORMAT)
+    plain = unpacker.decompress(content, MAX_PAYLOAD_BYTES)
+    if not unpacker.eof:  # a megabyte can unpack to a gigabyte
+        raise ValueError(f"it is cut off, or unpacks to more than {MAX_PAYLOAD_BYTES} bytes")
+    return plain
 
 
 def _foreign_name(value: str, container: str) -> str | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.core.entities.ids import EntityId
@@ -156,3 +160,47 @@ def test_a_release_carries_the_id_of_the_lock_request() -> None:
 @pytest.mark.parametrize("text", [None, "", "Internal Error: boom", "5", "null"])
 def test_a_custom_status_that_is_no_entity_status_reads_as_empty(text: str | None) -> None:
     assert CODEC.read_status(text) == EntityStatus()
+
+
+ODD = st.sampled_from([None, True, 5, -1, 10**30, 1.5, "", "x", "2024-05-06T07:08:09Z", [], [5], {}, {"a": 1}, {"x": [5]}])
+READERS: Final[dict[str, Callable[[str], str]]] = {
+    "request": lambda text: CODEC.request_text(CODEC.read_request(text), typed=False),
+    "response": lambda text: CODEC.response_text(CODEC.read_response(text)),
+    "release": lambda text: CODEC.release_text(CODEC.read_release(text), typed=False),
+    "state": lambda text: CODEC.state_text(CODEC.read_state(text)),
+    "status": lambda text: CODEC.status_text(CODEC.read_status(text)),
+}
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, member in inner for place in _places(member, (*path, key)))]
+
+
+def _replaced(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    if not path:
+        return odd
+    copy = value.copy()
+    copy[path[0]] = _replaced(value[path[0]], path[1:], odd)
+    return copy
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_an_entity_text_with_an_odd_member_is_refused_or_can_be_written(data: st.DataObject) -> None:
+    recorded_text = data.draw(st.sampled_from(RECORDED))
+    value = json.loads(recorded_text["text"])
+    odd = _replaced(value, data.draw(st.sampled_from(_places(value))), data.draw(ODD))
+
+    try:
+        written = READERS[recorded_text["kind"]](json.dumps(odd))
+    except ValueError:
+        return
+
+    json.loads(written)
+
+
+@pytest.mark.parametrize("kind", ["request", "response", "release", "state"])
+def test_an_entity_text_nested_without_end_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match="Purge the entity"):
+        READERS[kind]('{"id":' + "[" * 100_000)

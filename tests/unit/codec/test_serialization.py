@@ -329,3 +329,13 @@ def test_an_input_survives_wrapping(value: object) -> None:
     text = CONVERTER.to_text(value)
 
     assert CONVERTER.unwrap_input(CONVERTER.wrap_text(text)) == text
+
+
+@pytest.mark.parametrize(
+    "value", ["a\x85\u2028\u2029\x7f\xe9", {"text": "a\x85\u2028\u2029\x7f\xe9"}, ["\x85"]], ids=["text", "object", "list"]
+)
+def test_an_output_has_the_three_escapes_of_newtonsoft_wherever_its_texts_stand(value: Any) -> None:
+    text = DataConverter().output_text(value)
+
+    assert not set("\x85\u2028\u2029") & set(text)
+    assert json.loads(text) == value

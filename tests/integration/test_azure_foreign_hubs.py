@@ -1,0 +1,165 @@
+"""What other writers, and payloads at the limits, leave in a hub: read, kept, and never a stopped worker.
+
+Source: specs/azure-storage.md 4.6, 5.6, 5.8, 6.5, 9.6.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from durable_ext.aio.clock import SystemClock
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.messages import InstanceId
+from durable_ext.core.orchestrators import OrchestratorDefinition
+from durable_ext.errors import DamagedPayloadError
+from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
+from durable_ext.runtime.settings import LocalActivities, WorkerSettings
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+WIDE_TEXT = "語" * 30_000
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture
+async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
+    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        partition_count=1,
+        control_queue_visibility=timedelta(seconds=3),
+        work_item_queue_visibility=timedelta(seconds=3),
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_interval=timedelta(seconds=3),
+        lease_acquire_interval=timedelta(seconds=0.3),
+    )
+
+
+def wide_registry() -> FunctionRegistry:
+    def many(context: Any) -> Any:
+        found = yield context.task_all([context.call_activity("Wide", number) for number in range(context.get_input())])
+        return sum(len(text) for text in found)
+
+    async def wide(_: int) -> str:
+        return WIDE_TEXT
+
+    registry = FunctionRegistry()
+    registry.add_orchestrator(OrchestratorDefinition(name="Many", function=many))
+    registry.add_activity(ActivityDefinition(name="Wide", call=wide, is_async=True))
+    return registry
+
+
+@pytest.mark.parametrize("mode", ["off", "on"])
+async def test_results_in_a_script_of_many_bytes_are_stored_in_batches_that_the_service_takes(
+    azurite: Azurite, task_hub: str, mode: LocalActivities
+) -> None:
+    async with run_azure_hub(
+        settings_of(azurite, task_hub), wide_registry(), worker_settings=WorkerSettings(local_activities=mode)
+    ) as hub:
+        started = await hub.client.start("Many", 70)
+        ended = await hub.client.wait_for_completion(started, timeout=PATIENCE)
+
+    assert (ended.runtime_status, ended.output) == (OrchestrationStatus.COMPLETED, 70 * len(WIDE_TEXT))
+
+
+DAMAGED = {
+    "bad/no-gzip": b"\x1f\x8bwhatever else it is",
+    "bad/cut-off": gzip.compress(b"x" * 100_000)[:40],
+    "bad/no-utf-8": gzip.compress(b'{"TaskMessage":"\xff\xfe"}'),
+    "bad/no-json": b"",
+}
+
+
+async def test_blobs_that_are_damaged_and_endless_nesting_stop_no_worker(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    low = task_hub.lower()
+    texts = [f'{{"TaskMessage":null,"CompressedBlobName":"{name}"}}' for name in DAMAGED]
+    texts += ['{"CompressedBlobName":5}', '{"TaskMessage":' + "[" * 20_000]
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await transport.blobs.create_container(f"{low}-largemessages")
+        for name, content in DAMAGED.items():
+            await transport.blobs.upload(f"{low}-largemessages", name, content)
+        for queue in (f"{low}-control-00", f"{low}-workitems"):
+            for text in texts:
+                await transport.queues.put(queue, text)
+            await eventually(partial(_all_taken, transport, queue), within=PATIENCE, message=f"{queue} was not read")
+
+        await _finishes_work_that_others_send(hub, azurite, task_hub)
+
+
+async def _all_taken(transport: StorageTransport, queue: str) -> bool:
+    return not await transport.queues.get(queue, count=1, visibility=1)
+
+
+async def _finishes_work_that_others_send(hub: AzureHub, azurite: Azurite, task_hub: str) -> None:
+    """Through the queues: a client of another process cannot hand anything over in memory."""
+    backend = AzureStorageBackend(settings_of(azurite, task_hub), SystemClock())
+    await backend.open()
+    try:
+        client = DurableClient(
+            backend.instances, converter=DataConverter(), entity_codec=JsonEntityCodec(), clock=SystemClock()
+        )
+        started = await client.start("HelloSequence", 2)
+        ended = await client.wait_for_completion(started, timeout=PATIENCE)
+        assert ended.runtime_status is OrchestrationStatus.COMPLETED
+    finally:
+        await backend.close()
+
+
+async def test_an_instance_whose_payload_is_damaged_harms_no_other(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub)
+    container = f"{task_hub.lower()}-largemessages"
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await hub.client.start("WaitEvent", "x" * 50_000, "damaged")
+        await eventually(lambda: _waits(hub, "damaged"), within=PATIENCE)
+    for name in (await transport.blobs.list(container, "damaged/")).names:
+        await transport.blobs.upload(container, name, DAMAGED["bad/no-gzip"])
+
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await hub.client.raise_event("damaged", "Approval", {"ok": True})
+        await hub.client.start("HelloSequence", 2, "whole")
+        ended = await hub.client.wait_for_completion("whole", timeout=PATIENCE)
+        listed = [status async for status in hub.client.query_all()]
+        with pytest.raises(DamagedPayloadError, match="damaged/"):
+            await hub.client.get_status("damaged")
+
+    assert ended.runtime_status is OrchestrationStatus.COMPLETED
+    assert {status.instance_id for status in listed} == {"damaged", "whole"}
+
+
+async def _waits(hub: AzureHub, instance_id: str) -> bool:
+    return len(await hub.backend.instances.get_history(InstanceId(instance_id))) >= 3
