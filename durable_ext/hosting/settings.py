@@ -292,12 +292,18 @@ def _relations(host: HostJson) -> list[str]:
     provider = "extensions.durableTask.storageProvider"
     batch = host.get(f"{provider}.controlQueueBatchSize") or 32
     threshold = host.get(f"{provider}.controlQueueBufferThreshold") or 256
+    found = []
     if batch > threshold:
-        return [
+        found.append(
             "ControlQueueBatchSize cannot be larger than ControlQueueBufferThreshold. Please adjust these values in your "
             "`host.json` settings for predictable performance"
-        ]
-    return []
+        )
+    if host.get(f"{provider}.useLegacyPartitionManagement") and host.get(f"{provider}.useTablePartitionManagement"):
+        found.append(
+            f"host.json: {provider}.useTablePartitionManagement is ignored: useLegacyPartitionManagement is true too. "
+            f"Remove one of them; every worker of the hub needs the same."
+        )
+    return found
 
 
 def _without_effect(host: HostJson) -> list[str]:

@@ -11,14 +11,15 @@ from typing import Final
 
 from durable_ext.errors import ConfigurationError
 
-_VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,44}")
+# The extension takes up to 50 and says 45; a container has 63 characters at most, "-largemessages" among them.
+_VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,48}")
 
 
 def check_hub_name(task_hub: str) -> None:
     """Raise `ConfigurationError` unless a hub name is one that queues, tables and containers can carry."""
     if _VALID.fullmatch(task_hub) is None:
         raise ConfigurationError(
-            f"Task hub name '{task_hub}' cannot be used: Azure Storage needs 3 to 45 letters and digits that start with a "
+            f"Task hub name '{task_hub}' cannot be used: Azure Storage needs 3 to 49 letters and digits that start with a "
             f"letter. Change extensions.durableTask.hubName in host.json."
         )
 

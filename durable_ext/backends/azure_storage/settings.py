@@ -5,6 +5,7 @@ Source: specs/azure-storage.md 11, specs/host-json.md 5.1. Read from host.json b
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -31,6 +32,10 @@ __all__ = [
 ]
 
 _DEFAULT_VISIBILITY: Final = timedelta(seconds=60)
+_LONGEST_VISIBILITY: Final = timedelta(days=7)  # the service's limits, as those of a lease
+_LEASE_TIMES: Final = (timedelta(seconds=15), timedelta(seconds=60))
+_SHORTEST_PAUSE: Final = timedelta(milliseconds=100)
+_TABLE_PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,53}")
 
 
 class PartitionManagement(str, Enum):
@@ -65,7 +70,7 @@ class AzureStorageSettings:
 
     Attributes:
         connection: A connection string, or an identity connection; never shown by `repr`.
-        task_hub: Hub name, 3 to 45 letters and digits.
+        task_hub: Hub name, 3 to 49 letters and digits.
         tracking_connection, tracking_prefix: A second account for tables and blobs, and its table prefix.
         partition_count: Number of control queues, 1 to 16; equal in every process of the hub, fixed at creation.
         control_queue_batch_size: Messages per get, at most 32.
@@ -128,6 +133,30 @@ class AzureStorageSettings:
             )
         if self.max_queue_polling_interval <= timedelta(0):
             raise ConfigurationError("MaxQueuePollingInterval must be positive, e.g. 00:00:30.")
+        if self.tracking_connection is not None and _TABLE_PREFIX.fullmatch(self.tracking_prefix) is None:
+            raise ConfigurationError(
+                f"TrackingStoreNamePrefix '{self.tracking_prefix}' cannot begin the name of a table: it needs letters and "
+                f"digits and begins with a letter. Change extensions.durableTask.storageProvider.trackingStoreNamePrefix in "
+                f"host.json."
+            )
+        self._check_times()
+
+    def _check_times(self) -> None:
+        second = timedelta(seconds=1)
+        lease = self.app_lease_interval
+        bounds: tuple[tuple[str, timedelta | None, timedelta, timedelta], ...] = (
+            ("storageProvider.controlQueueVisibilityTimeout", self.control_queue_visibility, second, _LONGEST_VISIBILITY),
+            ("storageProvider.workItemQueueVisibilityTimeout", self.work_item_queue_visibility, second, _LONGEST_VISIBILITY),
+            ("appLeaseOptions.leaseInterval", lease, *_LEASE_TIMES),
+            ("appLeaseOptions.renewInterval", self.app_lease_renew_interval, _SHORTEST_PAUSE, lease - second),
+            ("appLeaseOptions.acquireInterval", self.app_lease_acquire_interval, _SHORTEST_PAUSE, timedelta.max),
+        )
+        for key, value, least, most in bounds:
+            if value is not None and not least <= value <= most:
+                limit = f"at least {least}" if most == timedelta.max else f"between {least} and {most}"
+                raise ConfigurationError(
+                    f"{key} must be {limit}, not {value}. Change extensions.durableTask.{key} in host.json."
+                )
 
     @property
     def names(self) -> HubNames:

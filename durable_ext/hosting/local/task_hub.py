@@ -50,10 +50,11 @@ def backend_settings(settings: HostSettings, environ: Mapping[str, str]) -> Back
             f"Unable to resolve the Azure Storage connection named '{tracking_name}' of trackingStoreConnectionName in "
             f"host.json. Set {tracking_name} in local.settings.json or the environment, or leave that key out."
         )
-    found = azure_storage_settings(settings, connection, tracking, app_name=environ.get("WEBSITE_SITE_NAME", ""))
-    for name, resolve in ((_setting_name(settings), lambda: found.account), (tracking_name, lambda: found.tracking_account)):
+    app_name = environ.get("WEBSITE_SITE_NAME") or environ.get("DTFX_APP_NAME", "")
+    found = azure_storage_settings(settings, connection, tracking, app_name=app_name)
+    for name, account in ((_setting_name(settings), "account"), (tracking_name, "tracking_account")):
         try:
-            resolve()
+            getattr(found, account)
         except ConfigurationError as exc:
             raise ConfigurationError(f"{name}: {exc}") from exc
     return found

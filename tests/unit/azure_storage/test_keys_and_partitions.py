@@ -86,7 +86,7 @@ def test_blob_names_use_the_raw_id_for_messages_and_the_escaped_one_for_columns(
     assert column == "a^0b/history-0000000000000001-ExecutionStarted-0A1B2C3D-Input.json.gz"
 
 
-@pytest.mark.parametrize("name", ["", "ab", "1abc", "my-hub", "x" * 46, "hüb"])
+@pytest.mark.parametrize("name", ["", "ab", "1abc", "my-hub", "x" * 50, "hüb"])
 def test_a_hub_name_that_storage_cannot_carry_is_refused_with_the_setting_to_change(name: str) -> None:
     with pytest.raises(ConfigurationError, match="hubName"):
         check_hub_name(name)

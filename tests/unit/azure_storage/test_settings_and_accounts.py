@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 
 import pytest
 
@@ -110,6 +111,16 @@ def test_keys_and_secrets_do_not_show_in_representations() -> None:
         ({"control_queue_batch_size": 33}, "controlQueueBatchSize"),
         ({"control_queue_buffer_threshold": 0}, "controlQueueBufferThreshold"),
         ({"task_hub": "my-hub"}, "hubName"),
+        ({"task_hub": "x" * 50}, "hubName"),
+        ({"app_lease_interval": timedelta(seconds=14)}, "leaseInterval"),
+        ({"app_lease_interval": timedelta(seconds=61)}, "leaseInterval"),
+        ({"app_lease_renew_interval": timedelta(0)}, "renewInterval"),
+        ({"app_lease_renew_interval": timedelta(seconds=60)}, "renewInterval"),
+        ({"app_lease_acquire_interval": timedelta(0)}, "acquireInterval"),
+        ({"control_queue_visibility": timedelta(days=8)}, "controlQueueVisibilityTimeout"),
+        ({"work_item_queue_visibility": timedelta(days=8)}, "workItemQueueVisibilityTimeout"),
+        ({"work_item_queue_visibility": timedelta(0)}, "workItemQueueVisibilityTimeout"),
+        ({"tracking_prefix": "my-tables", "tracking_connection": "UseDevelopmentStorage=true"}, "trackingStoreNamePrefix"),
     ],
 )
 def test_a_setting_out_of_range_is_named(fields: dict[str, object], setting: str) -> None:
@@ -117,6 +128,12 @@ def test_a_setting_out_of_range_is_named(fields: dict[str, object], setting: str
 
     with pytest.raises(ConfigurationError, match=setting):
         AzureStorageSettings(**values)  # type: ignore[arg-type]
+
+
+def test_the_longest_hub_name_is_that_whose_containers_can_be_made() -> None:
+    settings = AzureStorageSettings(connection="UseDevelopmentStorage=true", task_hub="H" * 49)
+
+    assert len(settings.names.large_message_container) == 63
 
 
 def test_messages_are_taken_for_a_minute_unless_the_user_says_otherwise() -> None:

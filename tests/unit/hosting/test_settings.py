@@ -195,6 +195,14 @@ def test_a_batch_larger_than_the_buffer_is_a_warning(write_app: Callable[..., Pa
     assert "ControlQueueBufferThreshold" in load_settings(root, {}).warnings[0]
 
 
+def test_two_kinds_of_leases_at_once_are_a_warning(write_app: Callable[..., Path]) -> None:
+    both = {"useLegacyPartitionManagement": True, "useTablePartitionManagement": True}
+
+    (warning,) = load_settings(write_app(host=_durable(storageProvider=both)), {}).warnings
+
+    assert "useTablePartitionManagement" in warning
+
+
 @pytest.mark.parametrize("text", ["00:00:00", "-00:00:05", "0"])
 def test_a_function_timeout_that_leaves_no_time_is_refused(write_app: Callable[..., Path], text: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"functionTimeout is '{text}'; it must be"):

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings, IdentityConnection, MessageEncoding
+from durable_ext.backends.azure_storage.settings import (
+    AzureStorageSettings,
+    IdentityConnection,
+    MessageEncoding,
+    PartitionManagement,
+)
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.core.versioning import VersionMatch, VersionMismatch, WorkerVersion
 from durable_ext.errors import ConfigurationError
@@ -79,6 +84,37 @@ def test_a_second_account_holds_tables_and_blobs(write_app: WriteApp) -> None:
     assert store.connection == CONNECTION
     assert isinstance(store.tracking_connection, IdentityConnection)
     assert (store.tracking_connection.account_name, store.tracking_connection.identity.client_id) == ("mine", "me")
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({}, ""),
+        ({"DTFX_APP_NAME": "plain"}, "plain"),
+        ({"WEBSITE_SITE_NAME": "site", "DTFX_APP_NAME": "plain"}, "site"),
+    ],
+)
+def test_the_app_lease_is_that_of_the_app_as_the_provider_names_it(
+    write_app: WriteApp, environ: dict[str, str], name: str
+) -> None:
+    assert _store(write_app(), {"AzureWebJobsStorage": CONNECTION, **environ}).app_name == name
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({}, PartitionManagement.TABLE),
+        ({"useTablePartitionManagement": True}, PartitionManagement.TABLE),
+        ({"useTablePartitionManagement": False}, PartitionManagement.SAFE_BLOB),
+        ({"useLegacyPartitionManagement": True}, PartitionManagement.LEGACY_BLOB),
+        ({"useLegacyPartitionManagement": True, "useTablePartitionManagement": True}, PartitionManagement.LEGACY_BLOB),
+        ({"useLegacyPartitionManagement": False, "useTablePartitionManagement": False}, PartitionManagement.SAFE_BLOB),
+    ],
+)
+def test_the_kind_of_leases_is_what_both_switches_say(
+    write_app: WriteApp, given: dict[str, bool], kind: PartitionManagement
+) -> None:
+    assert _store(_app(write_app, storageProvider=given)).partition_manager is kind
 
 
 def test_a_missing_connection_is_named_with_both_ways_out(write_app: WriteApp) -> None:
