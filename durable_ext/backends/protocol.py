@@ -167,6 +167,14 @@ class OrchestrationSession(Protocol):
         """
         ...
 
+    async def results_may_differ(self) -> bool:
+        """Whether a result among the messages that no checkpoint has stored yet may come again with another value.
+
+        Then it has to be stored before anything that was computed from it is sent or begun. False where a result and the
+        end of its work item are one transaction.
+        """
+        ...
+
     async def confirm(self) -> bool:
         """Whether the lock is still held; asks the store only if it may have run out (this process stood still).
 

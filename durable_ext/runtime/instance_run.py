@@ -26,7 +26,7 @@ from durable_ext.backends.protocol import (
     SessionEnd,
 )
 from durable_ext.core.episode import Episode
-from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durable_ext.core.events import HistoryEvent, OrchestratorStarted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
 from durable_ext.errors import CheckpointConflictError
@@ -238,10 +238,8 @@ class InstanceRun:
         `None` if the session should end.
         """
         services, writer = self._services, self._writer
-        if services.traits.stores_start_before_local_activity and any(
-            isinstance(event, ExecutionStarted) for event in writer.pending
-        ):
-            await writer.write_start(episode)
+        if services.traits.stores_start_before_local_activity:
+            await writer.write_before_local(episode)
         services.rest.watch(self)
         if len(episode.activities) == 1:
             results: Sequence[ActivityResult] = (await self._run_alone(episode.activities[0], episode),)

@@ -87,7 +87,14 @@ class SessionWriter:
         """Whether results may wait for those of later waves, up to 99 events or the spill time (`"batched"`, breaks I2)."""
         return self._batched and len(self.pending) + more < _BATCHED_EVENTS and self._now() - self._written < self._hold
 
-    async def write_start(self, episode: Episode) -> None:
+    async def write_before_local(self, episode: Episode) -> None:
+        """Store what the first local activity of a session may not precede: the start of a generation, and results."""
+        if any(isinstance(event, ExecutionStarted) for event in self.pending):
+            await self._write_start(episode)
+        elif await self._session.results_may_differ():
+            await self.commit(self._next(episode.execution_id, (), (), (), None))
+
+    async def _write_start(self, episode: Episode) -> None:
         """Store how a generation began, before its first activity: rule R1.
 
         A child has no row yet: it goes along. Another one's start was sent with a row, so R9 decides when it changes.
@@ -128,7 +135,8 @@ class SessionWriter:
 
     async def store(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
         """Store what is pending and all that an episode decided: the plain way, rule R4."""
-        if self._keeps_trigger and episode.messages and sends_to_entities(episode):
+        sends = bool(episode.messages or activities)
+        if self._keeps_trigger and sends and (sends_to_entities(episode) or await self._session.results_may_differ()):
             await self._store_beginning(episode)
         return await self.commit(self.next_store(episode, activities))
 
@@ -147,10 +155,11 @@ class SessionWriter:
         return self._next(episode.execution_id, consumed, episode.messages, activities, row)
 
     async def _store_beginning(self, episode: Episode) -> None:
-        """Store the time of an episode before anything is sent.
+        """Store the time of an episode and the results it got before anything is sent.
 
-        If it has to run again, it sends the same requests, and the entities drop the copies. Of one that continues as new
-        the generation that it leaves: time and id of the next one follow from it.
+        If it has to run again, it sends the same: entities drop the copies of requests, and no activity is ever given a
+        result that is not the one in history. Of an episode that continues as new the generation that it leaves: time and
+        id of the next one follow from it.
         """
         if episode.left:
             if episode.left[0].timestamp > self._began and episode.left_execution_id is not None:

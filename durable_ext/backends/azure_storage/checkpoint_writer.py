@@ -35,9 +35,11 @@ class WrittenCheckpoint:
 
     Attributes:
         run_here: Claimed work items, in the order of the checkpoint's `run_here` activities.
+        sent_once: Ids of tasks that the hub holds one work item of; of others it may hold two.
     """
 
     run_here: tuple[HeldMessage, ...]
+    sent_once: tuple[int, ...]
 
 
 class CheckpointWriter:
@@ -84,6 +86,8 @@ class CheckpointWriter:
           between batches of 2: a prefix of the episode is history, replay decides the rest again;
           after 2, before 3: the row is stale until the next message, a terminal one is repaired by it (8.6);
           after 3: results and external events are found in history and dropped, but events for a generation that is over.
+        When the episode runs again it has the same results of activities: one that may have a rival was stored by a
+        checkpoint of its own before (`rival_results.py`).
         A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
         claimed for ourselves is handed over after 2.
         History is guarded by its ETag, the row is not: a process that stood still between 2 and 3 (`still_ours` looks its
@@ -97,7 +101,8 @@ class CheckpointWriter:
         """
         if checkpoint.instance is not None:
             check_update(checkpoint.instance)
-        claimed, run_here = await self._send(checkpoint, sender, episode)
+        claimed, items = await self._send(checkpoint, sender, episode)
+        run_here = [held for held in items if held.claimed]
         for held in run_here:
             self._work_item_keeper.hold(held)
         offloaded = {}
@@ -123,7 +128,8 @@ class CheckpointWriter:
             await self._work_item_keeper.delete_all(settled)
         if consumed:
             await self._control_keeper.delete_all(consumed)
-        return WrittenCheckpoint(run_here=tuple(run_here))
+        sent_once = tuple([held.message.event.event_id for held in items if not held.receipt.may_have_twin])
+        return WrittenCheckpoint(run_here=tuple(run_here), sent_once=sent_once)
 
     async def _leave_to_others(self, claimed: Sequence[HeldMessage], run_here: Sequence[HeldMessage]) -> None:
         """What was sent counts as sent, as if another worker could have taken it already."""
@@ -153,8 +159,4 @@ class CheckpointWriter:
             ),
         )
         count = len(checkpoint.messages)
-        claimed = [held for held in sent[:count] if held.claimed]
-        run_here = [
-            held for held, out in zip(sent[count:], checkpoint.activities, strict=True) if held is not None and out.run_here
-        ]
-        return claimed, run_here
+        return [held for held in sent[:count] if held.claimed], list(sent[count:])

@@ -17,7 +17,7 @@ from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.message_codec import Envelope, begun_runs, with_begun_runs
-from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError, is_told
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
 from durable_ext.core.events import GenericEvent
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
@@ -43,6 +43,7 @@ class HeldMessage:
         redelivered: The service has delivered it before.
         marked: The run that began here is counted in `text`.
         is_old: It was in the queue for so long that its sender may have taken it in memory, and died.
+        work_item_deleted: Of a result that was made here, at the first delivery of its work item: whether that is gone.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class HeldMessage:
         "receipt",
         "redelivered",
         "text",
+        "work_item_deleted",
     )
 
     def __init__(
@@ -85,6 +87,7 @@ class HeldMessage:
         self.text, self.fresh_start, self.is_old = text, False, False
         self.redelivered = self.marked = False
         self.busy: asyncio.Future[None] | None = None
+        self.work_item_deleted: asyncio.Future[bool] | None = None
 
     @property
     def message_id(self) -> str:
@@ -171,11 +174,15 @@ class MessageKeeper:
         self.forget(message)
         return False
 
-    async def delete(self, message: HeldMessage) -> None:
-        """Delete a message; one that is gone or was taken by somebody else is left alone. Never raises for an outage."""
+    async def delete(self, message: HeldMessage) -> bool:
+        """Delete a message; one that is gone or was taken by somebody else is left alone. Never raises for an outage.
+
+        Returns whether it was ours to the end, and is gone.
+        """
         await self._settle(message)
         try:
             await self._queues.delete(message.queue, message.receipt)
+            return True
         except StorageNotFoundError:
             _log.info("message was gone", extra={"event": "message_gone", "message_id": message.message_id})
         except StorageError as exc:
@@ -185,10 +192,14 @@ class MessageKeeper:
             )
         except BackendError as exc:
             # It comes back by itself and is recognized as done (specs/azure-storage.md 8.10).
-            _log.warning(
-                "message could not be deleted",
+            _log.log(
+                logging.INFO if is_told(exc) else logging.WARNING,
+                "message %s could not be deleted: %s",
+                message.message_id,
+                exc,
                 extra={"event": "message_not_deleted", "message_id": message.message_id, "error": str(exc)},
             )
+        return False
 
     async def delete_all(self, messages: Iterable[HeldMessage]) -> None:
         """Delete messages in parallel."""
@@ -252,8 +263,11 @@ class MessageKeeper:
                 extra={"event": "renewal_refused", "message_id": message.message_id, "code": exc.code},
             )
         except BackendError as exc:
-            _log.warning(
-                "message renewal failed",
+            _log.log(
+                logging.INFO if is_told(exc) else logging.WARNING,
+                "message %s could not be renewed: %s",
+                message.message_id,
+                exc,
                 extra={"event": "renewal_failed", "message_id": message.message_id, "error": str(exc)},
             )
         finally:

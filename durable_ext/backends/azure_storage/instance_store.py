@@ -52,7 +52,7 @@ class AzureInstanceStore:
         watch: InstanceWatch,
         clock: Clock,
         hand_over: Callable[[Sequence[HeldMessage]], None],
-        discard: Callable[[HeldMessage], Awaitable[None]],
+        discard: Callable[[HeldMessage], Awaitable[object]],
     ) -> None:
         self._ensure_hub, self._outbox, self._history, self._instances = ensure_hub, outbox, history, instances
         self._tables, self._instances_table = tables, instances_table

@@ -17,6 +17,7 @@ from durable_ext.backends.azure_storage.early_messages import KnownTasks, is_for
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import HistoryCursor, LoadedHistory
 from durable_ext.backends.azure_storage.message_codec import Sender
+from durable_ext.backends.azure_storage.rival_results import RivalResults
 from durable_ext.backends.protocol import ActivityWorkItem, Checkpoint, MessageBatch, Receipt, SessionEnd
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorStarted
 from durable_ext.core.instances import InstanceRow
@@ -80,6 +81,7 @@ class AzureSession:
         self._known = KnownTasks()
         self._known.add(self._history)
         self._episodes = sum(1 for event in self._history if event.__class__ is OrchestratorStarted)
+        self._rivals = RivalResults(self._history)
         self._taken: dict[str, HeldMessage] = {}
         self._has_written = False
         self._ended: SessionEnd | None = None
@@ -172,6 +174,7 @@ class AzureSession:
             self._directory.postpone(held)
         for held in taken:
             self._taken[held.message_id] = held
+        self._rivals.taken(taken)
         return taken
 
     def _is_due(self, held: HeldMessage) -> bool:
@@ -216,6 +219,7 @@ class AzureSession:
             replaced = self._stored_blobs if checkpoint.new_events else frozenset()
         consumed = [held for held in (self._taken.get(wanted) for wanted in checkpoint.consumed) if held is not None]
         settled = self._settled(checkpoint.settled_activities)
+        is_first_play = self._rivals.is_first_play(self._taken.values())
         try:
             written = await self._writer.write(
                 self._inbox.instance_id,
@@ -234,7 +238,11 @@ class AzureSession:
         for held in consumed:
             self._taken.pop(held.message_id, None)
         self._advance(checkpoint, cursor, fresh=fresh, started=started)
+        self._rivals.stored(checkpoint.new_events, checkpoint.consumed, written.sent_once if is_first_play else ())
         return Receipt(activities=tuple([self._directory.work_item(held) for held in written.run_here]))
+
+    async def results_may_differ(self) -> bool:
+        return await self._rivals.exist()
 
     async def confirm(self) -> bool:
         return self._ended is None and await self._may_commit(self._inbox.partition) and self._ended is None
@@ -275,6 +283,7 @@ class AzureSession:
             if self._execution_id is not None:
                 self._former.add(self._execution_id)
             self._known = KnownTasks()
+            self._rivals.begin_generation()
             self._episodes = 0
         if checkpoint.new_events:
             self._stored_blobs = frozenset()

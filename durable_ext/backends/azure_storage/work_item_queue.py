@@ -5,6 +5,7 @@ Source: specs/azure-storage.md 8.10.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections import deque
@@ -19,7 +20,7 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage, Messag
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
-from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
 from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import HistoryEvent
@@ -137,8 +138,11 @@ class WorkItemQueue:
             await self._queues.create(self._queue)
             return False
         except BackendError as exc:
-            _log.warning(
-                "work-item queue could not be read",
+            _log.log(
+                logging.INFO if is_told(exc) else logging.WARNING,
+                "work-item queue '%s' could not be read: %s",
+                self._queue,
+                exc,
                 extra={"event": "work_item_queue_unavailable", "queue": self._queue, "error": str(exc)},
             )
             await self._wakeup.wait(_OUTAGE_WAIT_SECONDS)
@@ -186,10 +190,16 @@ class WorkItemQueue:
             sender=Sender(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id),
             episode=_NO_EPISODE if episode is None else episode,
         )
+        deleted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if sent.claimed:
+            if held is not None and held.dequeue_count == 1 and not held.is_old:
+                sent.work_item_deleted = deleted  # the session that uses the result waits for it (`rival_results.py`)
             self._hand_over([sent])
-        if held is not None:
-            await self._keeper.delete(held)
+        is_gone = False
+        try:
+            is_gone = held is not None and await self._keeper.delete(held)
+        finally:
+            deleted.set_result(is_gone)
 
     async def abandon(self, item: ActivityWorkItem) -> None:
         held = self._keeper.find(item.item_id)

@@ -161,6 +161,9 @@ class SqliteSession:
         self.recovered = False
         return MessageBatch(messages=messages, redelivered=redelivered)
 
+    async def results_may_differ(self) -> bool:
+        return False
+
     async def confirm(self) -> bool:
         if not self.is_over:
             await self._dispatch.catch_up()

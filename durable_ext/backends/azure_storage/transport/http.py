@@ -6,19 +6,27 @@ import asyncio
 import json
 import random
 import re
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from durable_ext.backends.azure_storage.transport.access_advice import access_advice
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import Signer
-from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError, error_from
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageHostUnknownError,
+    StorageUnavailableError,
+    error_from,
+)
+from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, open_wire
+from durable_ext.errors import BackendError
 
 _CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
 _DEFAULT_RETRY: Final = RetryPolicy()
@@ -42,7 +50,7 @@ class StorageHttp:
     """Sends requests of one account. Used from one event loop; `close()` when done.
 
     `interceptor` stands around every call, outside the retries: tests count and fail calls with it. `wire` is the client
-    to send with, and closed with this; by default `open_wire` chooses one at the first request.
+    to send with, and closed with this; by default `open_wire` chooses one at the first request. `health` is told of outages.
     """
 
     def __init__(
@@ -55,7 +63,9 @@ class StorageHttp:
         max_connections: int = 100,
         interceptor: Interceptor | None = None,
         wire: Wire | None = None,
+        health: StorageHealth | None = None,
     ) -> None:
+        self._account, self._health = account, health or StorageHealth()
         self._signer, self._retry, self._interceptor = signer, retry, interceptor
         self._roots = {service: _root(account.endpoint(service)) for service in Service}
         self._timeout, self._max_connections = timeout, max_connections
@@ -127,23 +137,39 @@ class StorageHttp:
             try:
                 answer = await self._send_once(service, method, path, params, headers, body)
             except OSError as exc:
-                failure = StorageUnavailableError(call=f"{verb} {path}", why=f"{type(exc).__name__} {exc}".strip())
-                failure.__cause__ = exc
+                failure = self._no_answer(f"{verb} {path}", service, exc)
             else:
+                if self._health.is_down and answer.status not in RETRIED_STATUSES:
+                    self._health.answered(service)
                 if answer.status < 300:
-                    return answer
+                    return answer if attempt == 1 else replace(answer, attempts=attempt)
                 if answer.status not in RETRIED_STATUSES:
-                    raise error_from(
-                        call=f"{verb} {path}", status=answer.status, code=error_code(answer), detail=_detail(answer)
-                    )
+                    raise self._refusal(f"{verb} {path}", service, answer)
                 failure = StorageUnavailableError(
                     call=f"{verb} {path}", why=f"{answer.status} {error_code(answer)} {_detail(answer)}"
                 )
                 retry_after = retry_after_seconds(answer.headers.get("retry-after"))
             delay = retry.delay(attempt, retry_after, random.random())
             if delay is None:
+                failure.is_told = self._health.failed(service, failure)
                 raise failure
             await asyncio.sleep(delay)
+
+    def _no_answer(self, call: str, service: Service, error: OSError) -> StorageUnavailableError:
+        host = urlsplit(self._account.endpoint(service)).hostname or ""
+        failure: StorageUnavailableError
+        if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
+            failure = StorageHostUnknownError(call=call, host=host)
+        else:
+            failure = StorageUnavailableError(call=call, why=f"{type(error).__name__} {error}".strip())
+        failure.__cause__ = error
+        if isinstance(error, TimeoutError):  # a frozen service: the retries take minutes
+            self._health.failed(service, failure)
+        return failure
+
+    def _refusal(self, call: str, service: Service, answer: HttpAnswer) -> BackendError:
+        advice = access_advice(self._account, service, self.server_offset()) if answer.status in (401, 403) else ""
+        return error_from(call=call, status=answer.status, code=error_code(answer), detail=_detail(answer), advice=advice)
 
     async def _send_once(
         self,

@@ -23,10 +23,14 @@ _ELEMENT: Final = re.compile(r"<(\w+)>(.*?)</\1>", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class MessageReceipt:
-    """What it takes to update or delete a message."""
+    """What it takes to update or delete a message.
+
+    `may_have_twin`: it took more than one try to put it, so that the queue may hold a second message like it.
+    """
 
     message_id: str
     pop_receipt: str
+    may_have_twin: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,7 @@ class LeanQueues:
             "queue.put", Service.QUEUE, "POST", f"/{queue}/messages", params=params, headers=_XML, body=_body(text)
         )
         found = dict(_ELEMENT.findall(_MESSAGE.search(answer.body.decode())[1]))  # type: ignore[index]
-        return MessageReceipt(found["MessageId"], unescape(found["PopReceipt"]))
+        return MessageReceipt(found["MessageId"], unescape(found["PopReceipt"]), may_have_twin=answer.attempts > 1)
 
     async def get(self, queue: str, *, count: int, visibility: int) -> list[QueueMessage]:
         answer = await self._http.send(

@@ -97,11 +97,17 @@ class SdkQueues:
             return
 
     async def put(self, queue: str, text: str, *, invisible_for: int = 0) -> MessageReceipt:
+        tries = 1
+
+        def tried_again(**_: Any) -> None:
+            nonlocal tries
+            tries += 1
+
         async with _translated(f"queue.put /{queue}"):
             sent = await self._client(queue).send_message(
-                text, visibility_timeout=invisible_for or None, time_to_live=_LEASE_SECONDS_FOREVER
+                text, visibility_timeout=invisible_for or None, time_to_live=_LEASE_SECONDS_FOREVER, retry_hook=tried_again
             )
-        return MessageReceipt(sent.id, sent.pop_receipt)
+        return MessageReceipt(sent.id, sent.pop_receipt, may_have_twin=tries > 1)
 
     async def get(self, queue: str, *, count: int, visibility: int) -> list[QueueMessage]:
         found: list[QueueMessage] = []

@@ -13,11 +13,12 @@ from urllib.request import getproxies, proxy_bypass
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A complete answer; header names are lower case."""
+    """A complete answer; header names are lower case. `attempts`: at which try of the request it came."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    attempts: int = 1
 
 
 class WireError(ConnectionError):
