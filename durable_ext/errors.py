@@ -301,7 +301,13 @@ class BackendError(DurableError):
 
 
 class BackendUnavailableError(BackendError):
-    """The store did not answer or is throttling; trying again may help."""
+    """The store did not answer or is throttling; trying again may help.
+
+    Attributes:
+        is_told: The log has a warning about this outage already; whoever meets it need not add one.
+    """
+
+    is_told: bool = False
 
 
 class LeaseLostError(BackendError):

@@ -28,7 +28,8 @@ async def give_back_after(session: OrchestrationSession, conversation: Awaitable
             log.error("session abandoned: %s", error, extra={"event": "episode_timeout", **where})
             await session.abandon()
         except BackendUnavailableError as error:
-            log.warning("session lost: %s", error, extra={"event": "backend_unavailable", **where})
+            level = logging.INFO if error.is_told else logging.WARNING
+            log.log(level, "session lost: %s", error, extra={"event": "backend_unavailable", **where})
             await session.abandon()
         except Exception:
             log.exception("session abandoned after an internal error", extra={"event": "session_failed", **where})

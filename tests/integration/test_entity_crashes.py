@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.protocol import Backend
 from durable_ext.client.client import DurableClient
 from durable_ext.core.entities.ids import EntityId
@@ -90,7 +92,7 @@ class CountedSignals:
 
 async def messages_left(backend: AzureStorageBackend) -> int:
     queues = backend._settings.names.control_queues(backend._settings.partition_count)
-    return sum([await backend._transport.queues.length(queue) for queue in queues])
+    return sum([await backend._accounts.main.queues.length(queue) for queue in queues])
 
 
 class NewGenerations(CountedSignals):
@@ -202,6 +204,38 @@ class BetweenEntities(CountedSignals):
             return [first, second]
 
         return between
+
+
+class SignalsOfAClient(CountedSignals):
+    """One after the other, and nothing that comes later."""
+
+    total = 5 + 6
+
+    def orchestrator(self) -> Any:
+        def unused(context: Any) -> None:
+            """Nobody starts it."""
+
+        return unused
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        for amount, total in ((5, 5), (6, 11)):
+            await story.once(f"add {amount}", partial(client.signal_entity, COUNTER, "add", amount))
+            await eventually(partial(self.has_reached, client, total), f"{total}", within=PATIENCE, every=EVERY)
+
+    async def has_reached(self, client: DurableClient, total: int) -> bool:
+        return ((await client.read_entity(COUNTER)).state or 0) >= total
+
+
+def writes_row_of_counter(call: StorageCall) -> bool:
+    return call.verb == "table.upsert_merge" and "Instances(PartitionKey='%40counter" in call.resource
+
+
+@pytest.mark.azurite
+async def test_a_crash_before_the_row_of_an_entity_is_mended_when_its_message_comes_again(azurite: Azurite) -> None:
+    open_one = azure_processes(azurite.connection_string, 1)
+    matrix = CrashMatrix(open_backend=open_one, first="on", second="on", counts=writes_row_of_counter)
+
+    assert await matrix.run(SignalsOfAClient, When.BEFORE) == 2
 
 
 SCENARIOS = [NewGenerations, AtOnce, AfterAnEvent, EventsInARow, LaterSignals, BetweenEntities]

@@ -43,7 +43,7 @@ async def has_started(hub: AzureHub, instance_id: str) -> bool:
 
 async def nothing_left(hub: AzureHub) -> bool:
     queue = hub.backend._settings.names.control_queues(1)[0]
-    return await hub.backend._transport.queues.length(queue) == 0
+    return await hub.backend._accounts.main.queues.length(queue) == 0
 
 
 async def test_a_child_whose_start_is_sent_again_is_not_begun_anew(azurite: Azurite, task_hub: str) -> None:

@@ -19,6 +19,7 @@ from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTa
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
     StoragePreconditionError,
+    is_told,
 )
 from durable_ext.errors import BackendError
 
@@ -70,7 +71,12 @@ class AppLease:
             try:
                 acquired = await self._try_acquire()
             except BackendError as exc:
-                _log.warning("app lease could not be taken", extra={"event": "app_lease_unavailable", "error": str(exc)})
+                _log.log(
+                    logging.INFO if is_told(exc) else logging.WARNING,
+                    "app lease could not be taken: %s",
+                    exc,
+                    extra={"event": "app_lease_unavailable", "error": str(exc)},
+                )
                 await self._clock.sleep(_OUTAGE_PAUSE_SECONDS)
                 continue
             if not acquired:

@@ -19,11 +19,13 @@ from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
+from durable_ext.backends.azure_storage.transport.errors import is_told
 from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _OWNERSHIP_SECONDS: Final = 15  # fixed in the provider, as the interval below
 _OWNERSHIP_INTERVAL: Final = timedelta(seconds=5)
+_WARNED_FAILURE: Final = 2
 _STOP_POLL_SECONDS: Final = 0.1
 _STOP_LIMIT_SECONDS: Final = 75.0
 _CONFIRM_LIMIT_SECONDS: Final = 30.0
@@ -164,7 +166,7 @@ class BlobLeaseKeeper:
             except BackendError as exc:
                 failures += 1  # the first may be a hiccup; the next comes an interval later
                 _log.log(
-                    logging.INFO if failures == 1 else logging.WARNING,
+                    logging.WARNING if failures == _WARNED_FAILURE and not is_told(exc) else logging.INFO,
                     "partition leases cannot be kept: %s",
                     exc,
                     extra={"event": "lease_round_failed", "worker_id": self._me, "failures": failures},

@@ -15,7 +15,7 @@ from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.held_messages import MessageKeeper
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
-from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
 from durable_ext.errors import BackendError
 
@@ -61,8 +61,11 @@ class ControlQueueListener:
                 await self._queues.create(self._queue)
                 continue
             except BackendError as exc:
-                _log.warning(
-                    "control queue could not be read",
+                _log.log(
+                    logging.INFO if is_told(exc) else logging.WARNING,
+                    "control queue '%s' could not be read: %s",
+                    self._queue,
+                    exc,
                     extra={"event": "control_queue_unavailable", "queue": self._queue, "error": str(exc)},
                 )
                 await self._wakeup.wait(_OUTAGE_WAIT_SECONDS)

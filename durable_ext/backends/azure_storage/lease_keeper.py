@@ -17,6 +17,7 @@ from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, plan_round
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
+from durable_ext.backends.azure_storage.transport.errors import is_told
 from durable_ext.backends.azure_storage.worker_ids import has_ended_here
 from durable_ext.errors import BackendError
 
@@ -90,10 +91,10 @@ class TableLeaseKeeper:
                 failures = 0
             except (BackendError, asyncio.TimeoutError) as exc:
                 failures += 1
-                # A hiccup is nothing to tell; an outage is, before the leases run out and then at each try.
-                is_outage = failures == _WARNED_FAILURE or failures > _MAX_QUICK_FAILURES
+                # A hiccup is nothing to tell; an outage is, once, before the leases run out.
+                tells = failures == _WARNED_FAILURE and not is_told(exc)
                 _log.log(
-                    logging.WARNING if is_outage else logging.INFO,
+                    logging.WARNING if tells else logging.INFO,
                     "partition leases cannot be kept: %s",
                     str(exc) or type(exc).__name__,
                     extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(exc), "failures": failures},

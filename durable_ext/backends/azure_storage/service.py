@@ -15,6 +15,7 @@ from durable_ext.backends.azure_storage.control_queue import ControlQueueListene
 from durable_ext.backends.azure_storage.due_messages import DueMessages
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import HistoryTable
+from durable_ext.backends.azure_storage.hub_accounts import HubAccounts
 from durable_ext.backends.azure_storage.hub_resources import HubResources
 from durable_ext.backends.azure_storage.instance_store import AzureInstanceStore
 from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
@@ -30,7 +31,7 @@ from durable_ext.backends.azure_storage.purge import Purge
 from durable_ext.backends.azure_storage.rewind import Rewind
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
-from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.http import Interceptor
 from durable_ext.backends.azure_storage.transport.table import TableVerbs
 from durable_ext.backends.azure_storage.work_item_queue import WorkItemQueue
@@ -87,17 +88,11 @@ class AzureStorageBackend:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._supervisor = Supervisor(f"azure-storage-{settings.task_hub}", self._loop_failed)
-        self._transport = open_transport(settings.account, settings.transport.value, interceptor=interceptor)
-        tracking = settings.tracking_account
-        self._tracking = (
-            self._transport
-            if tracking is None
-            else open_transport(tracking, settings.transport.value, interceptor=interceptor)
-        )
+        self._accounts = HubAccounts(settings, interceptor)
         self._draining = False
         self._closed = False
         self._leases_task: asyncio.Task[None] | None = None
-        self._wire(settings, self._transport, self._tracking)
+        self._wire(settings, self._accounts.main, self._accounts.tracking)
 
     def _wire(self, settings: AzureStorageSettings, main: StorageTransport, tracking: StorageTransport) -> None:
         clock, names = self._clock, settings.names
@@ -281,13 +276,16 @@ class AzureStorageBackend:
         """Create the hub if it is missing.
 
         Raises:
-            ConfigurationError: The key or role is refused, or the hub does not fit the settings.
+            ConfigurationError: The account, key or role is refused, or the hub does not fit the settings.
             BackendUnavailableError: Nobody answers; try again.
         """
-        await self._resources.create()
+        self._accounts.check(self._clock.now())
+        await self._accounts.reached(self._resources.create())
 
     async def start_worker(self) -> None:
+        self._accounts.check_for_worker()
         await self._resources.create()
+        self._accounts.health.watch()
         for keeper in self._keepers:
             keeper.start()
         self._supervisor.start("due-messages", self._due.run())
@@ -338,9 +336,7 @@ class AzureStorageBackend:
     async def _stop_everything(self) -> None:
         await self._listening.stop()
         await self._supervisor.stop()
-        await self._transport.close()
-        if self._tracking is not self._transport:
-            await self._tracking.close()
+        await self._accounts.close()
 
     async def __aenter__(self) -> AzureStorageBackend:
         await self.open()

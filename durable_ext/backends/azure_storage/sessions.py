@@ -27,6 +27,7 @@ from durable_ext.backends.azure_storage.history_table import NO_HISTORY, History
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
+from durable_ext.backends.azure_storage.transport.errors import is_told
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.core.ids import continues
@@ -134,8 +135,11 @@ class SessionDirectory:
             try:
                 session = await self._try_load(inbox)
             except BackendUnavailableError as exc:
-                _log.warning(
-                    "instance could not be loaded",
+                _log.log(
+                    logging.INFO if is_told(exc) else logging.WARNING,
+                    "%s: instance could not be loaded: %s",
+                    inbox.instance_id,
+                    exc,
                     extra={"event": "load_failed", "instance_id": inbox.instance_id, "error": str(exc)},
                 )
                 await self.clock.sleep(_LOAD_RETRY_SECONDS)

@@ -16,7 +16,7 @@ from durable_ext.hosting.local.cors import Cors
 from durable_ext.hosting.local.engine import LocalEngine
 from durable_ext.hosting.local.reload import AppFiles, wait_for_change
 from durable_ext.hosting.local.server import HostOptions, LocalHost
-from durable_ext.hosting.local.task_hub import backend_settings, hub_file, other_backend_settings
+from durable_ext.hosting.local.task_hub import away_hint, backend_settings, hub_file, other_backend_settings
 from durable_ext.http.urls import WEBHOOK_PATH, ManagementUrls
 from durable_ext.runtime.registry import FunctionKind
 from durable_ext.sdk.discovery import DurableFunctions
@@ -52,9 +52,10 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
         connection=settings.connection_name,
         rpc_base_url=f"http://127.0.0.1:{run.listener.getsockname()[1]}/durabletask/",
     )
+    store = backend_settings(settings, environ)
     engine = LocalEngine(
         settings,
-        backend_settings(settings, environ),
+        store,
         run.functions,
         urls,
         run.not_served,
@@ -72,6 +73,7 @@ async def run_host(run: RunPlan, environ: Mapping[str, str]) -> tuple[int, Path 
             drain=options.drain,
             threads=_threads(environ),
             home_page=environ.get("AzureWebJobsDisableHomepage", "").lower() not in ("true", "1"),
+            away_hint=away_hint(store),
         ),
     )
     changed: list[Path] = []

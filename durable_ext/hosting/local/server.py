@@ -44,7 +44,6 @@ RPC_PATH: Final = "/durabletask"
 _STOP_GRACE: Final = 15.0  # seconds beyond the two drains, of requests and of the engine
 _TIMER_LOCK_SECONDS: Final = 5.0
 _STOPPING: Final = "Stopping: what runs may finish. Press Ctrl-C again to stop at once."
-_AZURE_HINT: Final = "Start Azurite (npx azurite) or use --hub embedded."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,7 @@ class HostOptions:
         drain: Seconds that running functions get at the first stop signal.
         threads: How many run sync functions that are not durable.
         home_page: Whether `/` shows a page.
+        away_hint: What to do if the store cannot be reached at the start.
     """
 
     version: str
@@ -63,6 +63,7 @@ class HostOptions:
     drain: float = 30.0
     threads: int = 32
     home_page: bool = True
+    away_hint: str = ""
 
 
 class LocalHost:
@@ -106,7 +107,7 @@ class LocalHost:
         self._watch_signals(loop)
         azure = self._plan.settings.hub_kind == "azure"
         if azure:
-            self._supervisor.start("open-hub", self._engine.open_when_reachable(_AZURE_HINT))
+            self._supervisor.start("open-hub", self._engine.open_when_reachable(self._options.away_hint))
         else:
             await self._engine.open()
         try:

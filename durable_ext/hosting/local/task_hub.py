@@ -60,6 +60,15 @@ def backend_settings(settings: HostSettings, environ: Mapping[str, str]) -> Back
     return found
 
 
+def away_hint(store: BackendSettings) -> str:
+    """Return what to do if a store cannot be reached at the start."""
+    if isinstance(store, SqliteSettings):
+        return ""
+    if store.account.is_emulator:
+        return "Start Azurite (npx azurite) or use --hub embedded."
+    return "Check the network and the account's firewall; --hub embedded does without it. The host goes on trying."
+
+
 def other_backend_settings(
     settings: HostSettings, environ: Mapping[str, str], task_hub: str, connection: str
 ) -> BackendSettings:

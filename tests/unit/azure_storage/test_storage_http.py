@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import pytest
 
@@ -124,7 +125,15 @@ async def test_a_refusal_is_raised_at_once_with_its_code(
 async def test_a_wrong_key_says_what_to_check(server: ScriptedServer, http: StorageHttp) -> None:
     server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>")]
 
-    with pytest.raises(StorageAccessError, match="Storage Queue, Blob and Table Data Contributor"):
+    with pytest.raises(StorageAccessError, match="AccountKey is not a key of account 'acct' at http://127"):
+        await get(http)
+
+
+async def test_a_clock_that_makes_requests_invalid_is_named(server: ScriptedServer, http: StorageHttp) -> None:
+    behind = format_datetime(datetime.now(timezone.utc) - timedelta(minutes=20), usegmt=True)
+    server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>", f"Date: {behind}")]
+
+    with pytest.raises(StorageAccessError, match=r"The clock of this machine is 20 minutes ahead of that of"):
         await get(http)
 
 

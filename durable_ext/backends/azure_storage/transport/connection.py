@@ -9,6 +9,7 @@ from typing import Protocol
 from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import BearerSigner, SasSigner, SharedKeySigner, Signer
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeanBlobs
+from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues, QueueVerbs
 from durable_ext.backends.azure_storage.transport.table import LeanTables, TableVerbs
@@ -41,8 +42,10 @@ class StorageTransport:
             await one.close()
 
 
-def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | None = None) -> StorageTransport:
-    """Return the transport straight on HTTP. No request is made yet."""
+def open_lean_transport(
+    account: StorageAccount, *, interceptor: Interceptor | None = None, health: StorageHealth | None = None
+) -> StorageTransport:
+    """Return the transport straight on HTTP. No request is made yet. `health` is told of outages."""
     credential = account.credential
     closeable: list[Closeable] = []
     signer: Signer
@@ -56,7 +59,7 @@ def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | N
         tokens = IdentityTokens(credential)
         closeable.append(tokens)
         signer = BearerSigner(tokens)
-    http = StorageHttp(account, signer, interceptor=interceptor)
+    http = StorageHttp(account, signer, interceptor=interceptor, health=health)
     return StorageTransport(
         queues=LeanQueues(http),
         tables=LeanTables(http, ascii_only=account.is_emulator),
@@ -67,10 +70,12 @@ def open_lean_transport(account: StorageAccount, *, interceptor: Interceptor | N
     )
 
 
-def open_transport(account: StorageAccount, kind: str, *, interceptor: Interceptor | None = None) -> StorageTransport:
-    """Return the transport of a kind (`lean` or `sdk`). No request is made yet."""
+def open_transport(
+    account: StorageAccount, kind: str, *, interceptor: Interceptor | None = None, health: StorageHealth | None = None
+) -> StorageTransport:
+    """Return the transport of a kind (`lean` or `sdk`). No request is made yet. `health` hears of lean ones only."""
     if kind == "sdk":
         from durable_ext.backends.azure_storage.transport.sdk import open_sdk_transport
 
         return open_sdk_transport(account)
-    return open_lean_transport(account, interceptor=interceptor)
+    return open_lean_transport(account, interceptor=interceptor, health=health)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError
 
 
@@ -39,21 +41,32 @@ class StorageUnavailableError(BackendUnavailableError):
         super().__init__(f"Azure Storage did not do {call}: {why}.")
 
 
+class StorageHostUnknownError(StorageUnavailableError):
+    """The name of the account's host cannot be resolved: there is no such account, or this machine has no network."""
+
+    def __init__(self, *, call: str, host: str) -> None:
+        self.host = host
+        super().__init__(call=call, why=f"the host '{host}' is not known")
+
+
 class StorageAccessError(ConfigurationError, BackendError):
     """401 or 403: the key, token or role does not allow it."""
 
-    def __init__(self, *, call: str, status: int, code: str) -> None:
+    def __init__(self, *, call: str, status: int, code: str, advice: str = "") -> None:
         self.call, self.status, self.code = call, status, code
-        super().__init__(
-            f"Azure Storage does not allow {call}: {status} {code}. Check the account key or SAS of the connection; an "
-            f"identity needs the roles Storage Queue, Blob and Table Data Contributor on the account."
-        )
+        super().__init__(f"Azure Storage does not allow {call}: {status} {code}. {advice or _ADVICE}")
 
 
-def error_from(*, call: str, status: int, code: str, detail: str) -> BackendError:
-    """Return the exception for an answer that is no success."""
+_ADVICE: Final = (
+    "Check the account key or SAS of the connection; an identity needs the roles Storage Queue, Blob and Table Data "
+    "Contributor on the account."
+)
+
+
+def error_from(*, call: str, status: int, code: str, detail: str, advice: str = "") -> BackendError:
+    """Return the exception for an answer that is no success; `advice` tells what to do if access is refused."""
     if status in (401, 403):
-        return StorageAccessError(call=call, status=status, code=code)
+        return StorageAccessError(call=call, status=status, code=code, advice=advice)
     if status == 404:
         return StorageNotFoundError(call=call, status=status, code=code, detail=detail)
     if status == 409:
@@ -63,3 +76,8 @@ def error_from(*, call: str, status: int, code: str, detail: str) -> BackendErro
     if status in (408, 429) or status >= 500:
         return StorageUnavailableError(call=call, why=f"{status} {code}")
     return StorageError(call=call, status=status, code=code, detail=detail)
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether an error is an outage that the log has told already."""
+    return isinstance(error, BackendUnavailableError) and error.is_told

@@ -81,7 +81,7 @@ def _instant(text: str | None) -> datetime | None:
 
 def _refused(why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The shared access signature of the storage connection {why}. Make a new one for the account (portal, Shared access "
-        f"signature): services blob, queue and table, resource types container and object, all of read, write, delete, list, "
-        f"add, create, update and process."
+        f"The shared access signature of the storage connection {why}. Make a new one for the account (portal, Shared "
+        f"access signature): services blob, queue and table, resource types container and object, and all of read, write, "
+        f"delete, list, add, create, update and process."
     )

@@ -1,0 +1,73 @@
+"""The storage accounts of a hub, one or two: opened together, checked before they are used, watched by one eye."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Final
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import Sas
+from durable_ext.backends.azure_storage.transport.connection import open_transport
+from durable_ext.backends.azure_storage.transport.errors import StorageHostUnknownError
+from durable_ext.backends.azure_storage.transport.health import StorageHealth
+from durable_ext.backends.azure_storage.transport.http import Interceptor
+from durable_ext.backends.azure_storage.transport.sas import check_sas_is_enough, check_sas_is_valid
+from durable_ext.errors import ConfigurationError
+
+_CLOUDS: Final = (".core.windows.net", ".core.chinacloudapi.cn", ".core.usgovcloudapi.net")
+
+
+class HubAccounts:
+    """Opens transports; no request is made before one is asked for.
+
+    Attributes:
+        main: The account of the queues.
+        tracking: The account of tables and blobs; the same one unless the settings name another.
+        health: Of both.
+    """
+
+    def __init__(self, settings: AzureStorageSettings, interceptor: Interceptor | None) -> None:
+        self.health = StorageHealth()
+        kind = settings.transport.value
+        self.main = open_transport(settings.account, kind, interceptor=interceptor, health=self.health)
+        other = settings.tracking_account
+        self.tracking = (
+            self.main if other is None else open_transport(other, kind, interceptor=interceptor, health=self.health)
+        )
+        used = (settings.account,) if other is None else (settings.account, other)
+        self._signatures = [account.credential for account in used if isinstance(account.credential, Sas)]
+
+    def check(self, now: datetime) -> None:
+        """Refuse shared access signatures that no service would take now, with a `ConfigurationError`."""
+        for signature in self._signatures:
+            check_sas_is_valid(signature, now)
+
+    def check_for_worker(self) -> None:
+        """Refuse shared access signatures with which a worker would fail sooner or later, with a `ConfigurationError`."""
+        for signature in self._signatures:
+            check_sas_is_enough(signature)
+
+    async def reached(self, opening: Awaitable[None]) -> None:
+        """Await the first calls; an account of Azure that nobody knows is a mistake, not an outage.
+
+        The name of any other host may appear later, as that of a container with the emulator does.
+
+        Raises:
+            ConfigurationError: No such account; what `opening` raises otherwise.
+        """
+        try:
+            await opening
+        except StorageHostUnknownError as exc:
+            if not exc.host.endswith(_CLOUDS):
+                raise
+            raise ConfigurationError(
+                f"The host '{exc.host}' of the storage account is not known. Check AccountName and EndpointSuffix of the "
+                f"storage connection (accountName of an identity connection), and this machine's network."
+            ) from exc
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.main.close()
+        if self.tracking is not self.main:
+            await self.tracking.close()

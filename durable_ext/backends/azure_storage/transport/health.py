@@ -1,0 +1,59 @@
+"""Whether an account answers: an outage is one line in the log when it begins and one when it is over.
+
+Everybody else who meets an outage says so on level INFO only: with a hundred instances under way each of them does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+_CALM_SECONDS: Final = 5.0  # a service that throttles answers some requests
+_log = logging.getLogger("durable_ext.backends.azure_storage")
+
+
+class StorageHealth:
+    """Is told of answers and of failures. One for all services of a hub; used from one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._watched = False
+        self._began = 0.0
+        self._failed_at: dict[str, float] = {}
+
+    @property
+    def is_down(self) -> bool:
+        """Whether a service does not answer; while it does, nobody needs to tell of answers."""
+        return bool(self._failed_at)
+
+    def watch(self) -> None:
+        """Speak from now on: whoever opened the hub has told what went wrong before."""
+        self._watched = True
+
+    def failed(self, service: str, error: BaseException) -> bool:
+        """A service did not answer, or refused for its load, after all retries or for very long; whether the log says so."""
+        if not self._watched:
+            return False
+        now = self._clock()
+        if not self._failed_at:
+            self._began = now
+            _log.warning(
+                "%s What was under way is tried again until it answers; nothing is lost.",
+                error,
+                extra={"event": "storage_down", "service": service},
+            )
+        self._failed_at[service] = now
+        return True
+
+    def answered(self, service: str) -> None:
+        """A service answered, be it with a refusal. The outage is over when all do again, for some seconds."""
+        failed = self._failed_at.get(service)
+        now = self._clock()
+        if failed is None or now - failed < _CALM_SECONDS:
+            return
+        del self._failed_at[service]
+        if not self._failed_at:
+            seconds = now - self._began
+            _log.warning("Azure Storage answers again, after %.0f s.", seconds, extra={"event": "storage_up"})

@@ -1,0 +1,69 @@
+"""An outage of the storage account: one line when it begins, one when it is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
+from durable_ext.backends.azure_storage.transport.health import StorageHealth
+
+GONE = StorageUnavailableError(call="queue.get /q", why="nobody listens")
+
+
+class Stopwatch:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Stopwatch:
+    return Stopwatch()
+
+
+@pytest.fixture
+def health(clock: Stopwatch) -> StorageHealth:
+    watched = StorageHealth(clock)
+    watched.watch()
+    return watched
+
+
+def test_an_outage_of_several_services_is_told_once_and_so_is_its_end(
+    health: StorageHealth, clock: Stopwatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for service in ("queue", "table", "queue"):
+        health.failed(service, GONE)
+    clock.now = 60
+    health.answered("table")
+    assert health.is_down
+    health.answered("queue")
+    health.answered("queue")
+
+    assert not health.is_down
+    assert [record.message for record in caplog.records] == [
+        "Azure Storage did not do queue.get /q: nobody listens. What was under way is tried again until it answers; "
+        "nothing is lost.",
+        "Azure Storage answers again, after 60 s.",
+    ]
+
+
+def test_a_service_that_refuses_now_and_then_is_one_outage(
+    health: StorageHealth, clock: Stopwatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for second in range(100):
+        clock.now = second
+        health.failed("table", GONE)
+        clock.now = second + 0.5
+        health.answered("table")
+
+    assert len(caplog.records) == 1
+
+
+def test_what_happens_before_the_hub_is_open_is_told_by_whoever_opens_it(caplog: pytest.LogCaptureFixture) -> None:
+    StorageHealth().failed("queue", GONE)
+
+    assert not caplog.records
