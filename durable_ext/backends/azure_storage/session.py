@@ -248,8 +248,13 @@ class AzureSession:
         return self._ended is None and await self._may_commit(self._inbox.partition) and self._ended is None
 
     def _with_right_row(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Leave out the repair of a row that needs none, or that stands for a run which has not begun (8.6)."""
+        """Leave out the repair of a row that needs none, or that stands for a run which has not begun (8.6).
+
+        That of an entity is not left out: its status never changes, and its state, which clients read there, does.
+        """
         update, row = checkpoint.instance, self._row
+        if self._inbox.instance_id.startswith("@"):
+            return checkpoint
         if checkpoint.new_events or self._has_written or update is None or row is None or not update.execution_id:
             return checkpoint
         is_behind = row.status is not update.status or row.created_at == MIN_TICKS
