@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import (
     ExecutionCompleted,
     ExecutionStarted,
+    HistoryEvent,
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
@@ -36,7 +37,7 @@ from durable_ext.testing.faults import FailingTransport, When, is_work
 
 _NEVER = 1_000_000
 _PARALLEL = 12
-_PATIENCE = timedelta(seconds=90)
+PATIENCE = timedelta(seconds=90)
 
 
 class Story:
@@ -150,7 +151,6 @@ class CrashMatrix:
     first: LocalActivities
     second: LocalActivities
     counts: Callable[[StorageCall], bool] = is_work
-    failures: list[str] = field(default_factory=list)
 
     async def run(self, scenario: Callable[[], Scenario], when: When) -> int:
         """Play it once to the end, then once per storage call; return the number of calls.
@@ -158,25 +158,16 @@ class CrashMatrix:
         Raises:
             AssertionError: Some runs did not end as they should; the text names the calls.
         """
-        counter = await self._play(scenario(), FailingTransport(_NEVER, When.BEFORE, self.counts))
-        calls = counter.count
-        slots = asyncio.Semaphore(_PARALLEL)
 
-        async def one(n: int) -> None:
+        async def play(n: int) -> FailingTransport:
             transport = FailingTransport(n, when, self.counts)
-            async with slots:
-                try:
-                    await asyncio.wait_for(self._play(scenario(), transport), 3 * _PATIENCE.total_seconds())
-                except (AssertionError, asyncio.TimeoutError, Exception) as error:
-                    killed = transport.killed_at
-                    where = f"{killed.verb} {killed.resource}" if killed is not None else "nowhere"
-                    self.failures.append(f"{when.value} call {n} ({where}): {type(error).__name__} {error}")
+            with calls_named(transport):
+                await self._play(scenario(), transport)
+            return transport
 
-        await asyncio.gather(*(one(n) for n in range(1, calls + 1)))
-        assert not self.failures, f"{len(self.failures)} of {calls} runs:\n" + "\n".join(sorted(self.failures))
-        return calls
+        return await at_every_call(play, when)
 
-    async def _play(self, scenario: Scenario, transport: FailingTransport) -> FailingTransport:
+    async def _play(self, scenario: Scenario, transport: FailingTransport) -> None:
         hub, story = f"Hub{uuid.uuid4().hex[:12]}", Story()
         backend = self.open_backend(hub, transport)
         async with running_process(backend, scenario.registry(story), self.first, transport) as process:
@@ -184,7 +175,7 @@ class CrashMatrix:
             playing = asyncio.ensure_future(scenario.play(process.client, story))
             dying = asyncio.ensure_future(transport.died.wait())
             try:
-                await asyncio.wait((playing, dying), return_when=asyncio.FIRST_COMPLETED, timeout=_PATIENCE.total_seconds())
+                await asyncio.wait((playing, dying), return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE.total_seconds())
                 if not transport.died.is_set():
                     await playing
             finally:
@@ -192,13 +183,49 @@ class CrashMatrix:
                 playing.cancel()
                 await asyncio.gather(playing, dying, return_exceptions=True)
         await self.go_on(scenario, hub, story)
-        return transport
 
     async def go_on(self, scenario: Scenario, hub: str, story: Story) -> None:
         """Take over what a process has left in a hub, play it to the end and check that."""
         async with running_process(self.open_backend(hub, None), scenario.registry(story), self.second) as process:
-            await asyncio.wait_for(scenario.play(process.client, story), _PATIENCE.total_seconds())
+            await asyncio.wait_for(scenario.play(process.client, story), PATIENCE.total_seconds())
             await scenario.check(process.client, process.backend, story)
+
+
+@contextmanager
+def calls_named(transport: FailingTransport) -> Iterator[None]:
+    """Let what fails in this block tell which call it was that `transport` let fail."""
+    try:
+        yield
+    except (AssertionError, asyncio.TimeoutError, Exception) as error:
+        killed = transport.killed_at
+        where = f"{killed.verb} {killed.resource}" if killed is not None else "nowhere"
+        raise AssertionError(f"({where}) {type(error).__name__} {error}") from error
+
+
+async def at_every_call(play: Callable[[int], Awaitable[FailingTransport]], when: When) -> int:
+    """Play once to the end, which tells how many calls there are, then once for each of them; return their number.
+
+    Args:
+        play: Gets the number of the call that fails, and returns the transport that has counted them.
+        when: For the report: the side of the call.
+
+    Raises:
+        AssertionError: Some runs did not end as they should; the text names the calls.
+    """
+    calls = (await play(_NEVER)).count
+    slots = asyncio.Semaphore(_PARALLEL)
+    failures: list[str] = []
+
+    async def one(n: int) -> None:
+        async with slots:
+            try:
+                await asyncio.wait_for(play(n), 3 * PATIENCE.total_seconds())
+            except (AssertionError, asyncio.TimeoutError, Exception) as error:
+                failures.append(f"{when.value} call {n}: {error or type(error).__name__}")
+
+    await asyncio.gather(*(one(n) for n in range(1, calls + 1)))
+    assert not failures, f"{len(failures)} of {calls} runs:\n" + "\n".join(sorted(failures))
+    return calls
 
 
 @asynccontextmanager
@@ -241,22 +268,28 @@ async def _close(backend: MortalBackend, worker: TaskHubWorker) -> None:
 
 async def finished(client: DurableClient, instance_id: str) -> Any:
     """Wait for the end of an instance and return its status."""
-    return await client.wait_for_completion(instance_id, timeout=_PATIENCE)
+    return await client.wait_for_completion(instance_id, timeout=PATIENCE)
 
 
 async def check_history(backend: Backend, instance_id: str) -> None:
-    """One start, one end, and each scheduled activity answered.
+    """One start, one end, and each scheduled activity answered."""
+    events = await check_ends(backend, instance_id)
+    scheduled = {event.event_id for event in events if isinstance(event, TaskScheduled)}
+    answered = {event.task_scheduled_id for event in events if isinstance(event, (TaskCompleted, TaskFailed))}
+    assert scheduled == answered
+
+
+async def check_ends(backend: Backend, instance_id: str) -> Sequence[HistoryEvent]:
+    """One start and one end; return the history.
 
     A child tells its parent before it writes its own end, so it may still be at it.
     """
     message, every = f"{instance_id} has no end", timedelta(milliseconds=100)
-    await eventually(lambda: _ended(backend, instance_id), message, within=_PATIENCE, every=every)
+    await eventually(lambda: _ended(backend, instance_id), message, within=PATIENCE, every=every)
     events = await backend.instances.get_history(InstanceId(instance_id))
     kinds = Counter(type(event) for event in events)
     assert (kinds[ExecutionStarted], kinds[ExecutionCompleted]) == (1, 1), f"{instance_id}: {kinds}"
-    scheduled = {event.event_id for event in events if isinstance(event, TaskScheduled)}
-    answered = {event.task_scheduled_id for event in events if isinstance(event, (TaskCompleted, TaskFailed))}
-    assert scheduled == answered
+    return events
 
 
 async def _ended(backend: Backend, instance_id: str) -> bool:

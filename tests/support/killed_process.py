@@ -101,7 +101,8 @@ class Nursery:
     async def run(self, order: Order) -> int:
         """Let a process carry out an order, numbered by its `n`; return how it ended."""
         assert self._process.stdin is not None
-        ended = self._waiting[order.n] = asyncio.get_running_loop().create_future()
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[order.n] = ended
         self._process.stdin.write(f"{json.dumps(asdict(order))}\n".encode())
         return await ended
 
