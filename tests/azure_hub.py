@@ -36,8 +36,9 @@ async def run_azure_hub(
     worker_settings: WorkerSettings | None = None,
     interceptor: Interceptor | None = None,
     drain: timedelta = timedelta(seconds=5),
+    serve: bool = True,
 ) -> AsyncIterator[AzureHub]:
-    """Run an app on a hub; leaving drains and stops."""
+    """Run an app on a hub; leaving drains and stops. Without `serve` there is only a client."""
     clock, converter, codec = SystemClock(), DataConverter(), JsonEntityCodec()
     backend = AzureStorageBackend(settings, clock, interceptor=interceptor)
     try:
@@ -51,7 +52,8 @@ async def run_azure_hub(
             clock=clock,
         )
         client = DurableClient(backend.instances, converter=converter, entity_codec=codec, clock=clock)
-        await worker.start()
+        if serve:
+            await worker.start()
         try:
             yield AzureHub(client=client, worker=worker, backend=backend)
         finally:

@@ -6,7 +6,10 @@ Source: specs/azure-storage.md 4.6, 5.6, 5.8, 6.5, 9.6.
 from __future__ import annotations
 
 import gzip
+import json
+import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,9 +18,11 @@ import pytest
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.edm import EdmValue, Entity
+from durable_ext.backends.azure_storage.transport.table import Change, TableChange
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
@@ -163,3 +168,102 @@ async def test_an_instance_whose_payload_is_damaged_harms_no_other(
 
 async def _waits(hub: AzureHub, instance_id: str) -> bool:
     return len(await hub.backend.instances.get_history(InstanceId(instance_id))) >= 3
+
+
+async def test_rows_that_no_provider_writes_do_not_hide_the_sentinel(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await hub.client.start("WaitEvent", None, "marked")
+        await eventually(lambda: _waits(hub, "marked"), within=PATIENCE)
+    for row_key in ("!first", "Note", "zzz"):
+        note: Entity = {"PartitionKey": "marked", "RowKey": row_key, "Note": "of a tool"}
+        await transport.tables.apply(f"{task_hub}History", TableChange(Change.INSERT, note))
+
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await hub.client.raise_event("marked", "Approval", {"ok": True})
+        ended = await hub.client.wait_for_completion("marked", timeout=PATIENCE)
+
+    rows = (await transport.tables.query(f"{task_hub}History", "PartitionKey eq 'marked'")).rows
+    assert ended.output == {"ok": True}
+    assert [row.entity["RowKey"] for row in rows if "Note" in row.entity] == ["!first", "Note", "zzz"]
+
+
+async def test_a_purge_keeps_the_payloads_of_an_instance_whose_id_goes_on_after_a_slash(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    container = f"{task_hub.lower()}-largemessages"
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("Echo", "x" * 50_000, "order")
+        await hub.client.wait_for_completion("order", timeout=PATIENCE)
+        others = "order/42/message-0f0e0d0c0b0a09080706050403020100-ExecutionStarted.json.gz"
+        await transport.blobs.upload(container, others, gzip.compress(b"{}"))
+        assert len((await transport.blobs.list(container, "order/")).names) > 1
+
+        await hub.client.purge("order")
+
+        assert (await transport.blobs.list(container, "order/")).names == [others]
+
+
+async def test_tags_of_any_length_are_stored_with_the_row(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    tags = {"note": "å" * 40_000}
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("WaitEvent", None, "tagged", tags=tags)
+        await eventually(lambda: _waits(hub, "tagged"), within=PATIENCE)
+        row = await hub.backend.instances.get_instance(InstanceId("tagged"))
+
+    assert row is not None
+    assert row.tags == tags
+    stored = await transport.tables.get(f"{task_hub}Instances", "tagged", "")
+    assert stored is not None
+    assert (stored.entity["Tags"], stored.entity["TagsBlobName"]) == ("", _one_blob(stored.entity["TagsBlobName"]))
+
+
+def _one_blob(name: EdmValue) -> str:
+    assert re.fullmatch(r"tagged/history--Tags-[0-9A-F]{8}-Tags\.json\.gz", str(name))
+    return str(name)
+
+
+async def test_the_hub_blob_has_the_text_of_the_provider(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = replace(settings_of(azurite, task_hub), partition_manager=PartitionManagement.SAFE_BLOB)
+    async with run_azure_hub(settings, interop_registry()):
+        content = await transport.blobs.download(f"{task_hub.lower()}-leases", "taskhub.json")
+
+    assert content is not None
+    created = json.loads(content)["CreatedAt"]
+    assert content.decode() == f'{{"TaskHubName":"{task_hub}","CreatedAt":"{created}","PartitionCount":1}}'
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,6}[1-9])?Z", created)
+
+
+@pytest.mark.parametrize("mode", ["off", "on"])
+async def test_an_eternal_orchestration_with_a_large_input_keeps_the_blobs_of_one_generation(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, mode: LocalActivities
+) -> None:
+    def eternal(context: Any) -> Any:
+        left, ballast = context.get_input()
+        yield context.call_activity("Wide", 1)
+        if left:
+            context.continue_as_new([left - 1, ballast])
+        return left
+
+    registry = wide_registry()
+    registry.add_orchestrator(OrchestratorDefinition(name="Eternal", function=eternal))
+    async with run_azure_hub(
+        settings_of(azurite, task_hub), registry, worker_settings=WorkerSettings(local_activities=mode)
+    ) as hub:
+        await hub.client.start("Eternal", [5, "x" * 40_000], "eternal")
+        await hub.client.wait_for_completion("eternal", timeout=PATIENCE)
+        row = await transport.tables.get(f"{task_hub}Instances", "eternal", "")
+        names = (await transport.blobs.list(f"{task_hub.lower()}-largemessages", "eternal/history-")).names
+
+    assert row is not None
+    inputs = [name for name in names if name.endswith("-Input.json.gz") and not name.startswith("eternal/history--")]
+    started = re.compile(r"eternal/history-0000000000000001-ExecutionStarted-[0-9A-F]{8}-Input\.json\.gz")
+    assert [bool(started.fullmatch(name)) for name in inputs] == [True]
+    assert str(row.entity["Input"]).endswith(inputs[0])
+    assert len([name for name in names if name.startswith("eternal/history--")]) <= 1  # the client's, of the first start

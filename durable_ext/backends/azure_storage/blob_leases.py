@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+_OURS: Final = frozenset({"PartitionId", "Owner", "Token", "Epoch"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class BlobLease:
         owner, token: Worker id and lease id, as the content says.
         epoch: Grows with every change of owner.
         is_leased: Whether the service says that somebody holds it.
+        foreign: Members of the content that we do not know: they survive our writes.
     """
 
     blob: str
@@ -30,6 +34,7 @@ class BlobLease:
     token: str | None = None
     epoch: int = 0
     is_leased: bool = False
+    foreign: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def is_free(self) -> bool:
@@ -39,7 +44,13 @@ class BlobLease:
 
 def lease_content(lease: BlobLease) -> bytes:
     """Return the JSON of a lease blob, members in the provider's order."""
-    value = {"PartitionId": lease.partition, "Owner": lease.owner, "Token": lease.token, "Epoch": lease.epoch}
+    value: dict[str, object] = {
+        "PartitionId": lease.partition,
+        "Owner": lease.owner,
+        "Token": lease.token,
+        "Epoch": lease.epoch,
+    }
+    value |= lease.foreign
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -54,6 +65,7 @@ def lease_from_content(blob: str, content: bytes, *, is_leased: bool) -> BlobLea
             token=value.get("Token"),
             epoch=int(value.get("Epoch") or 0),
             is_leased=is_leased,
+            foreign={name: member for name, member in value.items() if name not in _OURS},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

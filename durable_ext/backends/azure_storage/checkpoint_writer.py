@@ -105,10 +105,9 @@ class CheckpointWriter:
         run_here = [held for held in items if held.claimed]
         for held in run_here:
             self._work_item_keeper.hold(held)
-        offloaded = {}
         if checkpoint.new_events:
             try:
-                offloaded = await self._history.append(instance_id, cursor, checkpoint.new_events, self._clock.now())
+                await self._history.append(instance_id, cursor, checkpoint.new_events, self._clock.now())
             except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
                 await self._leave_to_others(claimed, run_here)
                 raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
@@ -118,7 +117,8 @@ class CheckpointWriter:
         if claimed:
             self._hand_over(claimed)
         if checkpoint.instance is not None:
-            await self._instances.merge(instance_id, checkpoint.instance, offloaded)
+            await self._instances.merge(instance_id, checkpoint.instance, cursor.unreferenced)
+            cursor.unreferenced.clear()
             self._row_written(instance_id, checkpoint.instance)
             if not await still_ours():
                 await self._wake(instance_id, sender)

@@ -30,6 +30,7 @@ from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_round_trip_iso
 
 SENTINEL: Final = "sentinel"
+_ROW_KEY_LENGTH: Final = 16
 MAX_ROWS_PER_BATCH: Final = 99
 _MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
 _ROW_BYTES: Final = 1024
@@ -65,6 +66,8 @@ NO_HISTORY: Final = LoadedHistory()
 class HistoryCursor:
     """Where the next write of one instance goes. Owned by the session that holds the instance.
 
+    `unreferenced` are blobs, by their text, that were written since the instance row was: it may refer to the same ones.
+
     Below `occupied` there may be rows of an older generation: those keys are replaced, the others inserted, which says
     more (nobody else has written there) and costs the emulator less.
     """
@@ -74,6 +77,7 @@ class HistoryCursor:
     count: int = 0
     occupied: int = 0
     blobs: set[str] = field(default_factory=set)
+    unreferenced: dict[str, BlobReference] = field(default_factory=dict)
 
 
 def row_key(index: int) -> str:
@@ -194,16 +198,11 @@ class HistoryTable:
                 return rows
 
     async def _fold(self, rows: list[Row]) -> LoadedHistory:
-        if not rows:
+        sentinel, taken = current_generation(rows)
+        marked = sentinel or (taken[0] if taken else None)
+        if marked is None:
             return NO_HISTORY
-        sentinel = rows[-1] if rows[-1].entity["RowKey"] == SENTINEL else None
-        current = (sentinel or rows[0]).entity.get("ExecutionId")
-        taken: list[Row] = []
-        for row in rows:
-            # Rows of an older, longer generation lie behind the current one's (5.7).
-            if row is sentinel or row.entity.get("ExecutionId") != current:
-                break
-            taken.append(row)
+        current = marked.entity.get("ExecutionId")
         blobs = await self._fetch_payloads(taken)
         return LoadedHistory(
             events=tuple(event_from_columns(row.entity) for row in taken),
@@ -229,11 +228,8 @@ class HistoryTable:
 
     async def append(
         self, instance_id: InstanceId, cursor: HistoryCursor, events: Sequence[HistoryEvent], now: datetime
-    ) -> dict[str, BlobReference]:
+    ) -> None:
         """Write events behind the cursor in batches of at most 99 rows and the sentinel; moves the cursor.
-
-        Returns:
-            The blobs that were written, by their text: the instance row refers to the same ones.
 
         Raises:
             StorageConflictError, StoragePreconditionError: Somebody else has written; nothing of the failed batch is
@@ -244,21 +240,17 @@ class HistoryTable:
         execution_id = cursor.execution_id or ""
         rows: list[dict[str, EdmValue]] = []
         sizes: list[int] = []
-        offloaded: dict[str, BlobReference] = {}
         for offset, event in enumerate(events):
             columns: dict[str, EdmValue] = {"PartitionKey": key, "RowKey": row_key(cursor.count + offset)}
             columns.update(event_to_columns(event, execution_id))
             if event.__class__ in _CONSUMED:
                 columns["IsPlayed"] = True
-            sizes.append(await self._offload(columns, cursor, offloaded))
+            sizes.append(await self._offload(columns, cursor))
             rows.append(columns)
         for start, end in _cuts(sizes):
             await self._write(key, cursor, rows[start:end], now if end == len(rows) else None)
-        return offloaded
 
-    async def _offload(
-        self, columns: dict[str, EdmValue], cursor: HistoryCursor, offloaded: dict[str, BlobReference]
-    ) -> int:
+    async def _offload(self, columns: dict[str, EdmValue], cursor: HistoryCursor) -> int:
         size = _ROW_BYTES
         for column, value in list(columns.items()):
             if not isinstance(value, str) or len(value) <= _SHORT_TEXT:
@@ -267,7 +259,7 @@ class HistoryTable:
                 reference = await self._payloads.store_column(
                     str(columns["PartitionKey"]), str(columns["RowKey"]), str(columns["EventType"]), column, value
                 )
-                offloaded[value] = reference
+                cursor.unreferenced[value] = reference
                 columns[column] = ""
                 columns[f"{column}BlobName"] = reference.name
                 cursor.blobs.add(reference.name)
@@ -300,8 +292,22 @@ class HistoryTable:
         cursor.count += len(rows)
 
 
+def current_generation(rows: Sequence[Row]) -> tuple[Row | None, list[Row]]:
+    """Return the sentinel of an instance's rows, if it is there, and the event rows of the current generation (5.7).
+
+    Rows of an older, longer generation lie behind these; rows with other names are no provider's.
+    """
+    sentinel = next((row for row in reversed(rows) if row.entity["RowKey"] == SENTINEL), None)
+    events = [row for row in rows if len(str(row.entity["RowKey"])) == _ROW_KEY_LENGTH]
+    if not events:
+        return sentinel, []
+    current = (sentinel or events[0]).entity.get("ExecutionId")
+    end = next((index for index, row in enumerate(events) if row.entity.get("ExecutionId") != current), len(events))
+    return sentinel, events[:end]
+
+
 def _occupied(rows: Sequence[Row]) -> int:
-    last = next((row for row in reversed(rows) if row.entity["RowKey"] != SENTINEL), None)
+    last = next((row for row in reversed(rows) if len(str(row.entity["RowKey"])) == _ROW_KEY_LENGTH), None)
     return 0 if last is None else int(str(last.entity["RowKey"]), 16) + 1
 
 

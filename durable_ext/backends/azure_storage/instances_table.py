@@ -145,9 +145,10 @@ class InstancesTable:
         """Return the instance row of a table row, large input and output fetched if wanted."""
         entity = row.entity
         if with_payloads and self._fetch_large:
-            blob = _text(entity, "InputBlobName")
-            if blob and not _text(entity, "Input"):
-                entity["Input"] = await self._payloads.load(blob)
+            for column in ("Input", "Tags"):
+                blob = _text(entity, f"{column}BlobName")
+                if blob and not _text(entity, column):
+                    entity[column] = await self._payloads.load(blob)
             for column in ("Input", "Output"):
                 value = _text(entity, column)
                 if value is not None and value.startswith("http"):
@@ -199,7 +200,7 @@ class InstancesTable:
             entity["ExecutionId"] = start.instance.execution_id
         if start.generation is not None:
             entity["Generation"] = start.generation
-        entity["Tags"] = column_text(Kind.TAGS, start.tags)
+        entity |= await self._tags_columns(key, start.tags)
         if replaced_etag is None:
             await self._tables.apply(self._table, TableChange(Change.INSERT, entity))
         else:
@@ -229,7 +230,7 @@ class InstancesTable:
             entity["RuntimeStatus"] = update.status.value
         if update.name is not None:
             entity["Name"] = update.name
-            entity["Tags"] = column_text(Kind.TAGS, update.tags)
+            entity |= await self._tags_columns(key, update.tags)
         if update.version is not None:
             entity["Version"] = update.version
         if update.generation is not None:
@@ -257,6 +258,13 @@ class InstancesTable:
             await self._tables.apply(self._table, TableChange(Change.MERGE, entity))
         except StorageNotFoundError:
             return
+
+    async def _tags_columns(self, key: str, tags: Mapping[str, str] | None) -> dict[str, EdmValue]:
+        text = column_text(Kind.TAGS, tags)
+        if not exceeds_column(text):
+            return {"Tags": text}
+        reference = await self._payloads.store_column(key, "", "Tags", "Tags", text)
+        return {"Tags": "", "TagsBlobName": reference.name}
 
     async def set_pending(self, instance_id: InstanceId, now: Ticks) -> None:
         """Mark a rewound instance Pending, keeping everything else."""

@@ -136,14 +136,18 @@ class LargePayloads:
         """Delete one blob; does nothing if it is gone."""
         await self._blobs.delete(self._container, name)
 
-    async def delete_prefix(self, prefix: str) -> int:
-        """Delete every blob whose name begins so; return how many."""
+    async def delete_folder(self, prefix: str) -> int:
+        """Delete every blob right below a prefix that ends with `/`; return how many.
+
+        Those further down belong to instances whose id goes on after a `/`; a purge of the provider deletes them too.
+        """
         deleted, continuation = 0, None
         while True:
             page = await self._blobs.list(self._container, prefix, continuation)
-            for name in page.names:
+            names = [name for name in page.names if "/" not in name[len(prefix) :]]
+            for name in names:
                 await self._blobs.delete(self._container, name)
-            deleted += len(page.names)
+            deleted += len(names)
             continuation = page.continuation
             if continuation is None:
                 return deleted

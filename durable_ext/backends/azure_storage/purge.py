@@ -88,7 +88,7 @@ class Purge:
 
     async def _delete_blobs(self, instance_id: InstanceId) -> None:
         prefixes = {f"{instance_id}/".replace("\\", "/"), f"{escape_key(instance_id)}/"}
-        await asyncio.gather(*(self._payloads.delete_prefix(prefix) for prefix in prefixes))
+        await asyncio.gather(*(self._payloads.delete_folder(prefix) for prefix in prefixes))
 
     async def _delete_history(self, instance_id: InstanceId) -> None:
         rows = await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}", _KEYS)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.history_table import SENTINEL, HistoryTable
+from durable_ext.backends.azure_storage.history_table import HistoryTable, current_generation
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.transport.edm import EdmValue, Row
@@ -61,11 +61,8 @@ class Rewind:
 
     async def _generation(self, instance_id: InstanceId) -> list[Row]:
         rows = await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}")
-        if not rows:
-            return []
         # The reference takes the greatest OrchestratorStarted, which may be a leftover of an older generation.
-        current = rows[-1].entity.get("ExecutionId")
-        return [row for row in rows if row.entity["RowKey"] != SENTINEL and row.entity.get("ExecutionId") == current]
+        return current_generation(rows)[1]
 
     async def _clear_cause(self, rows: list[Row], failure: Row, kind: str, also: Mapping[str, EdmValue]) -> Row | None:
         wanted = failure.entity.get("TaskScheduledId")

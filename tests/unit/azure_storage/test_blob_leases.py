@@ -58,6 +58,15 @@ def test_a_lease_comes_back_from_its_content() -> None:
     assert lease_from_content("default/q", lease_content(held), is_leased=True) == held
 
 
+def test_what_others_have_written_into_a_lease_stays_in_it() -> None:
+    content = b'{"PartitionId":"q","Owner":"a","Token":"t","Epoch":3,"Novelty":{"x":1}}'
+
+    held = lease_from_content("default/q", content, is_leased=True)
+
+    assert held is not None
+    assert lease_content(held) == content
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b"{}", b'{"PartitionId":"q","Epoch":"x"}'])
 def test_a_blob_that_holds_no_lease_is_left_alone(content: bytes) -> None:
     assert lease_from_content("default/q", content, is_leased=False) is None
