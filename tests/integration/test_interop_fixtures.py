@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.message_codec import MessageEncoding
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
@@ -32,6 +33,11 @@ STATUS_ONLY = {"failure-queued", "sub-failure-queued", "retry-back-off"}
 SLOW = {"timer-pending", "start-scheduled", "retry-back-off", "entity-scheduled-signal", "timer-cancelled"}
 # The recorder had no limit for custom statuses, Durable Functions (and we) take 16 KB: this one fails in its next episode.
 TOO_LARGE_STATUS = ("large-middle", "big-status")
+MANAGERS = {
+    "table": PartitionManagement.TABLE,
+    "blob": PartitionManagement.SAFE_BLOB,
+    "legacy": PartitionManagement.LEGACY_BLOB,
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,8 @@ async def loaded(
         app_name="peer",
         max_queue_polling_interval=timedelta(seconds=1),
         lease_acquire_interval=timedelta(seconds=1),
+        partition_manager=MANAGERS[frozen.about["leases"]],
+        message_encoding=MessageEncoding.BASE64 if frozen.name.endswith("base64") else MessageEncoding.UTF8,
     )
     async with run_azure_hub(settings, interop_registry()) as hub:
         yield frozen, hub
@@ -135,3 +143,40 @@ async def _has_state(hub: AzureHub, instance_id: str, wanted: str | None) -> boo
     snapshot = await hub.client.read_entity(EntityId(name, key))
     # A 1.x Python worker writes JSON with spaces, the recorder did not: the values must be equal.
     return snapshot.state == json.loads(wanted or "null") if snapshot.exists else wanted is None
+
+
+@pytest.mark.parametrize("name", ["hello-workitem-queued-blob-leases", "hello-workitem-queued-legacy-leases"])
+async def test_recorded_lease_blobs_go_on_with_their_epoch(azurite: Azurite, task_hub: str, name: str) -> None:
+    (frozen,) = (one for one in FROZEN if one.name == name)
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    await load_hub(frozen, transport, task_hub)
+    container = f"{task_hub.lower()}-leases"
+    before = await _lease_texts(transport, container)
+    settings = AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        worker_id="ours",
+        lease_acquire_interval=timedelta(seconds=1),
+        partition_manager=MANAGERS[frozen.about["leases"]],
+    )
+
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await eventually(lambda: all(hub.backend.owns(index) for index in range(4)), within=timedelta(seconds=25))
+        held = await _lease_texts(transport, container)
+    free = await _lease_texts(transport, container)
+    await transport.close()
+
+    assert held.keys() == free.keys() == before.keys()
+    for blob, text in before.items():
+        if blob == "taskhub.json":
+            assert text == held[blob] == free[blob]
+            continue
+        old, new = json.loads(text), json.loads(held[blob])
+        assert new | {"Token": ""} == old | {"Owner": "ours", "Token": "", "Epoch": old["Epoch"] + 1}
+        assert held[blob] == json.dumps(new, separators=(",", ":"))
+        assert free[blob] == json.dumps(new | {"Owner": None, "Token": None}, separators=(",", ":"))
+
+
+async def _lease_texts(transport: StorageTransport, container: str) -> dict[str, str]:
+    names = (await transport.blobs.list(container, "")).names
+    return {name: (await transport.blobs.download(container, name) or b"").decode() for name in names}
