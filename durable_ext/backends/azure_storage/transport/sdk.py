@@ -35,6 +35,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
 from durable_ext.backends.azure_storage.transport.identity import credential_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TablePage
+from durable_ext.backends.azure_storage.transport.wire import proxy_of
 
 _LEASE_SECONDS_FOREVER: Final = -1
 
@@ -399,9 +400,12 @@ def open_sdk_transport(account: StorageAccount) -> StorageTransport:
     else:
         table_credential = other = credential_of(credential)
         closeable.append(other)
-    queues = QueueServiceClient(account.queue_endpoint, credential=other)
-    tables = TableServiceClient(account.table_endpoint, credential=table_credential)
-    blobs = BlobServiceClient(account.blob_endpoint, credential=other)
+    endpoints = (account.queue_endpoint, account.table_endpoint, account.blob_endpoint)
+    # aiohttp would look for a proxy and, in a thread, for a netrc file before each request: a third of what a call costs.
+    options: Any = {"use_env_settings": any(proxy_of(endpoint) is not None for endpoint in endpoints)}
+    queues = QueueServiceClient(account.queue_endpoint, credential=other, **options)
+    tables = TableServiceClient(account.table_endpoint, credential=table_credential, **options)
+    blobs = BlobServiceClient(account.blob_endpoint, credential=other, **options)
     return StorageTransport(
         queues=SdkQueues(queues),
         tables=SdkTables(tables),
