@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -20,6 +21,7 @@ from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
 from durable_ext.backends.azure_storage.transport.errors import is_told
+from durable_ext.backends.azure_storage.worker_ids import has_ended_here
 from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
@@ -38,10 +40,17 @@ class _HeldLeases:
         self.blobs, self._seconds, self._clock = blobs, seconds, clock
         self.held: dict[str, BlobLease] = {}
         self.valid_until: dict[str, float] = {}
+        self._is_first_time = True
 
     async def take(self, me: str, *, steals: bool, wanted: Callable[[str], bool]) -> list[str]:
         """Acquire what the plan says and `wanted` allows; return the partitions gained."""
-        plan = plan_take(await self.blobs.load(), me=me, steals=steals)
+        leases = await self.blobs.load()
+        if self._is_first_time:
+            # A process started again after a crash need not wait until the leases of its former life run out: whoever knows
+            # the token in their content may take them over. Only once, as in the table.
+            leases = [replace(lease, owner=None) if has_ended_here(lease.owner or "") else lease for lease in leases]
+            self._is_first_time = False
+        plan = plan_take(leases, me=me, steals=steals)
         gained: list[str] = []
         for lease in plan:
             if lease.partition in self.held or not wanted(lease.partition):
