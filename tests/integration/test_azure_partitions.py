@@ -10,10 +10,15 @@ from datetime import timedelta
 
 import pytest
 
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import Send
 from tests.azure_hub import run_azure_hub
 from tests.azurite import Azurite, running_azurite
 from tests.interop_app import interop_registry
@@ -232,3 +237,34 @@ async def test_without_an_app_lease_nobody_is_made_primary(azurite: Azurite, tas
 
     assert not await worker.hub.make_primary()
     await worker.close()
+
+
+async def test_a_worker_that_stops_while_it_asks_for_partitions_leaves_no_wish_behind(
+    azurite: Azurite, task_hub: str
+) -> None:
+    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    first = await open_worker(settings)
+    await eventually(lambda: len(owned(first)) == 4, within=PATIENCE)
+    asks, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_back(call: StorageCall, send: Send) -> HttpAnswer:
+        if call.verb == "table.batch" and b"NextOwner" in call.body:
+            asks.set()
+            await goes_on.wait()
+        return await send()
+
+    second = AzureStorageBackend(replace(settings, worker_id="second"), interceptor=hold_back)
+    await second.open()
+    await second.start_worker()
+    await asyncio.wait_for(asks.wait(), PATIENCE.total_seconds())
+    closing = asyncio.create_task(second.close())
+    for _ in range(10):  # until it waits for its leases: nothing on the way there takes time
+        await asyncio.sleep(0)
+    goes_on.set()
+    await closing
+
+    transport = open_lean_transport(settings.account)
+    leases = await LeaseTable(transport.tables, settings.names.partitions_table).load()
+    await transport.close()
+    await first.close()
+    assert {(lease.owner, lease.next_owner) for lease in leases} == {(settings.worker_id, None)}

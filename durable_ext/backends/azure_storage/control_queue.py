@@ -12,8 +12,9 @@ from typing import Final
 
 from durable_ext.aio.backoff import PollingBackoff, redelivery_delay
 from durable_ext.aio.wakeups import Wakeup
-from durable_ext.backends.azure_storage.held_messages import MessageKeeper
+from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.message_reader import MessageReader
+from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
 from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
@@ -35,12 +36,15 @@ class ControlQueueListener:
         reader: MessageReader,
         keeper: MessageKeeper,
         directory: SessionDirectory,
+        outbox: Outbox,
+        partition: int,
         batch_size: int,
         buffer_threshold: int,
         max_interval: float,
     ) -> None:
         self._queue, self._queues, self._reader = queue, queues, reader
         self._keeper, self._directory = keeper, directory
+        self._outbox, self._partition, self._forwarded = outbox, partition, False
         self._batch_size, self._threshold = batch_size, buffer_threshold
         self._backoff = PollingBackoff(max_interval)
         self._wakeup = Wakeup()
@@ -82,10 +86,33 @@ class ControlQueueListener:
         if not messages:
             return 0
         held, unreadable = await self._reader.read_all(self._queue, messages, visibility)
-        self._directory.deliver(held)
+        ours, others = self._sorted(held)
+        self._directory.deliver(ours)
+        for one in others:
+            await self._forward(one)
         if unreadable:
             await asyncio.gather(*(self._postpone(message) for message in unreadable))
         return len(messages)
+
+    def _sorted(self, held: list[HeldMessage]) -> tuple[list[HeldMessage], list[HeldMessage]]:
+        others = [one for one in held if self._outbox.partition_of(one.message.target.instance_id) != self._partition]
+        return ([one for one in held if one not in others], others) if others else (held, others)
+
+    async def _forward(self, held: HeldMessage) -> None:
+        """Put a message into the queue of its instance: its sender counts with another number of partitions.
+
+        Put before deleted: after a crash in between it arrives twice.
+        """
+        if not self._forwarded:
+            self._forwarded = True
+            _log.warning(
+                "a client of this hub counts with another number of partitions: its messages in queue '%s' are put into "
+                "those of their instances. Give it the partitionCount of this app's host.json.",
+                self._queue,
+                extra={"event": "message_forwarded", "queue": self._queue, "message_id": held.message_id},
+            )
+        await self._outbox.forward(held)
+        await self._keeper.delete(held)
 
     async def _postpone(self, message: QueueMessage) -> None:
         receipt = MessageReceipt(message.message_id, message.pop_receipt)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.app_lease import AppLease
+from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import Lease
+from durable_ext.backends.azure_storage.names import MAX_PARTITIONS
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
@@ -37,7 +40,9 @@ class HubResources:
         tables: TableVerbs,
         blobs: BlobVerbs,
         clock: Clock,
+        server_offset: Callable[[], timedelta],
     ) -> None:
+        self._server_offset = server_offset
         self._settings, self._names = settings, settings.names
         self._queues, self._tables, self._blobs, self._clock = queues, tables, blobs, clock
         self._lease_table = LeaseTable(tables, self._names.partitions_table)
@@ -93,7 +98,7 @@ class HubResources:
         self._created = False
         await asyncio.gather(
             self._queues.drop(names.work_item_queue),
-            *(self._queues.drop(queue) for queue in self.control_queues),
+            *(self._queues.drop(queue) for queue in names.control_queues(MAX_PARTITIONS)),
             self._tables.drop(names.history_table),
             self._tables.drop(names.instances_table),
             self._tables.drop(names.partitions_table),
@@ -132,20 +137,23 @@ class HubResources:
     async def _check(self) -> None:
         leases, info = await asyncio.gather(self._table_leases(), self._blob_hub())
         uses_table = self._settings.partition_manager is PartitionManagement.TABLE
-        if uses_table:
-            self._check_count(_partition_count(leases))
-            if info is not None and await self._has_live_blob_leases():
-                raise _other_manager("blob", "the table manager", "false")
-        else:
-            if info is not None:
-                self._check_count(info)
-            now = self._clock.now()
+        if uses_table and info is not None and await self._has_live_blob_leases():
+            raise _other_manager("blob", "the table manager", "false")
+        if not uses_table:
+            now = self._clock.now() + self._server_offset()
             if any(_is_live(lease, now) for lease in leases):
                 raise _other_manager("table", "blob leases", "true")
+        used = sum(lease.owned_since is not None for lease in leases)
+        if used:
+            self._check_count(len(leases), used)
+        elif info is not None and info != self._settings.partition_count:
+            # What a scale monitor or a client has written into taskhub.json is not what the workers count with.
+            self._check_count(info, await self._used_blob_leases())
 
-    def _check_count(self, found: int | None) -> None:
-        wanted = self._settings.partition_count
-        if found is not None and found != wanted:
+    def _check_count(self, made: int, used: int) -> None:
+        """Refuse a hub with another number of partitions, of which a client may have `made` more than were `used`."""
+        wanted, found = self._settings.partition_count, used or made
+        if used and wanted not in (made, used):
             raise ConfigurationError(
                 f"Task hub '{self._names.task_hub}' was created with {found} partitions, the settings say {wanted}. Every "
                 f"process of a hub needs the same number, or messages are lost: set {_COUNT_SETTING} to {found}, or use "
@@ -167,6 +175,13 @@ class HubResources:
         except (ValueError, KeyError, TypeError):
             return None
 
+    async def _used_blob_leases(self) -> int:
+        used = set()
+        for kind in ("ownership", "default"):
+            leases = await LeaseBlobs(self._blobs, self._names.lease_container, kind, seconds=15).load()
+            used |= {lease.partition for lease in leases if lease.epoch > 0}
+        return len(used)
+
     async def _has_live_blob_leases(self) -> bool:
         for kind in ("ownership", "default"):
             page = await self._blobs.list(self._names.lease_container, f"{kind}/")
@@ -177,15 +192,6 @@ class HubResources:
                 except StorageNotFoundError:
                     continue
         return False
-
-
-def _partition_count(leases: list[Lease]) -> int | None:
-    """Return the count of a hub that was in use; rows that nobody ever owned may be a creation cut short."""
-    if not leases:
-        return None
-    if all(lease.owned_since is None for lease in leases):
-        return None
-    return len(leases)
 
 
 def _is_live(lease: Lease, now: datetime) -> bool:

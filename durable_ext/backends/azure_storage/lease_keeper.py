@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
-from durable_ext.backends.azure_storage.leases import DrainState, Lease, plan_round
+from durable_ext.backends.azure_storage.leases import DrainState, Lease, LeaseRound, plan_round
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.transport.errors import is_told
 from durable_ext.backends.azure_storage.worker_ids import has_ended_here
@@ -38,6 +38,7 @@ class TableLeaseKeeper:
         *,
         table: LeaseTable,
         partitions: Mapping[str, int],
+        partition_count: int,
         listening: ListeningPartitions,
         worker_id: str,
         lease_interval: timedelta,
@@ -45,7 +46,11 @@ class TableLeaseKeeper:
         clock: Clock,
         server_offset: Callable[[], timedelta],
     ) -> None:
-        """`partitions` = index by control queue name."""
+        """`partitions` = index by control queue name, also of queues beyond the hub's own `partition_count`.
+
+        A client that counts with more partitions adds rows for them. They are served too, and shared out by themselves.
+        """
+        self._partition_count = partition_count
         self._table, self._partitions, self._listening = table, partitions, listening
         self._me, self._lease_interval, self._acquire_interval = worker_id, lease_interval, acquire_interval
         self._clock, self._server_offset = clock, server_offset
@@ -86,6 +91,7 @@ class TableLeaseKeeper:
         """Keep leases until `stop()` has released them all."""
         failures = 0
         while True:
+            stopping = self._stopping  # a round that began before `stop` may still have asked for partitions
             try:
                 soon = await asyncio.wait_for(self._round(), self._lease_interval.total_seconds() / 2)
                 failures = 0
@@ -105,7 +111,7 @@ class TableLeaseKeeper:
                 soon = False
             finally:
                 self._round_done.set()
-            if self._stopping and not self._listening.states:
+            if stopping and not self._listening.states:
                 self._stopped.set()
                 return
             await self._wakeup.wait(_SOON_SECONDS if soon else self._acquire_interval.total_seconds())
@@ -136,16 +142,7 @@ class TableLeaseKeeper:
             if lease.owner != self._me:
                 self._lose(self._partitions[lease.partition])
         states = self._listening.states
-        plan = plan_round(
-            known,
-            me=self._me,
-            now=now,
-            lease_interval=self._lease_interval,
-            states={
-                lease.partition: states[index] for lease in known if (index := self._partitions[lease.partition]) in states
-            },
-            stopping=self._stopping,
-        )
+        plan = self._plan(known, states, now)
         if plan.writes:
             await self._table.write(plan.writes)
         for lease in plan.writes:
@@ -154,6 +151,22 @@ class TableLeaseKeeper:
         for partition in plan.drain:
             self._listening.drain(self._partitions[partition])
         return plan.soon or any(state is not DrainState.LISTENING for state in self._listening.states.values())
+
+    def _plan(self, leases: Sequence[Lease], states: Mapping[int, DrainState], now: datetime) -> LeaseRound:
+        def round_of(some: Sequence[Lease]) -> LeaseRound:
+            named = {one.partition: states[index] for one in some if (index := self._partitions[one.partition]) in states}
+            return plan_round(
+                some, me=self._me, now=now, lease_interval=self._lease_interval, states=named, stopping=self._stopping
+            )
+
+        own = round_of([lease for lease in leases if self._partitions[lease.partition] < self._partition_count])
+        added = round_of([lease for lease in leases if self._partitions[lease.partition] >= self._partition_count])
+        return LeaseRound(
+            # What was ever owned is the hub's (hub_resources): serving a queue that was added does not make it that.
+            writes=(*own.writes, *[replace(lease, owned_since=None) for lease in added.writes]),
+            drain=own.drain + added.drain,
+            soon=own.soon or added.soon,
+        )
 
     def _act(self, lease: Lease, started: float) -> None:
         index = self._partitions[lease.partition]

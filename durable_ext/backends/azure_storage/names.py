@@ -13,6 +13,7 @@ from durable_ext.errors import ConfigurationError
 
 # The extension takes up to 50 and says 45; a container has 63 characters at most, "-largemessages" among them.
 _VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,48}")
+MAX_PARTITIONS: Final = 16
 
 
 def check_hub_name(task_hub: str) -> None:

@@ -96,6 +96,12 @@ class Outbox:
         held.claimed = True
         return held
 
+    async def forward(self, held: HeldMessage) -> None:
+        """Put a message that came through another queue into that of its instance, for whoever has it."""
+        queue = self._control_queues[self.partition_of(held.message.target.instance_id)]
+        await self._queues.put(queue, held.text)
+        self._wake(queue)
+
     async def send_activity(self, message: TaskMessage, *, sender: Sender, episode: int, claimed: bool) -> HeldMessage:
         """Send to the work-item queue; `claimed` hides it, so that the caller may run it."""
         queue = self._names.work_item_queue

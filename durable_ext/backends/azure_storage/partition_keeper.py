@@ -50,11 +50,12 @@ def make_partition_keeper(
     listening: ListeningPartitions,
     clock: Clock,
 ) -> PartitionKeeper:
-    """Return the keeper that the settings name; `partitions` = index by control queue name."""
+    """Return the keeper that the settings name; `partitions` = index by control queue name, of all that there can be."""
     if settings.partition_manager is PartitionManagement.TABLE:
         return TableLeaseKeeper(
             table=LeaseTable(tracking.tables, settings.names.partitions_table),
             partitions=partitions,
+            partition_count=settings.partition_count,
             listening=listening,
             worker_id=settings.worker_id,
             lease_interval=settings.lease_interval,
@@ -65,7 +66,7 @@ def make_partition_keeper(
     return BlobLeaseKeeper(
         blobs=tracking.blobs,
         container=settings.names.lease_container,
-        partitions=partitions,
+        partitions={name: index for name, index in partitions.items() if index < settings.partition_count},
         listening=listening,
         worker_id=settings.worker_id,
         lease_interval=settings.lease_interval,

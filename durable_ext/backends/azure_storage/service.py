@@ -24,7 +24,7 @@ from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.message_codec import CONTROL_EVENTS, WORK_ITEM_EVENTS
 from durable_ext.backends.azure_storage.message_reader import MessageReader
-from durable_ext.backends.azure_storage.names import HubNames
+from durable_ext.backends.azure_storage.names import MAX_PARTITIONS, HubNames
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.partition_keeper import make_partition_keeper
 from durable_ext.backends.azure_storage.purge import Purge
@@ -98,7 +98,9 @@ class AzureStorageBackend:
         clock, names = self._clock, settings.names
         queues, tables, blobs = main.queues, tracking.tables, tracking.blobs
         payloads = LargePayloads(blobs, names)
-        self._resources = HubResources(settings, queues=queues, tables=tables, blobs=blobs, clock=clock)
+        self._resources = HubResources(
+            settings, queues=queues, tables=tables, blobs=blobs, clock=clock, server_offset=tracking.server_offset
+        )
         self._watch = InstanceWatch()
         control_keeper = MessageKeeper(queues, settings.control_visibility_seconds, clock, "control")
         work_item_keeper = MessageKeeper(queues, settings.work_item_visibility_seconds, clock, "work-items")
@@ -202,7 +204,7 @@ class AzureStorageBackend:
         keeper: MessageKeeper,
     ) -> None:
         clock, names = self._clock, settings.names
-        self._control_queues = names.control_queues(settings.partition_count)
+        self._control_queues = names.control_queues(MAX_PARTITIONS)  # clients may have added some
         self._queue_index = {queue: index for index, queue in enumerate(self._control_queues)}
 
         def make_listener(partition: int) -> ControlQueueListener:
@@ -212,6 +214,8 @@ class AzureStorageBackend:
                 reader=reader,
                 keeper=keeper,
                 directory=self._directory,
+                outbox=self._outbox,
+                partition=partition,
                 batch_size=settings.control_queue_batch_size,
                 buffer_threshold=settings.control_queue_buffer_threshold,
                 max_interval=settings.max_queue_polling_interval.total_seconds(),

@@ -1,0 +1,174 @@
+"""Clients that count with another number of partitions than the hub has: their messages arrive all the same.
+
+Monitoring tools know a hub by its name and take the default of four. Source: specs/azure-storage.md 2.2, 7.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
+from durable_ext.backends.azure_storage.partitions import partition_index
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.errors import ConfigurationError
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+from tests.support.provider_messages import provider_message
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture
+async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
+    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    yield opened
+    await opened.close()
+
+
+def settings_of(azurite: Azurite, task_hub: str, partition_count: int, **fields: Any) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        partition_count=partition_count,
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_acquire_interval=timedelta(seconds=0.5),
+        **fields,
+    )
+
+
+async def visit(transport: StorageTransport, settings: AzureStorageSettings, partition_count: int = 4) -> None:
+    """Do what a client of the .NET provider does to a hub before its first operation (specs/azure-storage.md 2)."""
+    queues = settings.names.control_queues(partition_count)
+    await LeaseTable(transport.tables, settings.names.partitions_table).create(queues)
+    for queue in queues:
+        await transport.queues.create(queue)
+
+
+async def starts(hub: AzureHub, instance_id: str) -> None:
+    await hub.client.start("WaitEvent", None, instance_id)
+
+    async def waits() -> bool:
+        return len(await hub.client.get_history(instance_id)) > 2
+
+    await eventually(waits, within=PATIENCE)
+
+
+def approval(instance_id: str) -> str:
+    return provider_message("EventRaised", instance_id, Name="Approval", Input="7", EventType=15)
+
+
+async def test_a_message_in_the_queue_of_another_workers_partition_reaches_its_instance(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings, other_settings = (settings_of(azurite, task_hub, 8) for _ in range(2))
+    async with (
+        run_azure_hub(settings, interop_registry()) as hub,
+        run_azure_hub(other_settings, interop_registry()) as other,
+    ):
+        await eventually(lambda: len(owned(hub)) == len(owned(other)) == 4, within=PATIENCE)
+        waiting = [name for name in (f"waiter-{number}" for number in range(40)) if is_elsewhere(name, hub, other)][:4]
+        for instance_id in waiting:
+            await starts(hub, instance_id)
+
+        for instance_id in waiting:
+            queue = settings.names.control_queue(partition_index(instance_id, 4))
+            await transport.queues.put(queue, approval(instance_id))
+        ends = [await hub.client.wait_for_completion(instance_id, timeout=PATIENCE) for instance_id in waiting]
+
+    assert [end.output for end in ends] == [7] * 4
+
+
+def owned(hub: AzureHub) -> list[int]:
+    return [partition for partition in range(8) if hub.backend.owns(partition)]
+
+
+def is_elsewhere(instance_id: str, *hubs: AzureHub) -> bool:
+    """Whether one worker has the instance's queue and another the one that a client with four queues takes."""
+    right, wrong = partition_index(instance_id, 8), partition_index(instance_id, 4)
+    return any(hub.backend.owns(right) and not hub.backend.owns(wrong) for hub in hubs)
+
+
+async def test_queues_that_a_client_has_added_are_served_too(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub, 1)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        waiting = [f"waiter-{number}" for number in range(8)]
+        for instance_id in waiting:
+            await starts(hub, instance_id)
+
+        await visit(transport, settings)
+        for instance_id in waiting:
+            queue = settings.names.control_queue(partition_index(instance_id, 4))
+            await transport.queues.put(queue, approval(instance_id))
+        ends = [await hub.client.wait_for_completion(instance_id, timeout=PATIENCE) for instance_id in waiting]
+
+    assert {partition_index(instance_id, 4) for instance_id in waiting} == {0, 1, 2, 3}
+    assert [end.output for end in ends] == [7] * 8
+
+
+async def test_a_hub_that_a_client_has_visited_is_still_the_hub_that_it_was(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub, 1)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+        await visit(transport, settings)
+        await eventually(lambda: all(hub.backend.owns(partition) for partition in range(4)), within=PATIENCE)
+
+    async with run_azure_hub(settings_of(azurite, task_hub, 1), interop_registry()) as again:
+        started = await again.client.start("HelloSequence", 1)
+        end = await again.client.wait_for_completion(started, timeout=PATIENCE)
+
+    assert end.output == ["Hello Tokyo!"]
+
+
+@pytest.mark.parametrize("wanted", [1, 8])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (PartitionManagement.SAFE_BLOB, PartitionManagement.TABLE),
+        (PartitionManagement.TABLE, PartitionManagement.SAFE_BLOB),
+        (PartitionManagement.LEGACY_BLOB, PartitionManagement.LEGACY_BLOB),
+    ],
+)
+async def test_another_count_is_refused_whichever_kind_of_leases_the_hub_had(
+    azurite: Azurite, task_hub: str, first: PartitionManagement, second: PartitionManagement, wanted: int
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub, 4, partition_manager=first), interop_registry()) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+
+    other = AzureStorageBackend(settings_of(azurite, task_hub, wanted, partition_manager=second))
+    with pytest.raises(ConfigurationError, match="partitionCount to 4"):
+        await other.open()
+    await other.close()
+
+
+async def test_a_count_that_stands_only_in_a_blob_without_its_queues_means_nothing(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    # Made by a scale monitor, which takes the default (specs/azure-storage.md 2.1).
+    settings = settings_of(azurite, task_hub, 8)
+    await transport.blobs.create_container(settings.names.lease_container)
+    content = f'{{"TaskHubName":"{task_hub}","CreatedAt":"2024-05-06T07:08:09Z","PartitionCount":4}}'
+    await transport.blobs.upload(settings.names.lease_container, "taskhub.json", content.encode())
+
+    async with AzureStorageBackend(settings) as backend:
+        assert await backend.hub.exists()
