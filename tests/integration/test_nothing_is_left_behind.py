@@ -1,11 +1,23 @@
-"""What an ended orchestration leaves in memory: nothing, and nothing that only the cycle collector could free."""
+"""What orchestrations leave in memory: an ended one nothing, a long one nothing of its former generations."""
 
 from __future__ import annotations
 
 import gc
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pytest
+from azure_hub import run_azure_hub
+from azurite import running_azurite
+
+from durable_ext.backends.azure_storage.session import AzureSession
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.sqlite.session import SqliteSession
+from durable_ext.client.client import DurableClient
+from durable_ext.core.entities.ids import EntityId
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 from tests.bench.functions import GREETINGS, bench_registry
@@ -35,3 +47,64 @@ async def test_an_ended_orchestration_is_freed_without_the_cycle_collector(tmp_p
             await eventually(lambda: sum((living() - before).values()) < 5, "objects of ended orchestrations are left")
         finally:
             gc.enable()
+
+
+HOT = EntityId("Counter", "hot")
+CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+
+
+def texts_of(session: object) -> int:
+    """Count the texts in the containers that a session owns."""
+    names = [name for each in type(session).__mro__ for name in getattr(each, "__slots__", ())]
+    own = [getattr(session, name, None) for name in names] + list(getattr(session, "__dict__", {}).values())
+    return sum(1 for value in own for _ in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, CONTAINERS):
+        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
+def living_session(kind: type) -> Any:
+    (session,) = [each for each in gc.get_objects() if isinstance(each, kind)]
+    return session
+
+
+async def count_to(client: DurableClient, last: int) -> None:
+    """Signal a counter one time after the other; what it does for each signal is a generation of its own."""
+
+    async def is_at(expected: int) -> bool:
+        return (await client.read_entity(HOT)).state == expected
+
+    first = (await client.read_entity(HOT)).state or 0
+    for number in range(first, last):
+        await client.signal_entity(HOT, "add", 1)
+        await eventually(partial(is_at, number + 1), "the signal did nothing")
+
+
+async def texts_after(client: DurableClient, kind: type) -> tuple[int, int]:
+    """Return how many texts the session of the counter holds after 15 and after 60 generations."""
+    await count_to(client, 15)
+    early = texts_of(living_session(kind))
+    await count_to(client, 60)
+    return early, texts_of(living_session(kind))
+
+
+async def test_a_session_on_sqlite_forgets_former_generations(tmp_path: Path) -> None:
+    async with run_task_hub(tmp_path / "hub.db", bench_registry()) as hub:
+        early, late = await texts_after(hub.client, SqliteSession)
+
+    assert late <= early + 5
+
+
+@pytest.mark.azurite
+async def test_a_session_on_azure_storage_forgets_former_generations() -> None:
+    with running_azurite() as azurite:
+        settings = AzureStorageSettings(connection=azurite.connection_string, task_hub="LongLife")
+        async with run_azure_hub(settings, bench_registry()) as hub:
+            early, late = await texts_after(hub.client, AzureSession)
+
+    assert late <= early + 5

@@ -15,7 +15,7 @@ from durable_ext.core.messages import InstanceId
 from durable_ext.core.timestamps import Ticks
 
 _MAX_REMEMBERED: Final = 10_000
-_MAX_INPUT_CHARACTERS: Final = 2_000  # of a row that is remembered as it is
+_MAX_TEXT_CHARACTERS: Final = 2_000  # of what is remembered as it is though nobody waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class InstanceWatch:
 
     def row_created(self, instance_id: InstanceId, last_updated_at: Ticks, row: InstanceRow | None = None) -> None:
         """This process has inserted or replaced the row; `row` = what a reader gets, if that is known."""
-        small = row is not None and len(row.input or "") <= _MAX_INPUT_CHARACTERS
+        small = row is not None and len(row.input or "") <= _MAX_TEXT_CHARACTERS
         self._remember(instance_id, row if row is not None and small else last_updated_at)
 
     def created(self, instance_id: InstanceId) -> InstanceRow | None:
@@ -46,10 +46,11 @@ class InstanceWatch:
     def row_written(self, instance_id: InstanceId, update: InstanceUpdate) -> None:
         """This process has merged into the row."""
         last = self._last.get(instance_id)
+        waiting = self._waiting.get(instance_id, ())
         if last is not None:
-            before = _last_updated(last)
-            self._remember(instance_id, _Written(before, update))
-        for wakeup in self._waiting.get(instance_id, ()):
+            small = waiting or _characters(update) <= _MAX_TEXT_CHARACTERS
+            self._remember(instance_id, _Written(_last_updated(last), update) if small else update.last_updated_at)
+        for wakeup in waiting:
             wakeup.set()
 
     def forget(self, instance_id: InstanceId) -> None:
@@ -81,6 +82,9 @@ class InstanceWatch:
             wakeups.remove(wakeup)
         if not wakeups:
             self._waiting.pop(instance_id, None)
+            last = self._last.get(instance_id)
+            if isinstance(last, _Written) and _characters(last.update) > _MAX_TEXT_CHARACTERS:
+                self._last[instance_id] = last.update.last_updated_at
 
     def _remember(self, instance_id: InstanceId, written: _Written | InstanceRow | Ticks) -> None:
         self._last[instance_id] = written
@@ -93,6 +97,10 @@ def _last_updated(last: _Written | InstanceRow | Ticks) -> Ticks:
     if isinstance(last, _Written):
         return last.update.last_updated_at
     return last.last_updated_at if isinstance(last, InstanceRow) else last
+
+
+def _characters(update: InstanceUpdate) -> int:
+    return sum(len(text) for text in (update.input, update.output, update.custom_status) if text is not None)
 
 
 def _merged(row: InstanceRow, update: InstanceUpdate) -> InstanceRow:

@@ -69,7 +69,6 @@ class AzureSession:
         self._row_is_whole = not self._history or (row is not None and row.created_at != MIN_TICKS)
         execution_id = starting if starting is not None else (loaded.execution_id if loaded.events else None)
         self._execution_id = execution_id
-        self._former: set[str] = set()
         self._cursor = HistoryCursor(
             execution_id=execution_id,
             etag=loaded.etag,
@@ -103,7 +102,7 @@ class AzureSession:
 
     @property
     def deaths(self) -> int:
-        return 0  # the service does not tell a death from giving back
+        return max((held.deaths - held.marked for held in self._taken.values()), default=0)
 
     # Life.
 
@@ -146,6 +145,7 @@ class AzureSession:
                 return SessionEnd.YIELD
             batch = self._take()
             if batch:
+                await self._note_run(batch)
                 return MessageBatch(
                     messages=tuple([held.received() for held in batch]),
                     redelivered=any(held.dequeue_count > 1 for held in batch),
@@ -177,6 +177,15 @@ class AzureSession:
         self._rivals.taken(taken)
         return taken
 
+    async def _note_run(self, batch: Sequence[HeldMessage]) -> None:
+        """Mark a message that was delivered before, so that the next worker can tell if this one dies while it plays it.
+
+        The one with most marks, so that they add up. First deliveries are not marked: that would cost a call each.
+        """
+        suspects = [held for held in batch if held.redelivered and not held.marked]
+        if suspects and not self._inbox.instance_id.startswith("@"):
+            await self._keeper.begin(max(suspects, key=lambda held: held.deaths))
+
     def _is_due(self, held: HeldMessage) -> bool:
         message = held.message
         sender = held.envelope.sender
@@ -187,7 +196,7 @@ class AzureSession:
         if wanted and wanted != self._execution_id:
             # Of a generation that is over or was never written, it is dropped when it is played. One that another worker
             # is about to write is still possible until we have written: then that write fails.
-            return self._has_written or wanted in self._former or held.dequeue_count > MAX_DELIVERIES_WITHOUT_HISTORY
+            return self._has_written or held.dequeue_count > MAX_DELIVERIES_WITHOUT_HISTORY
         if self._known.answers(message.event, from_entity=sender_id.startswith("@")):
             return True
         return self._cursor.count == 0 and held.dequeue_count > MAX_DELIVERIES_WITHOUT_HISTORY
@@ -285,8 +294,6 @@ class AzureSession:
 
     def _advance(self, checkpoint: Checkpoint, cursor: HistoryCursor, *, fresh: bool, started: int) -> None:
         if fresh:
-            if self._execution_id is not None:
-                self._former.add(self._execution_id)
             self._known = KnownTasks()
             self._rivals.begin_generation()
             self._episodes = 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from durable_ext.backends.protocol import (
     Checkpoint,
@@ -24,6 +25,8 @@ from durable_ext.errors import CheckpointConflictError, PayloadTooLargeError
 
 if TYPE_CHECKING:
     from durable_ext.backends.sqlite.dispatch import Dispatch
+
+_MOST_PLAYED: Final = 8  # generations whose start is known as a repetition; older ones were never started by a message
 
 
 class SqliteSession:
@@ -80,7 +83,7 @@ class SqliteSession:
         if start is not None:
             self._first_executions += (start.instance.execution_id,)
         self._known_executions: tuple[str | None, ...] = self._first_executions
-        self._played = {played for played in self._first_executions[1:] if played is not None}
+        self._played = deque((played for played in self._first_executions[1:] if played is not None), _MOST_PLAYED)
         self._is_live = begins or locked.is_live
         self._opening = frozenset(delivery.message.message_id for delivery in locked.deliveries if not delivery.due)
         self._deliveries = 1
@@ -124,7 +127,7 @@ class SqliteSession:
     def _accepts(self, start: ExecutionStarted) -> bool:
         execution_id = start.instance.execution_id
         if not self._played and execution_id is not None:
-            self._played.add(execution_id)
+            self._played.append(execution_id)
             self._is_live = True
         return not self._played or execution_id in self._played
 
@@ -210,7 +213,8 @@ class SqliteSession:
         if write.events is not None:
             self._history_execution_id = checkpoint.execution_id
             self._known_executions = (*self._first_executions, checkpoint.execution_id)
-            self._played.add(checkpoint.execution_id)
+            if checkpoint.execution_id not in self._played:
+                self._played.append(checkpoint.execution_id)
         if write.ends_instance:
             self._is_live = False
             self._replaced = self._replaced or bool(self.waiting)
