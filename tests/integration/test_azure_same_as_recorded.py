@@ -58,10 +58,14 @@ SAME: dict[str, list[tuple[str, str, Any]]] = {
     ],
     "custom-status": [("status-1", "SetStatus", {"stage": 1})],
     "timer-cancelled": [("either-1", "EventOrTimer", 60)],
+    "entity-release-queued": [("lock-1", "LockCounter", "locked")],
 }
 # What an activity failed with is the app's SDK's text: there must be one.
 TEXTS_OF_FAILURES = {"Reason", "Details", "FailureDetails"}
 _GUID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6}[1-9])?Z")
+_ARGUMENT = re.compile(r',"input":"(?:\\"|[^"])*"')
+_ANSWER = re.compile(r'^\{(?:"\$type":"[^"]*ResponseMessage[^"]*",)?"result":(?:null|"\w+")')
 _BLOB = re.compile(r"^(?:https?://[^/]+/devstoreaccount1/[^/]+/)?(.*-)[0-9A-F]{8}(-\w+\.json\.gz)$")
 
 
@@ -113,7 +117,9 @@ async def _run_everything(hub: AzureHub) -> None:
         for instance_id, name, given in cases:
             if name:
                 await client.start(name, given, instance_id)
-    await eventually(lambda: _rows_reach(hub, {"terminated": 3, "done-resumed": 3, "either-1": 4, "status-1": 7}))
+    waiting = {"terminated": 3, "done-resumed": 3, "either-1": 4, "status-1": 7, "lock-1": 11}
+    await eventually(lambda: _rows_reach(hub, waiting), within=PATIENCE)
+    await client.raise_event("lock-1", "Release", 0)
     await client.terminate("terminated", "enough")
     await client.raise_event("either-1", "Approval", json.dumps({"ok": True}, separators=(",", ":")))
     await client.suspend("done-resumed", "hold on")
@@ -173,14 +179,20 @@ def _plain(name: str, value: Any, ids: dict[str, str], *, failed: bool) -> Any:
         return datetime
     if not isinstance(value, str):
         return type(value), value
+    if name == "InstanceId" and value.startswith("@"):
+        return "an entity"  # locks are released in an order that the recording alone does not tell
     if name == "TaskHubName" or name in TEXTS_OF_FAILURES or (failed and name in ("Output", "Result")):
         return bool(value)
     blob = _BLOB.match(value)
     if blob is not None:
         return blob[1] + blob[2]
     if name == "Input" and value.startswith('"'):
-        return json.loads(json.loads(value))  # Python's JSON has spaces
-    return _GUID.sub(lambda found: ids.setdefault(found[0], f"id {len(ids)}"), value)
+        inner = json.loads(value)
+        return json.loads(inner) if inner[:1] in ('{"') or inner.isdigit() else inner  # Python's JSON has spaces
+    if name == "Input":
+        value = _ARGUMENT.sub("", value)  # a Python caller encodes twice, and null too
+        value = _ANSWER.sub("{an answer", value)  # recorded with $type and without; the recorder's entity returned nothing
+    return _TIME.sub("a time", _GUID.sub(lambda found: ids.setdefault(found[0], f"id {len(ids)}"), value))
 
 
 def _same_instances() -> list[tuple[str, str]]:
@@ -194,7 +206,10 @@ def test_an_instance_has_the_rows_of_the_recorded_one(stored: Stored, file: str,
     for table in ("History", "Instances"):
         ours = _comparable([row for row in stored.tables[table] if row["PartitionKey"] == instance_id], instance_id)
         theirs = [row for row in _recorded_rows(frozen, table) if row["PartitionKey"] == instance_id]
-        assert ours == _comparable(theirs, instance_id)
+        recorded = _comparable(theirs, instance_id)
+        if frozen.name.startswith("entity-"):  # started by HTTP of a host that writes no version
+            recorded = [{"Version": "", **row} if row.get("Name") == "LockCounter" else row for row in recorded]
+        assert ours == recorded
 
 
 def test_the_partitions_have_the_columns_of_recorded_ones(stored: Stored) -> None:
@@ -241,6 +256,13 @@ SPECIFIED = [
         'SubOrchestrationInstanceCompletedEvent","EventType":8,"TaskScheduledId":3,"Result":"r"',
         _INSTANCE % '"e"',
         _WORKER,
+    ),
+    # The answer of an entity that its batch has made (10.2).
+    _FRAME
+    % (
+        'EventRaisedEvent","EventType":15,"Name":"n","Input":"i","ParentTraceContext":null',
+        _INSTANCE % '"e"',
+        _WORKER.replace('"e"', "null"),
     ),
 ]
 
