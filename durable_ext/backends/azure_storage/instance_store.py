@@ -68,6 +68,9 @@ class AzureInstanceStore:
         worker it is left out at first: the message is hidden, and deleted if the insert shows that there is a row.
         """
         await self._ensure_hub()
+        if start.input is not None and start.input.startswith("http"):
+            # No JSON: a restart took it from a row that shows where the input is.
+            start = replace(start, input=await self._instances.text_behind(start.input))
         instance_id = start.instance.instance_id
         id_is_new = start.generation == 0
         local = start.scheduled_start_time is None and self._outbox.is_local(instance_id)

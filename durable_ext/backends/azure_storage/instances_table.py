@@ -144,7 +144,8 @@ class InstancesTable:
     async def resolved(self, row: Row, *, with_payloads: bool) -> InstanceRow:
         """Return the instance row of a table row, large input and output fetched if wanted."""
         entity = row.entity
-        if with_payloads and self._fetch_large:
+        # What stands in an entity's row is its state: where its text is, is of no use to anybody.
+        if with_payloads and (self._fetch_large or str(entity["PartitionKey"]).startswith("@")):
             for column in ("Input", "Tags"):
                 blob = _text(entity, f"{column}BlobName")
                 if blob and not _text(entity, column):
@@ -162,6 +163,10 @@ class InstancesTable:
         except (MissingPayloadError, DamagedPayloadError) as exc:
             _log.warning("an instance is listed without its payload: %s", exc, extra={"event": "payload_unreadable"})
             return row_from_entity(row.entity)
+
+    async def text_behind(self, address: str) -> str:
+        """Return the text that a column shows the address of; any other text as it is."""
+        return await self._payloads.resolve(address)
 
     async def create(
         self, start: ExecutionStarted, *, now: Ticks, replaced_etag: str | None, message_blob: str | None
