@@ -21,6 +21,7 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.core.events import EventRaised, OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 from tests.azure_hub import AzureHub, run_azure_hub
@@ -92,6 +93,32 @@ class Sleeper:
     async def _send_late(self, call: StorageCall, send: Send) -> HttpAnswer:
         answer = await send()
         self.late.append(call)
+        return answer
+
+
+class LateAnswer:
+    """An interceptor that keeps back the first answer to a get of work items that brings one.
+
+    Attributes:
+        kept: It is being kept back.
+        late: The answer has been given.
+    """
+
+    def __init__(self) -> None:
+        self._awake = asyncio.Event()
+        self.kept = asyncio.Event()
+        self.late = asyncio.Event()
+
+    def wake(self) -> None:
+        self._awake.set()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        answer = await send()
+        if call.verb == "queue.get" and "workitems" in call.resource and b"<QueueMessage>" in answer.body:
+            if not self.kept.is_set():
+                self.kept.set()
+                await self._awake.wait()
+                self.late.set()
         return answer
 
 
@@ -220,3 +247,32 @@ async def test_a_blob_lease_that_was_stolen_is_neither_renewed_nor_written_by_it
     assert (now.owner, now.epoch, now.is_leased) == ("new", free.epoch + 2, True)
     assert await leases.renew(stolen)
     await transport.close()
+
+
+async def test_an_activity_whose_message_arrives_after_its_visibility_is_not_begun(azurite: Azurite, task_hub: str) -> None:
+    ran: dict[str, list[str]] = {"first": [], "second": []}
+
+    def app(worker: str) -> FunctionRegistry:
+        async def note(name: str) -> str:
+            ran[worker].append(name)
+            return name
+
+        def one(context: Any) -> Any:
+            return (yield context.call_activity("note", context.instance_id))
+
+        return registry_of(orchestrators=[one], activities=[note])
+
+    off, answers = WorkerSettings(local_activities="off"), LateAnswer()
+    settings = settings_of(azurite, task_hub)
+    async with run_azure_hub(settings, app("first"), worker_settings=off, interceptor=answers) as first:
+        await first.client.start("one", instance_id="taken")
+        await asyncio.wait_for(answers.kept.wait(), PATIENCE.total_seconds())
+        async with run_azure_hub(settings, app("second"), worker_settings=off) as second:
+            await second.client.wait_for_completion("taken", timeout=PATIENCE)
+
+        answers.wake()
+        await asyncio.wait_for(answers.late.wait(), PATIENCE.total_seconds())
+        await first.client.start("one", instance_id="next")
+        await first.client.wait_for_completion("next", timeout=PATIENCE)
+
+    assert ran == {"first": ["next"], "second": ["taken"]}

@@ -82,10 +82,11 @@ class ControlQueueListener:
 
     async def _receive(self) -> int:
         visibility = self._keeper.visibility
+        asked = self._directory.clock.monotonic()
         messages = await self._queues.get(self._queue, count=self._batch_size, visibility=visibility)
         if not messages:
             return 0
-        held, unreadable = await self._reader.read_all(self._queue, messages, visibility)
+        held, unreadable = await self._reader.read_all(self._queue, messages, visibility, asked)
         ours, others = self._sorted(held)
         self._directory.deliver(ours)
         for one in others:

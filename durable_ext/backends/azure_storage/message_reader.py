@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.held_messages import HeldMessage
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import decode_envelope, from_message_text
@@ -33,14 +32,17 @@ class MessageReader:
     visibility ends, and is logged at its first delivery and then at every tenth.
     """
 
-    def __init__(self, payloads: LargePayloads, clock: Clock, events: frozenset[type[HistoryEvent]]) -> None:
-        self._payloads, self._clock, self._events = payloads, clock, events
+    def __init__(self, payloads: LargePayloads, events: frozenset[type[HistoryEvent]]) -> None:
+        self._payloads, self._events = payloads, events
 
     async def read_all(
-        self, queue: str, messages: Sequence[QueueMessage], visibility: int
+        self, queue: str, messages: Sequence[QueueMessage], visibility: int, asked: float
     ) -> tuple[list[HeldMessage], list[QueueMessage]]:
-        """Return the readable messages in playing order, and the unreadable ones."""
-        expires = self._clock.monotonic() + visibility
+        """Return the readable messages in playing order, and the unreadable ones.
+
+        `asked` = monotonic second before the get: this process may have stood still while the answer waited for it.
+        """
+        expires = asked + visibility
         read = await asyncio.gather(*(self._read(queue, message, visibility, expires) for message in messages))
         good = [held for held in read if held is not None]
         # Insertion times have a resolution of one second; the sender's counter breaks ties, then arrival (4.9).

@@ -148,14 +148,14 @@ class AzureStorageBackend:
         self._work_items = WorkItemQueue(
             queue=names.work_item_queue,
             queues=queues,
-            reader=MessageReader(payloads, clock, WORK_ITEM_EVENTS),
+            reader=MessageReader(payloads, WORK_ITEM_EVENTS),
             keeper=work_item_keeper,
             outbox=self._outbox,
             clock=clock,
             max_interval=settings.max_queue_polling_interval.total_seconds(),
             hand_over=self._hand_over,
         )
-        self._wire_partitions(settings, main, tracking, MessageReader(payloads, clock, CONTROL_EVENTS), control_keeper)
+        self._wire_partitions(settings, main, tracking, MessageReader(payloads, CONTROL_EVENTS), control_keeper)
         self._orchestrations = _Orchestrations(self._directory)
         self._instances = self._wire_instances(tables, names, history, instances, payloads, control_keeper)
 

@@ -128,11 +128,12 @@ class WorkItemQueue:
             if now - self._fetched_at < _QUICK_SECONDS:
                 self._count = min(self._count * 2, _MAX_GET)
             visibility = self._keeper.visibility
+            asked = self._clock.monotonic()
             messages = await self._queues.get(self._queue, count=self._count, visibility=visibility)
             if not messages:
                 return False
             self._emptied = len(messages) < self._count
-            held, _ = await self._reader.read_all(self._queue, messages, visibility)
+            held, _ = await self._reader.read_all(self._queue, messages, visibility, asked)
             held = await self._with_one_suspect(held)
         except StorageNotFoundError:
             await self._queues.create(self._queue)
