@@ -38,6 +38,7 @@ __all__ = [
     "OrchestrationError",
     "PayloadTooLargeError",
     "RegistrationError",
+    "RequestRefusedError",
     "TaskFailedError",
     "UnexpectedResponseError",
 ]
@@ -297,17 +298,27 @@ class InstanceWaitTimeoutError(ClientError, TimeoutError):
 
 
 class BackendError(DurableError):
-    """A task hub cannot do what was asked."""
-
-
-class BackendUnavailableError(BackendError):
-    """The store did not answer or is throttling; trying again may help.
+    """A task hub cannot do what was asked.
 
     Attributes:
-        is_told: The log has a warning about this outage already; whoever meets it need not add one.
+        is_told: It is part of an outage that the log has a warning about already; whoever meets it need not add one.
     """
 
     is_told: bool = False
+
+
+class BackendUnavailableError(BackendError):
+    """The store did not answer or is throttling; trying again may help."""
+
+
+class RequestRefusedError(BackendError):
+    """The store refuses what it is asked to do, not for its load: the same request will be refused again.
+
+    Attributes:
+        is_too_large: Because of its size.
+    """
+
+    is_too_large: bool = False
 
 
 class LeaseLostError(BackendError):

@@ -93,7 +93,7 @@ class EntityRun:
         """Run batches until nothing comes for long, or the session is lost. Gives its slot back."""
         self._owner = asyncio.current_task()
         try:
-            await give_back_after(self._session, self._converse())
+            await give_back_after(self._session, self._converse(), self._services.left)
         finally:
             if self._awake:
                 self._awake = False

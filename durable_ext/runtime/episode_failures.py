@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from durable_ext.errors import DurableError, EpisodeFailedError
+from durable_ext.errors import DurableError, EpisodeFailedError, RequestRefusedError
 
 _ATTEMPTS: Final = 3
 _MOST_KNOWN: Final = 10_000
@@ -14,7 +14,9 @@ _MISTAKES: Final = (ArithmeticError, AssertionError, AttributeError, LookupError
 class EpisodeFailures:
     """Shared by the runs of one worker; used from its event loop. Other workers count for themselves.
 
-    Only mistakes count: what a store, the network or the system refuse may be over the next time.
+    Only mistakes count: what a store, the network or the system refuse may be over the next time. An instance whose
+    checkpoint the store refuses is known too, so that it can be terminated, but it is never failed: a wrong proxy or a fault
+    of the service would fail every instance of the hub.
     """
 
     __slots__ = ("_known",)
@@ -23,13 +25,14 @@ class EpisodeFailures:
         self._known: dict[str, tuple[int, str]] = {}
 
     def note(self, instance_id: str, error: Exception) -> None:
-        """Count a mistake; other errors do not count."""
-        if isinstance(error, DurableError) or not isinstance(error, _MISTAKES):
+        """Count a mistake, know of a refusal; other errors do not count."""
+        is_refusal = isinstance(error, RequestRefusedError)
+        if not is_refusal and (isinstance(error, DurableError) or not isinstance(error, _MISTAKES)):
             return
         times, _ = self._known.pop(instance_id, (0, ""))
         if len(self._known) >= _MOST_KNOWN:
             self._known.pop(next(iter(self._known)))
-        self._known[instance_id] = (times + 1, _text(error))
+        self._known[instance_id] = (times if is_refusal else times + 1, _text(error))
 
     def forget(self, instance_id: str) -> None:
         """An episode of the instance was stored."""

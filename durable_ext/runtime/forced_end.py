@@ -9,7 +9,13 @@ from typing import Final
 from durable_ext.backends.protocol import Checkpoint, OrchestrationSession
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import DeadlyOrchestratorError, EpisodeTimeoutError, PayloadTooLargeError
+from durable_ext.errors import (
+    BackendError,
+    DeadlyOrchestratorError,
+    EpisodeTimeoutError,
+    PayloadTooLargeError,
+    RequestRefusedError,
+)
 from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.live_player import LivePlayer
 from durable_ext.runtime.refused import failing_instead
@@ -59,9 +65,10 @@ class ForcedEnd:
     async def after(self, error: Exception) -> bool:
         """End an instance whose episode was given up, or whose checkpoint is too large to be stored.
 
-        False if there is nothing to end, or nobody has asked for it. A mistake of ours is counted, for `of_suspect`.
+        False if there is nothing to end, or nobody has asked for it. A mistake of ours is counted, for `of_suspect`; what
+        the store refuses for another reason than its size is not, but it can be terminated.
         """
-        if isinstance(error, PayloadTooLargeError):
+        if isinstance(error, PayloadTooLargeError) or (isinstance(error, RequestRefusedError) and error.is_too_large):
             return await self._store(self._failing_instead(error))
         if not isinstance(error, (EpisodeTimeoutError, TerminatedWhileStuckError)):
             self._failures.note(self._instance_id, error)
@@ -70,7 +77,7 @@ class ForcedEnd:
         self._player.forget()
         return await self._store(self._stuck.ending(before, self._now()))
 
-    def _failing_instead(self, error: PayloadTooLargeError) -> Checkpoint | None:
+    def _failing_instead(self, error: BackendError) -> Checkpoint | None:
         """What is too large would come back for ever: the instance fails instead."""
         refused, state = self._writer.refused, self._player.state
         if refused is None or state is None or state.started is None:

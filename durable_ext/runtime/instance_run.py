@@ -90,7 +90,7 @@ class InstanceRun:
 
     async def _own(self, conversation: Coroutine[Any, Any, None]) -> None:
         try:
-            await give_back_after(self._session, self._until_over(conversation))
+            await give_back_after(self._session, self._until_over(conversation), self._services.left)
         finally:
             if asyncio.current_task() is self._owner:
                 self._close()

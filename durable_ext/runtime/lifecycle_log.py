@@ -20,12 +20,14 @@ from durable_ext.core.events import (
     HistoryEvent,
     OrchestrationStatus,
 )
+from durable_ext.errors import RequestRefusedError
 from durable_ext.failure import FailureDetails, failure_from_exception
 from durable_ext.runtime.registry import FunctionKind
 
 log = logging.getLogger("durable_ext.runtime.lifecycle")
 
 _DETAILS: Final = re.compile(r' \n (?:\{"\$type":|Message: |None\b)')
+_MOST_REFUSED: Final = 10_000
 _STARTS: Final = (ExecutionStarted, ExecutionSuspended, ExecutionResumed)
 
 
@@ -59,6 +61,7 @@ class LeftToOthers:
 
     def __init__(self) -> None:
         self._told: set[str] = set()
+        self._refused: set[str] = set()
 
     def tell(self, instance_id: str, reason: str | None) -> None:
         """Log a reason; nothing if there is none."""
@@ -72,6 +75,20 @@ class LeftToOthers:
             extra={"event": "orchestration_left", "instance_id": instance_id},
         )
         self._told.add(reason)
+
+    def tell_refused(self, instance_id: str, error: RequestRefusedError) -> None:
+        """Log that the store refuses what an instance has to store; once for each instance, then at DEBUG."""
+        level = logging.DEBUG if instance_id in self._refused else logging.ERROR
+        log.log(
+            level,
+            "%s: cannot be stored: %s It is kept and tried again, with pauses that grow to ten minutes. Terminate or "
+            "purge the instance if it cannot be helped.",
+            instance_id,
+            error,
+            extra={"event": "checkpoint_refused", "instance_id": instance_id},
+        )
+        if len(self._refused) < _MOST_REFUSED:
+            self._refused.add(instance_id)
 
     def tell_not_served(self, instance_id: str, kind: FunctionKind, name: str) -> None:
         """Log that a function of the app is off here."""

@@ -17,7 +17,7 @@ from durable_ext.core.events import (
     OrchestratorStarted,
 )
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import PayloadTooLargeError
+from durable_ext.errors import BackendError
 from durable_ext.failure import failure_from_exception
 
 
@@ -25,7 +25,7 @@ def failing_instead(
     refused: Checkpoint,
     started: ExecutionStarted,
     events: Sequence[HistoryEvent],
-    error: PayloadTooLargeError,
+    error: BackendError,
     *,
     now: Ticks,
 ) -> Checkpoint:

@@ -20,7 +20,7 @@ from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OutgoingMessage
 from durable_ext.core.timestamps import MIN_TICKS, TICKS_PER_SECOND, Ticks
-from durable_ext.errors import PayloadTooLargeError
+from durable_ext.errors import PayloadTooLargeError, RequestRefusedError
 from durable_ext.runtime.entity_requests import going_first, sends_to_entities
 from durable_ext.runtime.settings import WorkerSettings
 
@@ -198,7 +198,7 @@ class SessionWriter:
             if isinstance(answer, Receipt):
                 return answer
             raise answer
-        except PayloadTooLargeError:
+        except (PayloadTooLargeError, RequestRefusedError):
             self.refused = replace(checkpoint, consumed=checkpoint.consumed + self._consumed)
             raise
 

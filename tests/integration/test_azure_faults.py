@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,8 +16,8 @@ from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
-from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
-from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError, error_from
+from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
 from durable_ext.core.events import OrchestrationStatus
@@ -116,6 +118,80 @@ async def test_a_stale_checkpoint_is_refused_by_the_history_itself(azurite: Azur
         await session.checkpoint(Checkpoint(execution_id=execution_id, new_events=next_episode()))
 
     await backend.close()
+
+
+async def test_deaths_of_workers_that_played_an_instance_are_counted_and_giving_back_is_none(
+    azurite: Azurite, task_hub: str
+) -> None:
+    settings = replace(settings_of(azurite, task_hub), control_queue_visibility=timedelta(seconds=1), claim_at_enqueue=False)
+    backend = AzureStorageBackend(settings)
+    await backend.open()
+    await backend.start_worker()
+    scene = Scene(backend, PATIENCE)
+    await scene.start()
+    deaths = []
+    for dies in (True, True, False, True, False):
+        session = await scene.session()
+        await session.next_messages(PATIENCE)
+        deaths.append(session.deaths)
+        if dies:
+            await backend.abort()
+        else:
+            await session.abandon()
+            await backend.close()
+        backend = AzureStorageBackend(replace(settings, worker_id=f"worker-{len(deaths)}"))
+        await backend.open()
+        await backend.start_worker()
+        scene = Scene(backend, PATIENCE)
+    await backend.close()
+
+    # The first delivery is not known to anybody, and the third one was given back.
+    assert deaths == [0, 0, 1, 1, 2]
+
+
+def refusing(marker: bytes, code: str) -> Interceptor:
+    """Refuse each table transaction that holds this text, as the service refuses a request that it can never do."""
+
+    async def refuse(call: StorageCall, send: Send) -> HttpAnswer:
+        if call.verb == "table.batch" and marker in call.body:
+            raise error_from(call="table.batch", status=400, code=code, detail="")
+        return await send()
+
+    return refuse
+
+
+async def test_an_instance_that_the_service_refuses_to_store_is_kept_told_once_and_can_be_terminated(
+    azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = refusing(b"Hello Seattle", "InvalidInput")
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry(), interceptor=refused) as hub:
+        bad = await hub.client.start("HelloSequence", 2)
+        good = await hub.client.start("HelloSequence", 1)
+        end = await hub.client.wait_for_completion(good, timeout=PATIENCE)
+
+        def refusals() -> list[logging.LogRecord]:
+            return [each for each in caplog.records if getattr(each, "event", None) == "checkpoint_refused"]
+
+        caplog.set_level(logging.DEBUG, "durable_ext.runtime")
+        await eventually(lambda: len(refusals()) >= 2, within=PATIENCE)
+        await hub.client.terminate(bad, "cannot be helped")
+        terminated = await hub.client.wait_for_completion(bad, timeout=PATIENCE)
+
+    assert end.runtime_status is OrchestrationStatus.COMPLETED
+    assert (terminated.runtime_status, terminated.output) == (OrchestrationStatus.TERMINATED, "cannot be helped")
+    told = [each.getMessage() for each in refusals() if each.levelno >= logging.INFO]
+    assert len(told) == 1
+    assert bad in told[0]
+    assert "400 InvalidInput" in told[0]
+
+
+async def test_an_instance_whose_write_the_service_finds_too_large_fails(azurite: Azurite, task_hub: str) -> None:
+    refused = refusing(b"Hello Seattle", "EntityTooLarge")
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry(), interceptor=refused) as hub:
+        failed = await hub.client.wait_for_completion(await hub.client.start("HelloSequence", 2), timeout=PATIENCE)
+
+    assert failed.runtime_status is OrchestrationStatus.FAILED
+    assert "EntityTooLarge" in str(failed.output)
 
 
 POISON = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,6 +18,7 @@ from durable_ext.backends.azure_storage.settings import AzureStorageSettings, Pa
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.backends.azure_storage.worker_ids import new_worker_id
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
@@ -110,6 +113,24 @@ async def test_partitions_of_a_dead_worker_are_taken_over(
 
     await eventually(lambda: len(owned(second)) == 4, within=PATIENCE)
     await second.close()
+
+
+async def test_leases_of_a_process_that_has_ended_here_are_taken_over_long_before_they_run_out(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement
+) -> None:
+    says_its_id = f"import {new_worker_id.__module__} as ids; print(ids.new_worker_id())"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", says_its_id, stdout=subprocess.PIPE)
+    ended = (await process.communicate())[0].decode().strip()
+    minute = timedelta(seconds=60)
+    former = await open_worker(settings_of(azurite, task_hub, kind, worker_id=ended, lease_interval=minute))
+    await eventually(lambda: owned(former) == [0, 1, 2, 3], within=PATIENCE)
+    await former.abort()
+
+    backend = await open_worker(settings_of(azurite, task_hub, kind, lease_interval=minute))
+
+    # The shortest lease, that of an ownership blob, would hold for 15 s.
+    await eventually(lambda: owned(backend) == [0, 1, 2, 3], within=timedelta(seconds=10))
+    await backend.close()
 
 
 async def test_orchestrations_go_on_while_partitions_change_hands(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError
+from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError, RequestRefusedError
 
 
 class StorageError(BackendError):
@@ -31,6 +31,19 @@ class StorageConflictError(StorageError):
 
 class StoragePreconditionError(StorageError):
     """412: the ETag or the lease id is no longer the current one."""
+
+
+class StorageRefusedError(StorageError, RequestRefusedError):
+    """400, 413: the service cannot do what the request says, now or later."""
+
+    def __init__(self, *, call: str, status: int, code: str, detail: str = "") -> None:
+        super().__init__(call=call, status=status, code=code, detail=detail)
+        self.is_too_large = status == 413 or code in _TOO_LARGE
+
+
+_TOO_LARGE: Final = frozenset(
+    {"EntityTooLarge", "MessageTooLarge", "PropertyValueTooLarge", "RequestBodyTooLarge", "TooManyProperties"}
+)
 
 
 class StorageUnavailableError(BackendUnavailableError):
@@ -75,9 +88,11 @@ def error_from(*, call: str, status: int, code: str, detail: str, advice: str = 
         return StoragePreconditionError(call=call, status=status, code=code, detail=detail)
     if status in (408, 429) or status >= 500:
         return StorageUnavailableError(call=call, why=f"{status} {code}")
+    if status in (400, 413):
+        return StorageRefusedError(call=call, status=status, code=code, detail=detail)
     return StorageError(call=call, status=status, code=code, detail=detail)
 
 
 def is_told(error: BaseException) -> bool:
     """Whether an error is an outage that the log has told already."""
-    return isinstance(error, BackendUnavailableError) and error.is_told
+    return isinstance(error, BackendError) and error.is_told

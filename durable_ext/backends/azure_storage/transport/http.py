@@ -29,6 +29,8 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, 
 from durable_ext.errors import BackendError
 
 _CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
+_NO_ACCESS: Final = frozenset({401, 403})
+_OUTAGE_STATUSES: Final = RETRIED_STATUSES | _NO_ACCESS
 _DEFAULT_RETRY: Final = RetryPolicy()
 _CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _NO_PARAMS: Final[Mapping[str, str]] = {}
@@ -139,7 +141,7 @@ class StorageHttp:
             except OSError as exc:
                 failure = self._no_answer(f"{verb} {path}", service, exc)
             else:
-                if self._health.is_down and answer.status not in RETRIED_STATUSES:
+                if self._health.is_down and answer.status not in _OUTAGE_STATUSES:
                     self._health.answered(service)
                 if answer.status < 300:
                     return answer if attempt == 1 else replace(answer, attempts=attempt)
