@@ -170,8 +170,12 @@ class StorageHttp:
         return failure
 
     def _refusal(self, call: str, service: Service, answer: HttpAnswer) -> BackendError:
-        advice = access_advice(self._account, service, self.server_offset()) if answer.status in (401, 403) else ""
-        return error_from(call=call, status=answer.status, code=error_code(answer), detail=_detail(answer), advice=advice)
+        refused = answer.status in _NO_ACCESS
+        advice = access_advice(self._account, service, self.server_offset()) if refused else ""
+        error = error_from(call=call, status=answer.status, code=error_code(answer), detail=_detail(answer), advice=advice)
+        if refused:  # a key that was changed meanwhile
+            error.is_told = self._health.failed(service, error)
+        return error
 
     async def _send_once(
         self,
