@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -186,11 +187,36 @@ async def test_requests_are_signed_and_name_their_version(server: ScriptedServer
     assert "x-ms-version: " in head
 
 
+async def test_a_service_that_asks_for_a_pause_gets_it_from_every_request(server: ScriptedServer, http: StorageHttp) -> None:
+    server.answers = [answer("503 Busy", b"", "Retry-After: 1"), answer("200 OK")]
+    began = time.monotonic()
+
+    await asyncio.gather(get(http), get(http))
+    first = time.monotonic() - began
+    await get(http)
+
+    assert first >= 1.0
+    assert len(server.requests) >= 3
+
+
+async def test_a_service_that_asks_for_a_long_pause_is_not_called_again_meanwhile(
+    server: ScriptedServer, http: StorageHttp
+) -> None:
+    server.answers = [answer("429 Too Many Requests", b"", "Retry-After: 120")]
+
+    with pytest.raises(StorageUnavailableError, match="429"):
+        await get(http)
+    with pytest.raises(StorageUnavailableError, match=r"asked not to be called for another 1[12]\d s"):
+        await get(http)
+
+    assert len(server.requests) == 1
+
+
 def test_the_service_decides_how_long_to_wait_but_not_for_ever() -> None:
     policy = RetryPolicy(attempts=3, longest=timedelta(seconds=10))
 
     assert policy.delay(1, 3.0, 0.5) == 3.0
-    assert policy.delay(1, 600.0, 0.5) == 10.0
+    assert policy.delay(1, 600.0, 0.5) is None
     assert policy.delay(3, None, 0.5) is None
 
 
@@ -204,3 +230,10 @@ def test_delays_double_and_spread() -> None:
 @pytest.mark.parametrize(("text", "seconds"), [(None, None), ("2", 2.0), ("-1", 0.0), ("Sat, 21 Nov 2026", None)])
 def test_retry_after_is_read_as_seconds(text: str | None, seconds: float | None) -> None:
     assert retry_after_seconds(text) == seconds
+
+
+def test_a_date_in_retry_after_counts_from_that_of_the_answer() -> None:
+    later, now = "Sat, 21 Nov 2026 12:00:30 GMT", "Sat, 21 Nov 2026 12:00:00 GMT"
+
+    assert retry_after_seconds(later, now) == 30.0
+    assert retry_after_seconds(now, later) == 0.0

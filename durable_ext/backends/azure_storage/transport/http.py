@@ -32,6 +32,7 @@ _CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
 _NO_ACCESS: Final = frozenset({401, 403})
 _OUTAGE_STATUSES: Final = RETRIED_STATUSES | _NO_ACCESS
 _DEFAULT_RETRY: Final = RetryPolicy()
+_LONGEST_QUIET: Final = 600.0
 _CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _NO_PARAMS: Final[Mapping[str, str]] = {}
 
@@ -73,6 +74,7 @@ class StorageHttp:
         self._timeout, self._max_connections = timeout, max_connections
         self._wire = wire
         self._closed = False
+        self._quiet_until: dict[Service, float] = {}
         self._server_date: tuple[str, float] | None = None
 
     def url(self, service: Service, path: str) -> str:
@@ -134,6 +136,8 @@ class StorageHttp:
         while True:
             if self._closed:  # or a retry would open connections that nobody closes
                 raise StorageUnavailableError(call=f"{verb} {path}", why="the connection was closed by this process")
+            if self._quiet_until:
+                await self._leave_alone(f"{verb} {path}", service, retry)
             attempt += 1
             retry_after: float | None = None
             try:
@@ -150,12 +154,30 @@ class StorageHttp:
                 failure = StorageUnavailableError(
                     call=f"{verb} {path}", why=f"{answer.status} {error_code(answer)} {_detail(answer)}"
                 )
-                retry_after = retry_after_seconds(answer.headers.get("retry-after"))
+                retry_after = retry_after_seconds(answer.headers.get("retry-after"), answer.headers.get("date"))
+                if retry_after:
+                    self._quiet_until[service] = time.monotonic() + min(retry_after, _LONGEST_QUIET)
             delay = retry.delay(attempt, retry_after, random.random())
             if delay is None:
                 failure.is_told = self._health.failed(service, failure)
                 raise failure
             await asyncio.sleep(delay)
+
+    async def _leave_alone(self, call: str, service: Service, retry: RetryPolicy) -> None:
+        """Wait until a service that throttles may be called again; give up if that is long.
+
+        Raises:
+            StorageUnavailableError: It asked for more time than a call may wait.
+        """
+        left = self._quiet_until.get(service, 0.0) - time.monotonic()
+        if left > retry.longest.total_seconds():
+            failure = StorageUnavailableError(call=call, why=f"the service asked not to be called for another {left:.0f} s")
+            failure.is_told = self._health.failed(service, failure)
+            raise failure
+        if left > 0:
+            await asyncio.sleep(left)
+        elif service in self._quiet_until:
+            del self._quiet_until[service]
 
     def _no_answer(self, call: str, service: Service, error: OSError) -> StorageUnavailableError:
         host = urlsplit(self._account.endpoint(service)).hostname or ""
