@@ -18,6 +18,7 @@ from durable_ext.backends.azure_storage.transport.account import account_from_co
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError, error_from
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
+from durable_ext.backends.azure_storage.transport.queue import QueueMessage
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
 from durable_ext.core.events import OrchestrationStatus
@@ -201,6 +202,7 @@ POISON = [
     '{"TaskMessage":{"Event":{"$type":"DurableTask.Core.History.FutureEvent"},"OrchestrationInstance":{"InstanceId":"x"}}}',
     '{"CompressedBlobName":"nobody/message-1-ExecutionStarted.json.gz"}',
     "AAAA",
+    '{"TaskMessage":null,"padding":"' + "x" * 48_000 + '"}',
 ]
 
 
@@ -216,11 +218,35 @@ async def test_messages_that_nobody_can_read_disturb_nobody_and_are_kept(
 
         started = [await hub.client.start("HelloSequence", 2) for _ in range(8)]
         ends = [await hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started]
-        await eventually(lambda: caplog.text.count("cannot be read") >= len(POISON), within=PATIENCE)
+        await eventually(lambda: len(_unreadable(caplog)) >= 2 * len(POISON), within=PATIENCE)
 
         assert {end.runtime_status for end in ends} == {OrchestrationStatus.COMPLETED}
         assert [await _length(transport, queue) for queue in queues] == [len(POISON)] * 2
+        # Each comes again after two seconds, and is told once.
+        again = [each.dequeue_count for queue in queues for each in await _come_again(transport, queue)]
+        assert min(again) >= 2
+        told = [each.__dict__["message_id"] for each in _unreadable(caplog)]
+        assert len(told) == len(set(told))
+        assert all(message_id in caplog.text for message_id in told)
+        assert 'for instance "x" cannot be read' in caplog.text
         await transport.close()
+
+
+def _unreadable(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [each for each in caplog.records if each.__dict__.get("event") == "message_unreadable"]
+
+
+async def _come_again(transport: StorageTransport, queue: str) -> list[QueueMessage]:
+    """Take every poisoned message once it is visible to others again."""
+    found: dict[str, QueueMessage] = {}
+
+    async def all_of_them() -> bool:
+        for each in await transport.queues.get(queue, count=32, visibility=1):
+            found[each.message_id] = each
+        return len(found) == len(POISON)
+
+    await eventually(all_of_them, within=PATIENCE)
+    return list(found.values())
 
 
 async def _length(transport: StorageTransport, queue: str) -> int:

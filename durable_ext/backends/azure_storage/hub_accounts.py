@@ -9,7 +9,7 @@ from typing import Final
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import Sas
 from durable_ext.backends.azure_storage.transport.connection import open_transport
-from durable_ext.backends.azure_storage.transport.errors import StorageHostUnknownError
+from durable_ext.backends.azure_storage.transport.errors import StorageAccessError, StorageHostUnknownError
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import Interceptor
 from durable_ext.backends.azure_storage.transport.sas import check_sas_is_enough, check_sas_is_valid
@@ -51,13 +51,16 @@ class HubAccounts:
     async def reached(self, opening: Awaitable[None]) -> None:
         """Await the first calls; an account of Azure that nobody knows is a mistake, not an outage.
 
-        The name of any other host may appear later, as that of a container with the emulator does.
+        If a SAS is refused, what it says about itself tells why. The name of any other host may appear later, as that of a container with the emulator does.
 
         Raises:
             ConfigurationError: No such account; what `opening` raises otherwise.
         """
         try:
             await opening
+        except StorageAccessError:
+            self.check_for_worker()
+            raise
         except StorageHostUnknownError as exc:
             if not exc.host.endswith(_CLOUDS):
                 raise

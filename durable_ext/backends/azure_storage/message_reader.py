@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -21,6 +22,8 @@ from durable_ext.core.events import ExecutionStarted, HistoryEvent, TimerFired
 from durable_ext.core.messages import TaskMessage
 from durable_ext.errors import BackendError, BackendUnavailableError
 
+_TARGET: Final = re.compile(r'"OrchestrationInstance"\s*:\s*\{[^{}]*?"InstanceId"\s*:\s*("[^"]*")')
+_MOST_TOLD: Final = 10_000
 _RESOLUTION: Final = timedelta(seconds=1)
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
@@ -29,11 +32,12 @@ class MessageReader:
     """Reads what a get returned; `events` are the classes that travel in the queue (specs/azure-storage.md 4.5).
 
     A message that cannot be read, or that nobody can have meant for the queue, stays there: it reappears when its
-    visibility ends, and is logged at its first delivery and then at every tenth.
+    visibility ends, and is logged once by each process that meets it.
     """
 
     def __init__(self, payloads: LargePayloads, events: frozenset[type[HistoryEvent]]) -> None:
         self._payloads, self._events = payloads, events
+        self._told: set[str] = set()
 
     async def read_all(
         self, queue: str, messages: Sequence[QueueMessage], visibility: int, asked: float
@@ -61,19 +65,7 @@ class MessageReader:
         except BackendUnavailableError:
             return None
         except (WireFormatError, BackendError, ValueError, KeyError, TypeError) as exc:
-            if message.dequeue_count % 10 == 1:
-                _log.error(
-                    "message cannot be read and stays in the queue %s: %s",
-                    queue,
-                    exc,
-                    extra={
-                        "event": "message_unreadable",
-                        "queue": queue,
-                        "message_id": message.message_id,
-                        "dequeue_count": message.dequeue_count,
-                        "error": str(exc),
-                    },
-                )
+            self._tell(queue, message, exc)
             return None
         held = HeldMessage(
             queue=queue,
@@ -89,6 +81,29 @@ class MessageReader:
         held.redelivered = message.dequeue_count > 1
         held.is_old = _age(message, visibility) >= timedelta(seconds=visibility) - _RESOLUTION
         return held
+
+    def _tell(self, queue: str, message: QueueMessage, error: Exception) -> None:
+        if message.message_id in self._told:
+            return
+        if len(self._told) < _MOST_TOLD:
+            self._told.add(message.message_id)
+        found = _TARGET.search(message.text)
+        instance_id = found[1] if found is not None else "that cannot be told"
+        _log.error(
+            "message %s for instance %s cannot be read and stays in queue %s: %s Delete it there if nobody needs it.",
+            message.message_id,
+            instance_id,
+            queue,
+            error,
+            extra={
+                "event": "message_unreadable",
+                "queue": queue,
+                "message_id": message.message_id,
+                "instance_id": instance_id,
+                "dequeue_count": message.dequeue_count,
+                "error": str(error),
+            },
+        )
 
     def _check(self, message: TaskMessage) -> None:
         if message.event.__class__ not in self._events:
