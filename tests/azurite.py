@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +33,23 @@ class Azurite:
     @property
     def endpoints(self) -> dict[str, str]:
         """The endpoints of `Blob`, `Queue` and `Table`."""
-        ports = {"Blob": self.blob_port, "Queue": self.queue_port, "Table": self.table_port}
-        return {name: f"{self.scheme}://127.0.0.1:{port}/{_ACCOUNT}" for name, port in ports.items()}
+        return _endpoints([self.blob_port, self.queue_port, self.table_port], self.scheme)
 
     @property
     def connection_string(self) -> str:
-        endpoints = "".join(f"{name}Endpoint={uri};" for name, uri in self.endpoints.items())
-        return f"DefaultEndpointsProtocol={self.scheme};AccountName={_ACCOUNT};AccountKey={_KEY};{endpoints}"
+        return connection_string_of([self.blob_port, self.queue_port, self.table_port], self.scheme)
+
+
+def _endpoints(ports: Sequence[int], scheme: str) -> dict[str, str]:
+    return {
+        name: f"{scheme}://127.0.0.1:{port}/{_ACCOUNT}" for name, port in zip(("Blob", "Queue", "Table"), ports, strict=True)
+    }
+
+
+def connection_string_of(ports: Sequence[int], scheme: str = "http") -> str:
+    """Return the connection string of an emulator on these ports of blob, queue and table, whether it runs or not."""
+    endpoints = "".join(f"{name}Endpoint={uri};" for name, uri in _endpoints(ports, scheme).items())
+    return f"DefaultEndpointsProtocol={scheme};AccountName={_ACCOUNT};AccountKey={_KEY};{endpoints}"
 
 
 def require_azurite() -> None:
@@ -52,7 +62,8 @@ def require_azurite() -> None:
     pytest.skip(reason)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int = 3) -> list[int]:
+    """Return ports on which nobody listened a moment ago."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -61,13 +72,18 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running_azurite(*, location: Path | None = None, certificate: tuple[Path, Path] | None = None) -> Iterator[Azurite]:
-    """Run an emulator; in memory unless a folder is given.
+def running_azurite(
+    *,
+    location: Path | None = None,
+    certificate: tuple[Path, Path] | None = None,
+    ports: Sequence[int] | None = None,
+) -> Iterator[Azurite]:
+    """Run an emulator; in memory unless a folder is given, on free ports unless those of blob, queue and table are.
 
     With a certificate and its key (PEM) it speaks TLS, and takes bearer tokens whose claims fit, whoever signed them.
     """
     require_azurite()
-    blob, queue, table = _free_ports(3)
+    blob, queue, table = ports or free_ports(3)
     with tempfile.TemporaryDirectory(prefix="azurite-") as scratch:
         storage = ["--location", str(location)] if location else ["--inMemoryPersistence"]
         if certificate is not None:

@@ -9,6 +9,7 @@ from durable_ext.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from durable_ext.backends import BackendSettings
+    from durable_ext.backends.protocol import Backend
 
 HubLocation = Union[Path, str, "BackendSettings"]
 
@@ -25,12 +26,12 @@ def settings_at(where: HubLocation, task_hub: str | None = None) -> BackendSetti
     """
     if not isinstance(where, (Path, str)):
         return where
-    if isinstance(where, str) and "=" in where:
+    if _is_account(where):
         from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 
         if task_hub is None:
             raise ConfigurationError("A storage account may hold many task hubs. Pass task_hub= as well.")
-        return AzureStorageSettings(connection=where, task_hub=task_hub)
+        return AzureStorageSettings(connection=str(where), task_hub=task_hub)
     from durable_ext.backends.sqlite.settings import SqliteSettings
 
     path = Path(where)
@@ -39,3 +40,21 @@ def settings_at(where: HubLocation, task_hub: str | None = None) -> BackendSetti
             f"There is no task hub file '{path}'. `durable start` makes one in .durable/ beside the app."
         )
     return SqliteSettings(path=path, task_hub=task_hub or path.stem)
+
+
+async def check_hub_exists(where: HubLocation, backend: Backend) -> None:
+    """Refuse a hub that is not in its account; `backend` is not open yet. A file was looked for by `settings_at`.
+
+    Raises:
+        ConfigurationError: There is no such hub.
+        BackendUnavailableError: The account does not answer.
+    """
+    if _is_account(where) and not await backend.hub.exists():
+        raise ConfigurationError(
+            f"There is no task hub '{backend.task_hub}' in this storage account. Correct task_hub=: hubName in host.json "
+            f"(TestHubName if nothing is said); the first host that starts on a hub makes it."
+        )
+
+
+def _is_account(where: HubLocation) -> bool:
+    return isinstance(where, str) and "=" in where

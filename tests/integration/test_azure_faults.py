@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -21,14 +23,15 @@ from durable_ext.backends.azure_storage.transport.http import Interceptor, Stora
 from durable_ext.backends.azure_storage.transport.queue import QueueMessage
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
+from durable_ext.client import open_client
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import ExecutionId
-from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
+from durable_ext.errors import BackendUnavailableError, CheckpointConflictError, ConfigurationError
 from durable_ext.testing.contract_scenes import Scene, activity, next_episode
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send
 from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite, free_ports, running_azurite
 from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
@@ -150,6 +153,21 @@ async def test_deaths_of_workers_that_played_an_instance_are_counted_and_giving_
     assert deaths == [0, 0, 1, 1, 2]
 
 
+async def test_a_client_does_not_make_the_hub_whose_name_was_mistyped(azurite: Azurite, task_hub: str) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        instance_id = await hub.client.start("HelloSequence", 1)
+        async with open_client(azurite.connection_string, task_hub=task_hub) as client:
+            await client.wait_for_completion(instance_id, timeout=PATIENCE)
+
+        with pytest.raises(ConfigurationError, match=rf"There is no task hub '{task_hub}x'"):
+            async with open_client(azurite.connection_string, task_hub=f"{task_hub}x"):
+                pass
+
+    mistyped = AzureStorageBackend(settings_of(azurite, f"{task_hub}x"))
+    assert not await mistyped.hub.exists()
+    await mistyped.close()
+
+
 def refusing(marker: bytes, code: str) -> Interceptor:
     """Refuse each table transaction that holds this text, as the service refuses a request that it can never do."""
 
@@ -266,6 +284,30 @@ async def test_orchestrations_go_on_after_the_service_was_frozen_longer_than_the
             ends = [await hub.client.wait_for_completion(one, timeout=PATIENCE) for one in started]
 
     assert [end.output for end in ends] == [[f"Hello {city}!" for city in _CITIES]] * 10
+
+
+async def test_an_outage_in_the_middle_loses_nothing_and_is_told_when_it_begins_and_when_it_is_over(
+    task_hub: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports = free_ports()
+    async with AsyncExitStack() as stack:
+        with running_azurite(location=tmp_path, ports=ports) as running:
+            hub = await stack.enter_async_context(run_azure_hub(settings_of(running, task_hub), interop_registry()))
+            started = [await hub.client.start("HelloSequence", 5) for _ in range(10)]
+            caplog.clear()
+        await eventually(lambda: "storage_down" in _events(caplog), within=PATIENCE)
+        with running_azurite(location=tmp_path, ports=ports):
+            ends = [await hub.client.wait_for_completion(one, timeout=2 * PATIENCE) for one in started]
+            await eventually(lambda: "storage_up" in _events(caplog), within=PATIENCE)
+            await stack.aclose()
+
+    assert [end.output for end in ends] == [[f"Hello {city}!" for city in _CITIES]] * 10
+    assert _events(caplog) == ["storage_down", "storage_up"]
+
+
+def _events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the log says on level WARNING and above."""
+    return [each.__dict__.get("event", each.getMessage()) for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 async def test_an_outage_of_the_lease_store_is_a_warning(

@@ -51,7 +51,8 @@ class HubAccounts:
     async def reached(self, opening: Awaitable[None]) -> None:
         """Await the first calls; an account of Azure that nobody knows is a mistake, not an outage.
 
-        If a SAS is refused, what it says about itself tells why. The name of any other host may appear later, as that of a container with the emulator does.
+        The name of any other host may appear later, as that of a container with the emulator does. If a SAS is refused,
+        what it says about itself tells why.
 
         Raises:
             ConfigurationError: No such account; what `opening` raises otherwise.
