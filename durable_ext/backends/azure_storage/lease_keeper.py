@@ -17,7 +17,7 @@ from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, LeaseRound, plan_round
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
-from durable_ext.backends.azure_storage.transport.errors import is_told
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
 from durable_ext.backends.azure_storage.worker_ids import has_ended_here
 from durable_ext.errors import BackendError
 
@@ -27,6 +27,7 @@ _WARNED_FAILURE: Final = 3
 _MAX_QUICK_FAILURES: Final = 10
 _FAILURE_PAUSE_SECONDS: Final = 0.1
 _STOP_LIMIT_SECONDS: Final = 75.0
+_STOP_OUTAGE_SECONDS: Final = 5.0
 _CONFIRM_LIMIT_SECONDS: Final = 30.0
 
 
@@ -89,7 +90,7 @@ class TableLeaseKeeper:
 
     async def run(self) -> None:
         """Keep leases until `stop()` has released them all."""
-        failures = 0
+        failures, failing_since = 0, 0.0
         while True:
             stopping = self._stopping  # a round that began before `stop` may still have asked for partitions
             try:
@@ -97,6 +98,10 @@ class TableLeaseKeeper:
                 failures = 0
             except (BackendError, asyncio.TimeoutError) as exc:
                 failures += 1
+                if failures == 1:
+                    failing_since = self._clock.monotonic()
+                if stopping and self._gives_up(exc, failing_since):
+                    return
                 # A hiccup is nothing to tell; an outage is, once, before the leases run out.
                 tells = failures == _WARNED_FAILURE and not is_told(exc)
                 _log.log(
@@ -115,6 +120,16 @@ class TableLeaseKeeper:
                 self._stopped.set()
                 return
             await self._wakeup.wait(_SOON_SECONDS if soon else self._acquire_interval.total_seconds())
+
+    def _gives_up(self, error: Exception, failing_since: float) -> bool:
+        """Leave the leases to run out by themselves if a worker that stops cannot release them, or the hub is deleted."""
+        failing = self._clock.monotonic() - failing_since
+        if failing < _STOP_OUTAGE_SECONDS and not isinstance(error, StorageNotFoundError):
+            return False
+        for partition in self._listening.states:
+            self._lose(partition)
+        self._stopped.set()
+        return True
 
     async def stop(self) -> None:
         """Drain and release every partition; returns when all are released, or after 75 s."""
