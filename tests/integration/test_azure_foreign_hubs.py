@@ -10,15 +10,16 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
 import pytest
 
 from durable_ext.aio.clock import SystemClock
+from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement, TransportKind
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.edm import EdmValue, Entity
@@ -26,9 +27,11 @@ from durable_ext.backends.azure_storage.transport.table import Change, TableChan
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
-from durable_ext.core.events import OrchestrationStatus
-from durable_ext.core.messages import InstanceId
+from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
+from durable_ext.core.instances import InstanceRow
+from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance
 from durable_ext.core.orchestrators import OrchestratorDefinition
+from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import DamagedPayloadError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
@@ -267,3 +270,88 @@ async def test_an_eternal_orchestration_with_a_large_input_keeps_the_blobs_of_on
     assert [bool(started.fullmatch(name)) for name in inputs] == [True]
     assert str(row.entity["Input"]).endswith(inputs[0])
     assert len([name for name in names if name.startswith("eternal/history--")]) <= 1  # the client's, of the first start
+
+
+UNUSUAL_IDS = [
+    *("order/42", "back\\slash", "a#b", "what?", "100%", "%41", "a^2b", "caret^", "tab\there", "\x7f\x9f", "O'Brien"),
+    *('say "hi"', "a&b<c>", "+plus=", "two  words", " led", "comma,semi;colon:", "héllo", "日本", "😀", "user@example.com"),
+    *("e\u0301", "\u2028", "~.-_", "a..b", "L" * 250),
+]
+
+
+@pytest.mark.parametrize("transport_kind", [TransportKind.LEAN, pytest.param(TransportKind.SDK, marks=pytest.mark.slow)])
+async def test_large_payloads_of_unusual_ids_are_found_again_and_purged(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, transport_kind: TransportKind
+) -> None:
+    settings = replace(settings_of(azurite, task_hub), transport=transport_kind)
+    container = f"{task_hub.lower()}-largemessages"
+    off = WorkerSettings(local_activities="off")
+    async with run_azure_hub(settings, interop_registry(), worker_settings=off) as hub:
+        store = hub.backend.instances
+        for number, instance_id in enumerate(UNUSUAL_IDS):
+            await store.create_instance(_large_start(instance_id, f"e{number}"), reject=frozenset())
+        for instance_id in UNUSUAL_IDS:
+            ended = await eventually(partial(_ended, hub, instance_id), within=PATIENCE)
+            assert (ended.status, ended.output) == (OrchestrationStatus.COMPLETED, '"' + "x" * 50_000 + '"')
+        names = {re.sub(r"(?<=-)[0-9a-fA-F]{8,32}(?=-)", "N", name) for name in await _all_names(transport, container)}
+        assert len(names) == 6 * len(UNUSUAL_IDS)
+        for instance_id in UNUSUAL_IDS:
+            message = instance_id.replace("\\", "/") + "/message-N"
+            column = escape_key(instance_id) + "/history-N"
+            assert {
+                f"{column}-ExecutionCompleted-N-Result.json.gz",
+                f"{column}-ExecutionStarted-N-Input.json.gz",
+                f"{column}-TaskCompleted-N-Result.json.gz",
+                f"{message}-ExecutionStarted.json.gz",
+                f"{message}-TaskCompleted.json.gz",
+                f"{message}-TaskScheduled.json.gz",
+            } <= names
+
+        for instance_id in UNUSUAL_IDS:
+            assert (await store.purge_instance(InstanceId(instance_id))).deleted == 1
+        assert await _all_names(transport, container) == []
+
+
+def _large_start(instance_id: str, execution_id: str) -> ExecutionStarted:
+    now = ticks_from_datetime(datetime.now(timezone.utc))
+    target = OrchestrationInstance(instance_id=InstanceId(instance_id), execution_id=ExecutionId(execution_id))
+    given = json.dumps(json.dumps("x" * 50_000))
+    return ExecutionStarted(timestamp=now, instance=target, name="Echo", version="", input=given)
+
+
+async def _ended(hub: AzureHub, instance_id: str) -> InstanceRow | None:
+    row = await hub.backend.instances.get_instance(InstanceId(instance_id))
+    return row if row is not None and row.status.is_terminal else None
+
+
+async def _all_names(transport: StorageTransport, container: str) -> list[str]:
+    return (await transport.blobs.list(container, "")).names
+
+
+async def test_a_tracking_store_has_the_tables_and_blobs_under_its_own_prefix(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = replace(
+        settings_of(azurite, task_hub), tracking_connection=azurite.connection_string, tracking_prefix=f"Track{task_hub}"
+    )
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await hub.client.start("Echo", "x" * 50_000, "tracked")
+        ended = await hub.client.wait_for_completion("tracked", timeout=PATIENCE)
+        listed = [status.instance_id async for status in hub.client.query_all()]
+        tables = {name: await transport.tables.exists(name) for name in _table_names(task_hub)}
+        await hub.client.purge("tracked")
+
+    assert (ended.output, listed) == ("x" * 50_000, ["tracked"])
+    assert tables == {
+        f"Track{task_hub}History": True,
+        f"Track{task_hub}Instances": True,
+        f"{task_hub}History": False,
+        f"{task_hub}Instances": False,
+        f"{task_hub}Partitions": True,
+    }
+    assert await _all_names(transport, f"{task_hub.lower()}-largemessages") == []
+
+
+def _table_names(task_hub: str) -> list[str]:
+    tracked = [f"{prefix}{table}" for prefix in (f"Track{task_hub}", task_hub) for table in ("History", "Instances")]
+    return [*tracked, f"{task_hub}Partitions"]
