@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from azure.storage.blob.aio import BlobLeaseClient, BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount
+from durable_ext.backends.azure_storage.transport.aiohttp_wire import AiohttpWire
 from durable_ext.backends.azure_storage.transport.blob import BlobPage, LeaseTarget
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Row
@@ -34,10 +35,13 @@ from durable_ext.backends.azure_storage.transport.errors import (
 )
 from durable_ext.backends.azure_storage.transport.identity import credential_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
+from durable_ext.backends.azure_storage.transport.sdk_http import KeepAliveSdkTransport
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TablePage
-from durable_ext.backends.azure_storage.transport.wire import proxy_of
+from durable_ext.backends.azure_storage.transport.wire import open_wire
 
 _LEASE_SECONDS_FOREVER: Final = -1
+_TIMEOUT: Final = timedelta(seconds=60)
+_MAX_CONNECTIONS: Final = 100
 
 
 @asynccontextmanager
@@ -387,6 +391,12 @@ class SdkBlobs:
         return f"{self._root}/{container}/{quote(blob.replace(chr(92), '/'), safe='/', errors='surrogatepass')}"
 
 
+def _http_options(endpoint: str) -> dict[str, Any]:
+    """Give a client our HTTP client, unless only aiohttp will do."""
+    wire = open_wire(frozenset({endpoint}), timeout=_TIMEOUT, max_connections=_MAX_CONNECTIONS)
+    return {} if isinstance(wire, AiohttpWire) else {"transport": KeepAliveSdkTransport(wire)}
+
+
 def open_sdk_transport(account: StorageAccount) -> StorageTransport:
     """Return the transport on the SDK packages. No request is made yet."""
     credential = account.credential
@@ -400,12 +410,9 @@ def open_sdk_transport(account: StorageAccount) -> StorageTransport:
     else:
         table_credential = other = credential_of(credential)
         closeable.append(other)
-    endpoints = (account.queue_endpoint, account.table_endpoint, account.blob_endpoint)
-    # aiohttp would look for a proxy and, in a thread, for a netrc file before each request: a third of what a call costs.
-    options: Any = {"use_env_settings": any(proxy_of(endpoint) is not None for endpoint in endpoints)}
-    queues = QueueServiceClient(account.queue_endpoint, credential=other, **options)
-    tables = TableServiceClient(account.table_endpoint, credential=table_credential, **options)
-    blobs = BlobServiceClient(account.blob_endpoint, credential=other, **options)
+    queues = QueueServiceClient(account.queue_endpoint, credential=other, **_http_options(account.queue_endpoint))
+    tables = TableServiceClient(account.table_endpoint, credential=table_credential, **_http_options(account.table_endpoint))
+    blobs = BlobServiceClient(account.blob_endpoint, credential=other)
     return StorageTransport(
         queues=SdkQueues(queues),
         tables=SdkTables(tables),
