@@ -1,11 +1,14 @@
-"""Named loops with an owner: the first failure stops all and says which loop died (style.md 2.11)."""
+"""Named tasks with an owner, who is told of each that dies and stops them all (style.md 2.11)."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Final
+
+log = logging.getLogger("durable_ext.aio.supervisor")
 
 _CANCEL_AGAIN: Final = timedelta(seconds=5)
 
@@ -18,16 +21,27 @@ class LoopFailedError(RuntimeError):
         super().__init__(f"The loop '{loop_name}' stopped unexpectedly.")
 
 
+FailureReport = Callable[[LoopFailedError], None]
+
+
+def log_failure(failure: LoopFailedError) -> None:
+    """Say that a task died, with its traceback; what is done for failures that nobody else answers to."""
+    log.error("%s", failure, exc_info=failure, extra={"event": "loop_failed"})
+
+
 class Supervisor:
     """Owns background tasks of one component. Used from one event loop only.
 
-    `on_failure` is called once, with a `LoopFailedError`, when a loop ends with an exception other than cancellation.
+    `on_failure` is called with a `LoopFailedError` for each task that ends with an exception other than cancellation.
+
+    Attributes:
+        failure: The first of these.
     """
 
     def __init__(
         self,
         name: str,
-        on_failure: Callable[[LoopFailedError], None] | None = None,
+        on_failure: FailureReport = log_failure,
         *,
         cancel_again: timedelta = _CANCEL_AGAIN,
     ) -> None:
@@ -54,12 +68,13 @@ class Supervisor:
         if task.cancelled():
             return
         error = task.exception()
-        if error is None or self.failure is not None:
+        if error is None:
             return
-        self.failure = LoopFailedError(task.get_name())
-        self.failure.__cause__ = error
-        if self._on_failure is not None:
-            self._on_failure(self.failure)
+        failure = LoopFailedError(task.get_name())
+        failure.__cause__ = error
+        if self.failure is None:
+            self.failure = failure
+        self._on_failure(failure)
 
     async def stop(self) -> None:
         """Cancel every task and wait until all have ended.

@@ -14,6 +14,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Protocol, Union
 
+from durable_ext.aio.supervisor import FailureReport, log_failure
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow, InstanceUpdate
 from durable_ext.core.messages import (
@@ -148,7 +149,10 @@ class OrchestrationSession(Protocol):
 
     @property
     def deaths(self) -> int:
-        """How many workers in a row died or froze while they had it and stored nothing; 0 where the store cannot tell."""
+        """How many workers in a row died or froze while they had it and stored nothing; ask after the first messages.
+
+        A store may count from the second delivery of a message on.
+        """
         ...
 
     async def next_messages(self, wait: timedelta) -> MessageBatch | SessionEnd:
@@ -377,8 +381,8 @@ class Backend(Protocol):
         """Connect and create the hub if it is missing."""
         ...
 
-    async def start_worker(self) -> None:
-        """Begin to take leases and to look for work."""
+    async def start_worker(self, failed: FailureReport = log_failure) -> None:
+        """Begin to take leases and to look for work; `failed` is told of each loop that dies, then work stands still."""
         ...
 
     async def drain(self) -> None:

@@ -161,7 +161,8 @@ class TaskHubWorker:
     """Runs orchestrations, activities and entities of one hub. Used from one event loop, once.
 
     The backend is opened and closed by the caller; the worker starts and drains it. Order: `start`, any work, `drain`,
-    `stop`. If one of its loops dies, it takes nothing new and `failure` says which one and why; the owner stops it.
+    `stop`. If a loop of it or of the backend dies, it takes nothing new, and `failure` says which one and why; the owner
+    stops it.
 
     Attributes:
         failure: A future since `start`: done with the `LoopFailedError` of a loop that died, or with `None` by `stop`.
@@ -191,6 +192,7 @@ class TaskHubWorker:
         self._entity_options = _entity_options(backend.traits, settings)
         self._machinery: _Machinery | None = None
         self._stopped = False
+        self._healthy = True
         self.failure: asyncio.Future[LoopFailedError | None] | None = None
 
     @property
@@ -200,9 +202,8 @@ class TaskHubWorker:
         return (
             machinery is not None
             and not self._stopped
+            and self._healthy
             and machinery.thread.healthy
-            and machinery.loops.failure is None
-            and machinery.work.failure is None
         )
 
     @property
@@ -223,7 +224,7 @@ class TaskHubWorker:
             self._open_entity,
             self._loop_failed,
         )
-        await self._backend.start_worker()
+        await self._backend.start_worker(self._loop_failed)
         self._machinery.start()
         log.info("worker started", extra={"event": "worker_started", "task_hub": self._backend.task_hub})
 
@@ -260,6 +261,7 @@ class TaskHubWorker:
         log.error("the worker takes no new work: %s", failure, exc_info=failure.__cause__, extra={"event": "worker_failed"})
         if self._machinery is not None:
             self._machinery.begin_to_drain()
+        self._healthy = False
         if self.failure is not None and not self.failure.done():
             self.failure.set_result(failure)
 

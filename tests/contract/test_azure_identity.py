@@ -18,6 +18,8 @@ import pytest
 from durable_ext.backends.azure_storage.transport.account import Identity, account_from_identity
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageAccessError, StorageUnavailableError
+from durable_ext.errors import ConfigurationError
+from durable_ext.testing.eventually import eventually
 from tests.azurite import Azurite, running_azurite
 from tests.support.managed_identity import SECRET, TokenEndpoint, token_endpoint, write_certificate
 
@@ -116,6 +118,38 @@ async def test_a_token_that_has_expired_is_no_access(transport: StorageTransport
     tokens.lives = timedelta(seconds=-5)
 
     with pytest.raises(StorageAccessError, match="Storage Queue, Blob and Table Data Contributor"):
+        await transport.queues.exists("first")
+
+    await transport.close()
+
+
+async def test_tokens_that_are_not_to_be_had_for_a_while_are_an_outage(
+    transport: StorageTransport, tokens: TokenEndpoint
+) -> None:
+    tokens.lives = timedelta(seconds=1)
+    await transport.queues.exists("first")
+    tokens.answers = False
+
+    async def outage() -> str:
+        try:
+            await transport.queues.exists("first")
+        except StorageAccessError:  # in its last second the storage may find the token too old
+            return ""
+        except StorageUnavailableError as exc:
+            return str(exc)
+        return ""
+
+    assert "no token for Azure Storage" in await eventually(outage, within=timedelta(seconds=30))
+    tokens.answers, tokens.lives = True, timedelta(hours=1)
+
+    assert not await transport.queues.exists("first")
+    await transport.close()
+
+
+async def test_a_worker_that_never_had_a_token_says_so_at_once(transport: StorageTransport, tokens: TokenEndpoint) -> None:
+    tokens.answers = False
+
+    with pytest.raises(ConfigurationError, match="No token for Azure Storage"):
         await transport.queues.exists("first")
 
     await transport.close()

@@ -71,11 +71,13 @@ class TokenEndpoint:
 
     Attributes:
         lives: How long a token is valid.
+        answers: Whether tokens are to be had.
         requests: Queries so far.
     """
 
     uri: str = ""
     lives: timedelta = timedelta(hours=1)
+    answers: bool = True
     requests: list[dict[str, list[str]]] = field(default_factory=list)
 
 
@@ -89,7 +91,11 @@ def token_endpoint() -> Iterator[TokenEndpoint]:
             query = parse_qs(urlsplit(self.path).query)
             endpoint.requests.append(query)
             body: dict[str, Any] = {"error": "invalid_request"}
-            right = self.headers["X-IDENTITY-HEADER"] == SECRET and query["resource"] == ["https://storage.azure.com"]
+            right = (
+                endpoint.answers
+                and self.headers["X-IDENTITY-HEADER"] == SECRET
+                and query["resource"] == ["https://storage.azure.com"]
+            )
             if right:
                 expires = str(int(time.time() + endpoint.lives.total_seconds()))
                 token = storage_token(lives=endpoint.lives)

@@ -158,6 +158,12 @@ class BlobLeaseKeeper:
 
     async def run(self) -> None:
         """Keep leases until `stop()` has released them all."""
+        try:
+            await self._keep_on()
+        finally:
+            self._stopped.set()  # `stop` does not wait for a loop that has died
+
+    async def _keep_on(self) -> None:
         interval = min(self._interval, _OWNERSHIP_INTERVAL) if self._ownership else self._interval
         next_take, failures = 0.0, 0
         while not self._stopped.is_set():

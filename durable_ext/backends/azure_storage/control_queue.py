@@ -60,10 +60,7 @@ class ControlQueueListener:
                 await self._wakeup.wait(_FULL_WAIT_SECONDS)
                 continue
             try:
-                found = await self._receive()
-            except StorageNotFoundError:
-                await self._queues.create(self._queue)
-                continue
+                found = await self._receive_or_create()
             except BackendError as exc:
                 _log.log(
                     logging.INFO if is_told(exc) else logging.WARNING,
@@ -79,6 +76,13 @@ class ControlQueueListener:
             # A get that returned less than it asked for has emptied the queue: no empty one right after it.
             if found < self._batch_size and await self._wakeup.wait(self._backoff.after_empty(random.random())):
                 self._backoff.reset()
+
+    async def _receive_or_create(self) -> int:
+        try:
+            return await self._receive()
+        except StorageNotFoundError:  # somebody has deleted the hub
+            await self._queues.create(self._queue)
+            return self._batch_size
 
     async def _receive(self) -> int:
         visibility = self._keeper.visibility

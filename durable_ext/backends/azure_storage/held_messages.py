@@ -124,7 +124,9 @@ class MessageKeeper:
     def __init__(self, queues: QueueVerbs, visibility: int, clock: Clock, name: str) -> None:
         self._queues, self._visibility, self._clock = queues, visibility, clock
         self._held: dict[str, HeldMessage] = {}
-        self._supervisor = Supervisor(f"{name}-keeper")
+        self._name = name
+        self._renewal: asyncio.Task[None] | None = None
+        self._renewals = Supervisor(f"{name}-keeper")
 
     @property
     def visibility(self) -> int:
@@ -136,13 +138,16 @@ class MessageKeeper:
         """How many messages are held."""
         return len(self._held)
 
-    def start(self) -> None:
-        """Begin to renew."""
-        self._supervisor.start("renewal", self._renew_for_ever())
+    def start(self, loops: Supervisor) -> None:
+        """Begin to renew, as one of somebody's loops."""
+        self._renewal = loops.start(f"{self._name}-renewal", self._renew_for_ever())
 
     async def stop(self) -> None:
         """Stop renewing; messages stay taken until their time is over."""
-        await self._supervisor.stop()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+        await self._renewals.stop()
 
     def find(self, message_id: str) -> HeldMessage | None:
         """Return a held message by its id."""
@@ -167,8 +172,7 @@ class MessageKeeper:
             await asyncio.shield(message.busy)
         text = with_begun_runs(message.text, message.deaths + 1) if message.redelivered else None
         if self.find(message.message_id) is message and (text is not None or self._clock.monotonic() >= message.expires):
-            message.busy = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._supervisor.start("begin", self._renew(message, text)))
+            await asyncio.shield(self._start_renewal(message, text))
         if self._clock.monotonic() < message.expires and self.find(message.message_id) is message:
             return True
         self.forget(message)
@@ -186,8 +190,9 @@ class MessageKeeper:
         except StorageNotFoundError:
             _log.info("message was gone", extra={"event": "message_gone", "message_id": message.message_id})
         except StorageError as exc:
-            _log.warning(
-                "message was taken by another worker",
+            # By another worker, or by a renewal of ours whose answer was lost. It is recognized as done when it comes back.
+            _log.info(
+                "message was taken meanwhile",
                 extra={"event": "message_lost", "message_id": message.message_id, "code": exc.code},
             )
         except BackendError as exc:
@@ -243,12 +248,22 @@ class MessageKeeper:
             await self._clock.sleep(self._visibility / _CHECKS_PER_VISIBILITY)
             limit = self._clock.monotonic() + self._visibility / 2
             due = [held for held in self._held.values() if held.expires < limit and held.busy is None]
-            if due:
-                await asyncio.gather(*(self._renew(held) for held in due))
+            for held in due:  # each by itself: one call that hangs must not let the others run out
+                self._start_renewal(held)
 
-    async def _renew(self, message: HeldMessage, text: str | None = None) -> None:
-        if message.busy is None:
-            message.busy = asyncio.get_running_loop().create_future()
+    def _start_renewal(self, message: HeldMessage, text: str | None = None) -> asyncio.Task[None]:
+        """Begin to renew; from here on whoever settles the message waits, so that no receipt is used twice."""
+        message.busy = busy = asyncio.get_running_loop().create_future()
+
+        def end(_: asyncio.Task[None]) -> None:
+            message.busy = None
+            busy.set_result(None)
+
+        task = self._renewals.start(message.message_id, self._renew(message, text))
+        task.add_done_callback(end)  # also of a task that was cancelled before it began
+        return task
+
+    async def _renew(self, message: HeldMessage, text: str | None) -> None:
         started = self._clock.monotonic()
         try:
             message.receipt = await self._queues.hide(message.queue, message.receipt, visibility=self._visibility, text=text)
@@ -270,7 +285,3 @@ class MessageKeeper:
                 exc,
                 extra={"event": "renewal_failed", "message_id": message.message_id, "error": str(exc)},
             )
-        finally:
-            busy, message.busy = message.busy, None
-            if busy is not None:
-                busy.set_result(None)

@@ -90,6 +90,12 @@ class TableLeaseKeeper:
 
     async def run(self) -> None:
         """Keep leases until `stop()` has released them all."""
+        try:
+            await self._keep_on()
+        finally:
+            self._stopped.set()  # `stop` does not wait for a loop that has died
+
+    async def _keep_on(self) -> None:
         failures, failing_since = 0, 0.0
         while True:
             stopping = self._stopping  # a round that began before `stop` may still have asked for partitions

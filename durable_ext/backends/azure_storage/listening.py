@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
+from durable_ext.aio.supervisor import FailureReport, LoopFailedError
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
 from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
@@ -31,7 +32,7 @@ class ListeningPartitions:
         make_listener: Callable[[int], ControlQueueListener],
         clock: Clock,
         task_hub: str,
-        failed: Callable[[BaseException], None],
+        failed: FailureReport,
         drained: Callable[[], None],
     ) -> None:
         self._directory, self._make_listener, self._clock = directory, make_listener, clock
@@ -127,7 +128,9 @@ class ListeningPartitions:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._failed(error)
+            failure = LoopFailedError(task.get_name())
+            failure.__cause__ = error
+            self._failed(failure)
 
     def _say(self, text: str, event: str, partition: int) -> None:
         _log.info(text, extra={"event": event, "task_hub": self._task_hub, "partition": partition})

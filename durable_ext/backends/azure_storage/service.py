@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from durable_ext.aio.clock import Clock, SystemClock
-from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.aio.supervisor import FailureReport, LoopFailedError, Supervisor, log_failure
 from durable_ext.backends.azure_storage.app_lease import AppLease
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
@@ -87,7 +87,9 @@ class AzureStorageBackend:
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._supervisor = Supervisor(f"azure-storage-{settings.task_hub}", self._loop_failed)
+        self._loops = Supervisor(f"azure-storage-{settings.task_hub}", self._loop_failed)
+        self._errands = Supervisor(f"azure-storage-{settings.task_hub}")
+        self._failed: FailureReport = log_failure
         self._accounts = HubAccounts(settings, interceptor)
         self._draining = False
         self._closed = False
@@ -128,7 +130,7 @@ class AzureStorageBackend:
             instances=instances,
             keeper=control_keeper,
             work_item_keeper=work_item_keeper,
-            supervisor=self._supervisor,
+            supervisor=self._errands,
             partition_of=self._outbox.partition_of,
             may_commit=self._may_commit,
         )
@@ -226,7 +228,7 @@ class AzureStorageBackend:
             make_listener=make_listener,
             clock=clock,
             task_hub=settings.task_hub,
-            failed=self._task_failed,
+            failed=self._loop_failed,
             drained=self._release_drained,
         )
         self._leases = make_partition_keeper(
@@ -286,15 +288,16 @@ class AzureStorageBackend:
         self._accounts.check(self._clock.now())
         await self._accounts.reached(self._resources.create())
 
-    async def start_worker(self) -> None:
+    async def start_worker(self, failed: FailureReport = log_failure) -> None:
+        self._failed = failed
         self._accounts.check_for_worker()
         await self._resources.create()
         self._accounts.health.watch()
         for keeper in self._keepers:
-            keeper.start()
-        self._supervisor.start("due-messages", self._due.run())
+            keeper.start(self._loops)
+        self._loops.start("due-messages", self._due.run())
         if self._settings.use_app_lease:
-            self._supervisor.start("app-lease", self._app_lease.run())
+            self._loops.start("app-lease", self._app_lease.run())
         else:
             await self._start_leases()
 
@@ -339,7 +342,8 @@ class AzureStorageBackend:
 
     async def _stop_everything(self) -> None:
         await self._listening.stop()
-        await self._supervisor.stop()
+        await self._loops.stop()
+        await self._errands.stop()
         await self._accounts.close()
 
     async def __aenter__(self) -> AzureStorageBackend:
@@ -353,7 +357,7 @@ class AzureStorageBackend:
 
     async def _start_leases(self) -> None:
         self._leases.begin()
-        self._leases_task = self._supervisor.start("leases", self._leases.run())
+        self._leases_task = self._loops.start("leases", self._leases.run())
 
     async def _stop_leases(self) -> None:
         await self._leases.stop()
@@ -392,8 +396,5 @@ class AzureStorageBackend:
         else:
             self._listening.wake(index)
 
-    def _loop_failed(self, error: LoopFailedError) -> None:
-        _log.error("%s", error, extra={"event": "loop_failed", "task_hub": self._settings.task_hub}, exc_info=error)
-
-    def _task_failed(self, error: BaseException) -> None:
-        _log.error("partition task failed", extra={"event": "partition_task_failed"}, exc_info=error)
+    def _loop_failed(self, failure: LoopFailedError) -> None:
+        self._failed(failure)

@@ -21,7 +21,7 @@ from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
-from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
+from durable_ext.backends.azure_storage.transport.queue import QueueMessage, QueueVerbs
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.messages import OrchestrationInstance, TaskMessage
@@ -129,15 +129,12 @@ class WorkItemQueue:
                 self._count = min(self._count * 2, _MAX_GET)
             visibility = self._keeper.visibility
             asked = self._clock.monotonic()
-            messages = await self._queues.get(self._queue, count=self._count, visibility=visibility)
+            messages = await self._get_or_create(visibility)
             if not messages:
                 return False
             self._emptied = len(messages) < self._count
             held, _ = await self._reader.read_all(self._queue, messages, visibility, asked)
             held = await self._with_one_suspect(held)
-        except StorageNotFoundError:
-            await self._queues.create(self._queue)
-            return False
         except BackendError as exc:
             _log.log(
                 logging.INFO if is_told(exc) else logging.WARNING,
@@ -157,6 +154,13 @@ class WorkItemQueue:
             self._keeper.hold(one)
             self._fetched.append(one)
         return bool(held)
+
+    async def _get_or_create(self, visibility: int) -> Sequence[QueueMessage]:
+        try:
+            return await self._queues.get(self._queue, count=self._count, visibility=visibility)
+        except StorageNotFoundError:  # somebody has deleted the hub
+            await self._queues.create(self._queue)
+            return ()
 
     async def _with_one_suspect(self, fetched: list[HeldMessage]) -> list[HeldMessage]:
         """Give back all suspects but one, before anything of what was fetched may begin."""

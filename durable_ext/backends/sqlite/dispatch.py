@@ -64,10 +64,10 @@ class Dispatch:
 
     # ---- life ----
 
-    async def start(self) -> None:
+    async def start(self, loops: Supervisor) -> None:
         await self._writer.submit(self._state.register, None)
         self.working, self.draining = True, False
-        self._supervisor.start("alarm", self._alarm.run())
+        loops.start("alarm", self._alarm.run())
         self._look_everywhere()
 
     async def drain(self) -> None:

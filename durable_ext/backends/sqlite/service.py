@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, cast
 
 from durable_ext.aio.clock import Clock, SystemClock
-from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.aio.supervisor import FailureReport, Supervisor, log_failure
 from durable_ext.backends.protocol import (
     ActivityStore,
     BackendTraits,
@@ -59,7 +59,7 @@ class _Opened:
         loop = asyncio.get_running_loop()
         self.writer, self.state = writer, state
         self.reader = ReaderThread(settings.path, loop)
-        self.supervisor = Supervisor("sqlite", _report)
+        self.loops = self.supervisor = Supervisor("sqlite")
         reads = Reads(self.reader)
         self.rows = RowWatch(reads.rows, self._spawn)
         mailbox = Mailbox(state)
@@ -165,8 +165,10 @@ class SqliteBackend:
         writer.start()
         self._opened.reader.start()
 
-    async def start_worker(self) -> None:
-        await self._parts.dispatch.start()
+    async def start_worker(self, failed: FailureReport = log_failure) -> None:
+        parts = self._parts
+        parts.loops = Supervisor("sqlite", failed)
+        await parts.dispatch.start(parts.loops)
 
     async def drain(self) -> None:
         await self._parts.dispatch.drain()
@@ -180,6 +182,7 @@ class SqliteBackend:
                 await opened.dispatch.stop()
         except BackendError as error:
             log.warning("locks were not given up, they expire: %s", error, extra={"event": "close_incomplete"})
+        await opened.loops.stop()
         await opened.supervisor.stop()
         loop = asyncio.get_running_loop()
         for thread in (opened.reader, opened.writer):
@@ -195,6 +198,7 @@ class SqliteBackend:
         opened.writer.kill()
         opened.reader.kill()
         opened.dispatch.abort()
+        await opened.loops.stop()
         await opened.supervisor.stop()
 
     async def __aenter__(self) -> SqliteBackend:
@@ -221,7 +225,3 @@ class SqliteBackend:
     def _changed_elsewhere(self) -> None:
         if self._opened is not None:
             self._opened.rows.changed_elsewhere()
-
-
-def _report(failure: LoopFailedError) -> None:
-    log.error("%s", failure, exc_info=failure, extra={"event": "loop_failed"})

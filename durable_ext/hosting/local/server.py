@@ -237,7 +237,7 @@ class LocalHost:
             log.warning("Calls that did not finish in time are abandoned: %s.", names)
 
     def _loop_failed(self, failure: LoopFailedError) -> None:
-        self._failure = failure
+        self._failure = self._failure or failure
         self._stop.set()
 
     def _limit_stop(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from durable_ext.aio.supervisor import Supervisor
+from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 
 
 async def test_a_task_that_lost_its_cancellation_is_cancelled_again() -> None:
@@ -26,3 +26,19 @@ async def test_a_task_that_lost_its_cancellation_is_cancelled_again() -> None:
     await supervisor.stop()
 
     assert (lost, task.cancelled(), supervisor.running) == (1, True, 0)
+
+
+async def test_each_task_that_dies_is_reported() -> None:
+    reported: list[LoopFailedError] = []
+
+    async def dies_of(text: str) -> None:
+        raise ValueError(text)
+
+    supervisor = Supervisor("test", reported.append)
+    supervisor.start("first", dies_of("one"))
+    supervisor.start("second", dies_of("two"))
+    await supervisor.join()
+    await asyncio.sleep(0)
+
+    assert [(each.loop_name, str(each.__cause__)) for each in reported] == [("test.first", "one"), ("test.second", "two")]
+    assert supervisor.failure is reported[0]

@@ -7,8 +7,7 @@ import logging
 import time
 from typing import Any, Final
 
-from azure.core.exceptions import ClientAuthenticationError
-from azure.identity import CredentialUnavailableError
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity.aio import (
     CertificateCredential,
     ClientSecretCredential,
@@ -44,9 +43,12 @@ class IdentityTokens:
                 return self._token
             try:
                 fresh = await self._credential.get_token(_SCOPE)
-            except (ClientAuthenticationError, CredentialUnavailableError) as exc:
+            except (AzureError, OSError) as exc:
                 if time.time() >= self._expires:
-                    raise ConfigurationError(f"No token for Azure Storage: {exc}") from exc
+                    if isinstance(exc, ClientAuthenticationError) and not self._token:
+                        raise ConfigurationError(f"No token for Azure Storage: {exc}") from exc
+                    # A worker that has worked before waits for its tokens as it waits for the storage.
+                    raise ConnectionError(f"no token for Azure Storage: {exc}") from exc
                 self._renew_at = time.time() + _RETRY_SECONDS
                 _log.warning("token renewal failed", extra={"event": "token_renewal_failed", "error": str(exc)})
                 return self._token

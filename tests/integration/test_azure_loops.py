@@ -1,0 +1,133 @@
+"""The loops behind a task hub on Azure Storage: what stops them, what does not, and who hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from azure_hub import run_azure_hub
+from azurite import Azurite, running_azurite
+
+from durable_ext.aio.clock import SystemClock
+from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.message_codec import encode_envelope, wrapper_of
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.errors import StorageConflictError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import Send
+from tests.bench.functions import GREETINGS, bench_registry
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
+    return AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub, use_app_lease=False)
+
+
+@pytest.mark.parametrize(("verb", "loop"), [("queue.get", "-control-"), ("table.query", "leases")])
+async def test_a_loop_that_dies_of_a_bug_is_the_workers_failure_and_closing_is_quick(
+    azurite: Azurite, verb: str, loop: str
+) -> None:
+    broken = False
+
+    async def breaks(call: StorageCall, send: Send) -> HttpAnswer:
+        if broken and call.verb == verb and ("-control-" in call.resource or "Partitions" in call.resource):
+            raise ZeroDivisionError("a bug")
+        return await send()
+
+    hub_of = run_azure_hub(settings_of(azurite, f"Dies{verb[:5]}"), bench_registry(), interceptor=breaks)
+    async with hub_of as hub:
+        assert hub.worker.is_healthy
+        assert hub.worker.failure is not None
+        broken = True
+
+        failure = await asyncio.wait_for(asyncio.shield(hub.worker.failure), 30)
+        assert isinstance(failure, LoopFailedError)
+        assert loop in failure.loop_name
+        assert isinstance(failure.__cause__, ZeroDivisionError)
+        assert not hub.worker.is_healthy
+
+        broken = False
+        await asyncio.wait_for(hub.backend.close(), 30)  # a lease loop that has died is not waited for
+
+
+async def test_queues_that_cannot_be_made_again_yet_stop_nothing(azurite: Azurite) -> None:
+    refused: list[str] = []
+    being_deleted = True
+
+    async def deleting(call: StorageCall, send: Send) -> HttpAnswer:
+        if being_deleted and call.verb == "queue.get":
+            raise StorageNotFoundError(call="queue.get", status=404, code="QueueNotFound", detail="")
+        if being_deleted and call.verb == "queue.create":
+            refused.append(call.resource)
+            raise StorageConflictError(call="queue.create", status=409, code="QueueBeingDeleted", detail="")
+        return await send()
+
+    being_deleted = False
+    async with run_azure_hub(settings_of(azurite, "Deleting"), bench_registry(), interceptor=deleting) as hub:
+        being_deleted = True
+        await eventually(lambda: len(set(refused)) == 5, "not every queue was tried")
+        being_deleted = False
+
+        instance_id = await hub.client.start("hello5")
+
+        assert (await hub.client.wait_for_completion(instance_id)).output == GREETINGS
+        assert hub.worker.is_healthy
+
+
+async def test_a_renewal_that_hangs_holds_up_no_other_one(azurite: Azurite) -> None:
+    released = asyncio.Event()
+    hanging: list[str] = []
+
+    async def hangs(call: StorageCall, send: Send) -> HttpAnswer:
+        if call.verb == "queue.hide":
+            hanging[:] = hanging or [call.resource]
+            if call.resource in hanging:
+                await released.wait()
+        return await send()
+
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string), interceptor=hangs)
+    loops, clock = Supervisor("test"), SystemClock()
+    keeper = MessageKeeper(transport.queues, 6, clock, "test")
+    await transport.queues.create("renewals")
+    held = [await hold_one(transport.queues, keeper, clock) for _ in range(2)]
+    first, other = (each.receipt for each in held)
+
+    keeper.start(loops)
+    try:
+        await eventually(lambda: held[1].receipt != other or held[0].receipt != first, "no renewal", within=PATIENCE)
+        renewed = held[1] if held[1].receipt != other else held[0]
+        once = renewed.receipt
+        await eventually(lambda: renewed.receipt != once, "it was renewed once only", within=PATIENCE)
+    finally:
+        released.set()
+        await keeper.stop()
+        await loops.stop()
+        await transport.close()
+
+
+async def hold_one(queues: QueueVerbs, keeper: MessageKeeper, clock: SystemClock) -> HeldMessage:
+    """Put a message and take it for 6 s."""
+    envelope = wrapper_of("blob")
+    text = encode_envelope(envelope)
+    receipt = await queues.put("renewals", text, invisible_for=keeper.visibility)
+    expires = clock.monotonic() + keeper.visibility
+    held = HeldMessage(queue="renewals", receipt=receipt, envelope=envelope, text=text, dequeue_count=1, expires=expires)
+    keeper.hold(held)
+    return held
