@@ -22,7 +22,7 @@ from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement, TransportKind
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
-from durable_ext.backends.azure_storage.transport.edm import EdmValue, Entity
+from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Entity
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
@@ -38,6 +38,7 @@ from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from tests.azure_hub import AzureHub, run_azure_hub
 from tests.azurite import Azurite, running_azurite
+from tests.frozen_hub import frozen_hubs, load_hub
 from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
@@ -355,3 +356,51 @@ async def test_a_tracking_store_has_the_tables_and_blobs_under_its_own_prefix(
 def _table_names(task_hub: str) -> list[str]:
     tracked = [f"{prefix}{table}" for prefix in (f"Track{task_hub}", task_hub) for table in ("History", "Instances")]
     return [*tracked, f"{task_hub}Partitions"]
+
+
+NOVELTIES: dict[str, EdmValue] = {
+    "Novelty": "of a newer writer",
+    "NoveltyLong": EdmOther("Edm.Int64", "12345678901"),
+    "NoveltyGuid": EdmOther("Edm.Guid", "0f0e0d0c-0b0a-0908-0706-050403020100"),
+    "NoveltyBytes": EdmOther("Edm.Binary", "AAEC"),
+    "NoveltyReal": 1.5,
+    "NoveltyTime": EdmDateTime("2024-05-06T07:08:09.1234567Z"),
+}
+
+
+async def test_what_newer_writers_have_added_survives_a_whole_run(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    (frozen,) = (one for one in frozen_hubs() if one.name == "hello-result-queued")
+    await load_hub(frozen, transport, task_hub, max_delay=1)
+    before = {name: await _rows(transport, task_hub + name) for name in ("History", "Instances", "Partitions")}
+    for name, rows in before.items():
+        for row in rows:
+            await transport.tables.apply(task_hub + name, TableChange(Change.UPSERT_MERGE, _keys(row) | NOVELTIES))
+    last = before["History"][-2]
+    newer: Entity = {
+        **last,
+        "RowKey": f"{int(str(last['RowKey']), 16) + 1:016X}",
+        "EventType": "SomethingNew",
+        **NOVELTIES,
+    }
+    await transport.tables.apply(f"{task_hub}History", TableChange(Change.INSERT, newer))
+
+    settings = replace(settings_of(azurite, task_hub), partition_count=4, app_name="peer")
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        ended = await hub.client.wait_for_completion("hello-1", timeout=PATIENCE)
+
+    assert ended.runtime_status is OrchestrationStatus.COMPLETED
+    for name, rows in before.items():
+        after = {str(row["RowKey"]): row for row in await _rows(transport, task_hub + name)}
+        for row in rows:
+            assert NOVELTIES.items() <= after[str(row["RowKey"])].items(), (name, row["RowKey"])
+        assert name != "History" or after[str(newer["RowKey"])] == newer
+
+
+async def _rows(transport: StorageTransport, table: str) -> list[dict[str, EdmValue]]:
+    return [row.entity for row in (await transport.tables.query(table, "")).rows]
+
+
+def _keys(row: dict[str, EdmValue]) -> dict[str, EdmValue]:
+    return {name: row[name] for name in ("PartitionKey", "RowKey")}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from frozen_hub import frozen_hubs
 from hypothesis import given
 from hypothesis import strategies as st
 
+from durable_ext.backends.azure_storage.lease_table import lease_from_row, lease_to_entity
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, LeaseRound, plan_round
+from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Row, row_from_json
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 INTERVAL = timedelta(seconds=30)
@@ -144,3 +148,44 @@ def _run_round(leases: dict[int, Lease], me: str) -> None:
     planned = plan_round(list(leases.values()), me=me, now=NOW, lease_interval=INTERVAL, states=states)
     for written in planned.writes:
         leases[int(written.partition[-2:])] = written
+
+
+def recorded_lease_rows() -> list[Any]:
+    found = []
+    for frozen in frozen_hubs():
+        for table, rows in frozen.content["tables"].items():
+            if table.endswith("Partitions"):
+                found += [pytest.param(row, id=f"{frozen.name}-{row['RowKey'][-2:]}") for row in rows]
+    return found
+
+
+@pytest.mark.parametrize("recorded", recorded_lease_rows())
+def test_a_recorded_lease_row_is_written_back_column_by_column(recorded: dict[str, Any]) -> None:
+    row = row_from_json(recorded)
+
+    written = lease_to_entity(lease_from_row(row))
+
+    # Workers of the provider have clocks with seven digits, ours six.
+    assert {name: six_digits(value) for name, value in written.items()} == {
+        name: six_digits(value) for name, value in row.entity.items()
+    }
+
+
+def six_digits(value: object) -> object:
+    return value.text[:-2] if isinstance(value, EdmDateTime) else value
+
+
+def test_columns_of_others_stay_in_a_lease_row() -> None:
+    entity: dict[str, EdmValue] = {
+        "PartitionKey": "",
+        "RowKey": "hub-control-00",
+        "IsDraining": False,
+        "Text": "x",
+        "Flag": True,
+        "Number": 5,
+        "Real": 1.5,
+        "Long": EdmOther("Edm.Int64", "5"),
+        "Time": EdmDateTime("2024-05-06T07:08:09.1234567Z"),
+    }
+
+    assert lease_to_entity(lease_from_row(Row(entity, "e"))) == entity
