@@ -30,6 +30,7 @@ from durable_ext.failure import FailureDetails
 _CORE: Final = "DurableTask.Core."
 _HISTORY: Final = "DurableTask.Core.History."
 _INT32: Final = 2**31
+_MAX_TRACE_STATE: Final = 513
 _STRING: Final = "[System.String, System.Private.CoreLib]"
 _DICTIONARY: Final = f"System.Collections.Generic.Dictionary`2[{_STRING},{_STRING}]"
 # Newtonsoft escapes the first three. The others are no XML 1.0 characters: as raw text they make a queue message
@@ -258,10 +259,11 @@ def _parent_from(value: Any) -> ParentInstance:
 
 
 def _trace_to_wire(trace: TraceContext) -> dict[str, Any]:
+    state = trace.trace_state
     return {
         "$type": f"{_CORE}Tracing.DistributedTraceContext",
         "TraceParent": trace.trace_parent,
-        "TraceState": trace.trace_state,
+        "TraceState": state if state is not None and len(state) <= _MAX_TRACE_STATE else None,
         "Id": trace.id,
         "SpanId": trace.span_id,
         "ActivityStartTime": trace.activity_start_time,

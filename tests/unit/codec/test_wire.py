@@ -12,6 +12,7 @@ from durable_ext.backends.azure_storage.message_codec import decode_envelope, en
 from durable_ext.codec.event_members import Kind
 from durable_ext.codec.wire import WireFormatError, column_text, column_value, dump_json, event_from_wire, load_json
 from durable_ext.core.events import ExecutionStarted, TaskCompleted
+from durable_ext.core.messages import TraceContext
 from durable_ext.failure import FailureDetails
 
 FIXTURES = Path(__file__).parents[2] / "interop"
@@ -118,3 +119,12 @@ def test_failure_details_in_a_column_have_no_type_and_come_back() -> None:
         '"IsNonRetriable":false,"Properties":{"code":5}}'
     )
     assert column_value(Kind.FAILURE, text) == failure
+
+
+@pytest.mark.parametrize(("length", "kept"), [(513, True), (514, False), (40_000, False)])
+def test_a_trace_state_that_is_too_long_is_dropped_as_in_the_provider(length: int, kept: bool) -> None:
+    context = TraceContext(trace_parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", trace_state="s" * length)
+
+    written = json.loads(column_text(Kind.TRACE, context))
+
+    assert written["TraceState"] == ("s" * length if kept else None)
