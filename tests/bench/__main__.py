@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from durable_ext.hosting.local.garbage import collect_garbage_less_often
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.task_hub import run_task_hub
-from tests.bench.azure import DEFAULT_WORKLOADS, MODES, measure_azure
+from tests.bench.azure import DEFAULT_WORKLOADS, MODES, WARM_UP_CALLS, measure_azure
 from tests.bench.compare import compare
 from tests.bench.functions import bench_registry
 from tests.bench.replay import cold_start, pure_replay
@@ -56,6 +56,9 @@ def main() -> None:
     parser.add_argument("--mode", default=",".join(MODES), help="ways to run on Azure Storage, separated by commas")
     parser.add_argument("--synchronous", default="FULL,NORMAL", help="FULL, NORMAL or both")
     parser.add_argument("--reps", type=int, default=3, help="repeats of each workload")
+    parser.add_argument(
+        "--warm-up", type=int, default=WARM_UP_CALLS, help="storage calls that a fresh Azurite answers before measuring"
+    )
     parser.add_argument("--dir", default=None, help="where the files are made (default: the temp folder)")
     parser.add_argument("--peers", type=Path, help="folder with the scripts of the peers (compare)")
     parser.add_argument(
