@@ -1,0 +1,105 @@
+"""What a purge leaves, seen with the plain Azure packages: nothing of what it deleted, everything of the others.
+
+Source: specs/azure-storage.md 9.6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from azure.data.tables import TableServiceClient
+from azure.storage.blob import BlobServiceClient
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.client.opening import open_client
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=60)
+COMPLETED = frozenset({OrchestrationStatus.COMPLETED})
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string, task_hub=task_hub, max_queue_polling_interval=timedelta(seconds=0.2)
+    )
+
+
+def rows_by_instance(azurite: Azurite, task_hub: str) -> tuple[Counter[str], Counter[str]]:
+    with TableServiceClient.from_connection_string(azurite.connection_string) as service:
+        history, instances = (
+            Counter(row["PartitionKey"] for row in service.get_table_client(f"{task_hub}{table}").list_entities())
+            for table in ("History", "Instances")
+        )
+    return history, instances
+
+
+def blobs(azurite: Azurite, task_hub: str) -> list[str]:
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
+        return list(service.get_container_client(f"{task_hub.lower()}-largemessages").list_blob_names())
+
+
+async def test_long_histories_and_large_values_of_ended_instances_go_and_running_ones_stay(
+    azurite: Azurite, task_hub: str
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        for name, value, instance_id in (("FanOut", 150, "wide"), ("Echo", "x" * 100_000, "large")):
+            await hub.client.start(name, value, instance_id)
+            await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
+        await hub.client.start("WaitEvent", "y" * 100_000, "running")
+
+        async def runs() -> bool:
+            return len(await hub.client.get_history("running")) > 2
+
+        await eventually(runs, within=PATIENCE)
+        before, _ = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
+
+        result = await hub.client.purge_by(created_from=datetime(2020, 1, 1, tzinfo=timezone.utc))
+        history, instances = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
+        left = await asyncio.to_thread(blobs, azurite, task_hub)
+
+    assert before["wide"] > 300
+    assert (result.deleted, result.complete) == (2, True)
+    assert set(history) == set(instances) == {"running"}
+    assert {name.split("/")[0] for name in left} == {"running"}
+
+
+async def test_a_purge_by_filter_goes_through_all_pages_and_obeys_every_condition(azurite: Azurite, task_hub: str) -> None:
+    settings = settings_of(azurite, task_hub)
+    async with run_azure_hub(settings, interop_registry()):
+        pass
+    old, new = datetime(2024, 1, 1, tzinfo=timezone.utc), datetime(2025, 1, 1, tzinfo=timezone.utc)
+    wanted = [(f"old-{number:03d}", old, "Completed") for number in range(230)]
+    others = [("new", new, "Completed"), ("failed", old, "Failed"), ("runs", old, "Running"), ("@counter@a", old, "Running")]
+    await asyncio.to_thread(insert_instances, azurite, task_hub, [*wanted, *others])
+
+    async with open_client(settings) as client:
+        result = await client.purge_by(created_from=old, created_to=old, runtime_status=COMPLETED)
+        rest = await client.purge_by(created_from=old)
+
+    _, instances = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
+    assert (result.deleted, rest.deleted) == (230, 2)
+    assert set(instances) == {"runs", "@counter@a"}
+
+
+def insert_instances(azurite: Azurite, task_hub: str, instances: list[tuple[str, datetime, str]]) -> None:
+    with TableServiceClient.from_connection_string(azurite.connection_string) as service:
+        table = service.get_table_client(f"{task_hub}Instances")
+        for instance_id, created, status in instances:
+            row = {"PartitionKey": instance_id, "RowKey": "", "Name": "X", "RuntimeStatus": status, "CreatedTime": created}
+            table.create_entity({**row, "LastUpdatedTime": created, "TaskHubName": task_hub})
