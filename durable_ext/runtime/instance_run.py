@@ -339,9 +339,10 @@ class InstanceRun:
         services, writer = self._services, self._writer
         scheduled = scheduled_events(episode)
         closing = episode.decisions[-1]
+        writer.keep_row(episode)
         while True:
             overdue = wave.overdue()
-            if results or overdue:
+            if results or overdue or writer.row_is_due:
                 ended = [result.task_scheduled_id for result in results]
                 writer.add(take_events(scheduled, ended + [message.event.event_id for message in overdue]))
                 wave.spill(overdue)
@@ -350,10 +351,9 @@ class InstanceRun:
                 now = services.now()
                 if results:
                     writer.add((OrchestratorStarted(timestamp=now), *results))
-                receipt = await writer.write(
-                    episode, tuple([OutgoingActivity(message=message, run_here=True) for message in overdue])
-                )
-                wave.adopt(receipt.activities)
+                spilled = tuple([OutgoingActivity(message=message, run_here=True) for message in overdue])
+                write = writer.write if results or wave.unfinished else writer.write_last
+                wave.adopt((await write(episode, spilled)).activities)
                 if results:
                     episode = (await self._player.play_results(results, now)).episode
                     if not decides_activities_only(episode) or not (wave.unfinished or episode.activities):

@@ -112,7 +112,8 @@ class SessionWriter:
     def next_write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Checkpoint:
         """Take what is pending, to be stored while local activities go on.
 
-        Rule R6: on a store that keeps the trigger nothing is consumed yet. Rule R9: the row goes along once a second.
+        Rule R6: on a store that keeps the trigger nothing is consumed yet. Rule R9: the row goes along once a second, and
+        with activities that take so long that they become the hub's.
         """
         consumed: tuple[str, ...] = ()
         if self._keeps_trigger:
@@ -120,12 +121,31 @@ class SessionWriter:
         else:
             consumed, self._consumed = self._consumed, ()
         self.keep_row(episode)
-        update, row = episode.instance, None
-        if self._now() - self._row_written >= _ROW_INTERVAL:
-            row, self._row = self._row, None
-            if row is not None and update is not None:
-                row = replace(row, last_updated_at=update.last_updated_at, custom_status=update.custom_status)
-        return self._next(episode.execution_id, consumed, (), activities, row)
+        is_due = activities or self._now() - self._row_written >= _ROW_INTERVAL
+        return self._next(episode.execution_id, consumed, (), activities, self._take_row(episode) if is_due else None)
+
+    async def write_last(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
+        """Store what is pending when all of a wave that is unfinished is, or becomes, the hub's.
+
+        The session may end now. Rule R6: work items wake the instance, so its messages are done with. Rule R9: nobody comes
+        by to write the row later.
+        """
+        self.keep_row(episode)
+        consumed, self._consumed = self._consumed, ()
+        return await self.commit(self._next(episode.execution_id, consumed, (), activities, self._take_row(episode)))
+
+    @property
+    def row_is_due(self) -> bool:
+        """Whether the row has to be written though there is nothing else to store: rule R9."""
+        is_late = self._now() - self._row_written >= _ROW_INTERVAL
+        return is_late and self._row is not None and _says_something(self._row)
+
+    def _take_row(self, episode: Episode) -> InstanceUpdate | None:
+        row, self._row = self._row, None
+        update = episode.instance
+        if row is None or update is None:
+            return row
+        return replace(row, last_updated_at=update.last_updated_at, custom_status=update.custom_status)
 
     def keep_row(self, episode: Episode) -> None:
         """Let the next write that has a row carry what this episode changes of it."""

@@ -1,0 +1,117 @@
+"""Activities that outlive what is in memory: they run once, and the instance is Running for everybody meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.core.events import EventRaised, OrchestrationStatus, TaskScheduled
+from durable_ext.core.messages import InstanceId
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.support.functions import registry_of
+from tests.support.store_place import place_of
+
+PATIENCE = timedelta(seconds=20)
+EVERY = timedelta(milliseconds=50)
+
+
+class LongActivities:
+    """Orchestrations whose activities wait for `gate`, all but those called "quick"."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.ran: Counter[str] = Counter()
+
+    def registry(self) -> FunctionRegistry:
+        async def work(name: str) -> str:
+            self.ran[name] += 1
+            if name != "quick":
+                await self.gate.wait()
+            return name
+
+        def fan(context: Any) -> Any:
+            results = yield context.task_all([context.call_activity("work", name) for name in context.get_input()])
+            yield context.wait_for_external_event("go")
+            return results
+
+        return registry_of(orchestrators=[fan], activities=[work])
+
+
+@asynccontextmanager
+async def running(
+    store: str, folder: Path, registry: FunctionRegistry, **settings: Any
+) -> AsyncIterator[AzureHub | RunningTaskHub]:
+    limits = WorkerSettings(
+        local_activity_spill=timedelta(milliseconds=100), session_idle_timeout=timedelta(milliseconds=300), **settings
+    )
+    with place_of(store, folder) as place:
+        if store == "sqlite":
+            async with run_task_hub(place, registry, settings=limits) as hub:
+                yield hub
+            return
+        azure = AzureStorageSettings(
+            connection=place,
+            task_hub="LongHub",
+            partition_count=1,
+            max_queue_polling_interval=timedelta(seconds=0.2),
+            lease_acquire_interval=timedelta(seconds=0.3),
+            use_app_lease=False,
+        )
+        async with run_azure_hub(azure, registry, worker_settings=limits) as azure_hub:
+            await eventually(lambda: azure_hub.backend.owns(0), within=PATIENCE)
+            yield azure_hub
+
+
+STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], ["quick", "a", "b"]], ids=len)
+async def test_activities_that_outlive_their_session_run_once(store: str, names: list[str], tmp_path: Path) -> None:
+    app = LongActivities()
+    async with running(store, tmp_path, app.registry()) as hub:
+        instance_id = InstanceId(await hub.client.start("fan", names))
+        await eventually(lambda: app.ran.keys() == set(names), within=PATIENCE)
+        await eventually(lambda: hub.worker.cached_sessions == 1, "the session does not wait", within=PATIENCE)
+        await eventually(lambda: hub.worker.cached_sessions == 0, "the session does not end", within=PATIENCE)
+        await hub.client.raise_event(instance_id, "go")
+        await eventually(lambda: _has_event(hub, instance_id), "the event is not played", within=PATIENCE, every=EVERY)
+
+        app.gate.set()
+        status = await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
+        history = await hub.backend.instances.get_history(instance_id)
+
+    assert status.output == names
+    assert app.ran == dict.fromkeys(names, 1)
+    assert sum(isinstance(event, TaskScheduled) for event in history) == len(names)
+
+
+async def _has_event(hub: AzureHub | RunningTaskHub, instance_id: InstanceId) -> bool:
+    return any(isinstance(event, EventRaised) for event in await hub.backend.instances.get_history(instance_id))
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize(("names", "slots"), [(["a"], 10), (["a", "b"], 1), (["a", "b"], 10)])
+async def test_an_instance_with_long_activities_is_running(store: str, names: list[str], slots: int, tmp_path: Path) -> None:
+    app = LongActivities()
+    async with running(store, tmp_path, app.registry(), max_concurrent_activities=slots) as hub:
+        instance_id = await hub.client.start("fan", names)
+
+        async def is_running() -> bool:
+            status = await hub.client.get_status(instance_id)
+            return status is not None and status.runtime_status is OrchestrationStatus.RUNNING
+
+        await eventually(is_running, "the row still says Pending", within=PATIENCE, every=EVERY)
+        app.gate.set()
