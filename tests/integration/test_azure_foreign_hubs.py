@@ -32,7 +32,7 @@ from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance
 from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.core.timestamps import ticks_from_datetime
-from durable_ext.errors import DamagedPayloadError
+from durable_ext.errors import DamagedPayloadError, PayloadTooLargeError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
@@ -404,3 +404,26 @@ async def _rows(transport: StorageTransport, table: str) -> list[dict[str, EdmVa
 
 def _keys(row: dict[str, EdmValue]) -> dict[str, EdmValue]:
     return {name: row[name] for name in ("PartitionKey", "RowKey")}
+
+
+async def test_a_version_that_no_column_holds_starts_nothing(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry(), serve=False) as hub:
+        with pytest.raises(PayloadTooLargeError, match="version"):
+            await hub.client.start("HelloSequence", 2, "long", version="v" * 40_000)
+
+        assert await hub.client.get_status("long") is None
+        assert await transport.queues.length(f"{task_hub.lower()}-control-00") == 0
+
+
+async def test_a_rewind_for_a_reason_that_no_column_holds_changes_nothing(azurite: Azurite, task_hub: str) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("Failing", "x", "failed")
+        await hub.client.wait_for_completion("failed", timeout=PATIENCE)
+        before = await hub.backend.instances.get_history(InstanceId("failed"))
+
+        with pytest.raises(PayloadTooLargeError, match="reason"):
+            await hub.client.rewind("failed", "r" * 40_000)
+
+        assert await hub.backend.instances.get_history(InstanceId("failed")) == before

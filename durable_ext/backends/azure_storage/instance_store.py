@@ -15,7 +15,8 @@ from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.held_messages import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryTable
 from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
-from durable_ext.backends.azure_storage.instances_table import PLAIN_COLUMNS, InstancesTable, StoredInstance
+from durable_ext.backends.azure_storage.instances_table import PLAIN_COLUMNS, InstancesTable, StoredInstance, check_start
+from durable_ext.backends.azure_storage.large_payloads import check_plain_column
 from durable_ext.backends.azure_storage.message_codec import CLIENT
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.purge import Purge
@@ -67,6 +68,7 @@ class AzureInstanceStore:
         would leave a row that stays Pending for ever. Step 1 is left out for an id that is new. On a partition of this
         worker it is left out at first: the message is hidden, and deleted if the insert shows that there is a row.
         """
+        check_start(start)
         await self._ensure_hub()
         if start.input is not None and start.input.startswith("http"):
             # No JSON: a restart took it from a row that shows where the input is.
@@ -178,6 +180,7 @@ class AzureInstanceStore:
         return await self._purge.matching(wanted, timeout)
 
     async def rewind(self, instance_id: InstanceId, reason: str) -> None:
+        check_plain_column("the reason of a rewind", reason)
         await self._ensure_hub()
         now = ticks_from_datetime(self._clock.now())
         for leaf in await self._rewind.rewind(instance_id):

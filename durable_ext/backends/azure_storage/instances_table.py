@@ -287,6 +287,12 @@ class InstancesTable:
         await self._tables.apply(self._table, TableChange(Change.DELETE, entity))
 
 
+def check_start(start: ExecutionStarted) -> None:
+    """Raise `PayloadTooLargeError` before anything is sent if the version cannot be stored."""
+    if start.version is not None:
+        check_plain_column("the version", start.version)
+
+
 def check_update(update: InstanceUpdate) -> None:
     """Raise `PayloadTooLargeError` before anything is written if the custom status cannot be stored."""
     if update.custom_status is not None:
