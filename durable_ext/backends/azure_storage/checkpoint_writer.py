@@ -6,8 +6,10 @@ Source: specs/azure-storage.md 5.6, 8.5, 8.10; design.md 5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
@@ -22,11 +24,14 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StoragePreconditionError,
 )
 from durable_ext.backends.protocol import Checkpoint
-from durable_ext.core.events import GenericEvent
+from durable_ext.core.events import GenericEvent, HistoryEvent, TaskScheduled
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
 from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import CheckpointConflictError
+
+_Send = Callable[[], Awaitable[HeldMessage]]
+_SENDS_AT_ONCE = 64  # fewer than connections, so that none waits for one after it was checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +95,10 @@ class CheckpointWriter:
         checkpoint of its own before (`rival_results.py`).
         A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
         claimed for ourselves is handed over after 2.
-        History is guarded by its ETag, the row is not: a process that stood still between 2 and 3 (`still_ours` looks its
-        lease up) leaves the row to the new owner; one that stood still in 3 wakes the instance, because any message makes
-        its owner compare the row with the end of history (8.6).
+        A process may stand still at any moment, and wake when its partition is another worker's: `still_ours` looks the
+        lease up if it has run out, before each call of 1, 2 and 3. What was on its way by then is the worst that it does:
+        history is guarded by its ETag; a row that was on its way wakes the instance, because any message makes its owner
+        compare the row with the end of history (8.6).
 
         Raises:
             CheckpointConflictError: Somebody else has written the instance.
@@ -101,19 +107,26 @@ class CheckpointWriter:
         """
         if checkpoint.instance is not None:
             check_update(checkpoint.instance)
-        claimed, items = await self._send(checkpoint, sender, episode)
-        run_here = [held for held in items if held.claimed]
-        for held in run_here:
-            self._work_item_keeper.hold(held)
-        if checkpoint.new_events:
-            try:
-                await self._history.append(instance_id, cursor, checkpoint.new_events, self._clock.now())
-            except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
-                await self._leave_to_others(claimed, run_here)
-                raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
+
+        async def check() -> None:
             if not await still_ours():
-                await self._leave_to_others(claimed, run_here)
                 raise CheckpointConflictError(instance_id, "the lease of its partition was lost meanwhile")
+
+        sent: dict[int, HeldMessage] = {}
+        count = len(checkpoint.messages)
+        try:
+            await _send_all(self._sends(checkpoint, sender, episode), sent, check)
+            items = [sent[index] for index in range(count, len(sent))]
+            run_here = [held for held in items if held.claimed]
+            for held in run_here:
+                self._work_item_keeper.hold(held)
+            if checkpoint.new_events:
+                await self._append(instance_id, cursor, checkpoint.new_events, check)
+            await check()
+        except CheckpointConflictError:
+            await self._leave_to_others(sent.values())
+            raise
+        claimed = [held for index in range(count) if (held := sent[index]).claimed]
         if claimed:
             self._hand_over(claimed)
         if checkpoint.instance is not None:
@@ -131,10 +144,24 @@ class CheckpointWriter:
         sent_once = tuple([held.message.event.event_id for held in items if not held.receipt.may_have_twin])
         return WrittenCheckpoint(run_here=tuple(run_here), sent_once=sent_once)
 
-    async def _leave_to_others(self, claimed: Sequence[HeldMessage], run_here: Sequence[HeldMessage]) -> None:
+    async def _append(
+        self,
+        instance_id: InstanceId,
+        cursor: HistoryCursor,
+        events: Sequence[HistoryEvent],
+        check: Callable[[], Awaitable[None]],
+    ) -> None:
+        try:
+            await self._history.append(instance_id, cursor, events, self._clock.now(), before_batch=check)
+        except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
+            raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
+
+    async def _leave_to_others(self, sent: Iterable[HeldMessage]) -> None:
         """What was sent counts as sent, as if another worker could have taken it already."""
-        await self._work_item_keeper.give_back_all(run_here)
-        await self._control_keeper.give_back_all(held for held in claimed if held.due is None)
+        claimed = [held for held in sent if held.claimed and held.due is None]
+        items = [held for held in claimed if held.message.event.__class__ is TaskScheduled]
+        await self._work_item_keeper.give_back_all(items)
+        await self._control_keeper.give_back_all(held for held in claimed if held not in items)
 
     async def _wake(self, instance_id: InstanceId, sender: Sender) -> None:
         if instance_id.startswith("@"):
@@ -143,20 +170,34 @@ class CheckpointWriter:
         message = TaskMessage(event=event, target=OrchestrationInstance(instance_id=instance_id, execution_id=None))
         await self._outbox.send_to_instance(message, sender=sender)
 
-    async def _send(
-        self, checkpoint: Checkpoint, sender: Sender, episode: int
-    ) -> tuple[list[HeldMessage], list[HeldMessage]]:
-        if not checkpoint.messages and not checkpoint.activities:
-            return [], []
-        sent = await asyncio.gather(
-            *(
-                self._outbox.send_to_instance(out.message, sender=sender, episode=episode, due=out.due)
-                for out in checkpoint.messages
-            ),
-            *(
-                self._outbox.send_activity(out.message, sender=sender, episode=episode, claimed=out.run_here)
-                for out in checkpoint.activities
-            ),
-        )
-        count = len(checkpoint.messages)
-        return [held for held in sent[:count] if held.claimed], list(sent[count:])
+    def _sends(self, checkpoint: Checkpoint, sender: Sender, episode: int) -> list[_Send]:
+        outbox = self._outbox
+        messages = [
+            partial(outbox.send_to_instance, out.message, sender=sender, episode=episode, due=out.due)
+            for out in checkpoint.messages
+        ]
+        activities = [
+            partial(outbox.send_activity, out.message, sender=sender, episode=episode, claimed=out.run_here)
+            for out in checkpoint.activities
+        ]
+        return [*messages, *activities]
+
+
+async def _send_all(sends: Sequence[_Send], sent: dict[int, HeldMessage], check: Callable[[], Awaitable[None]]) -> None:
+    """Send, some at a time; `sent` gets what was sent by its index, also if this raises. `check` goes before each."""
+    waiting = deque(enumerate(sends))
+
+    async def send_some() -> None:
+        while waiting:
+            await check()
+            if waiting:
+                index, send = waiting.popleft()
+                sent[index] = await send()
+
+    if len(sends) <= 1:
+        await send_some()
+        return
+    ends = await asyncio.gather(*(send_some() for _ in sends[:_SENDS_AT_ONCE]), return_exceptions=True)
+    error = next((end for end in ends if end is not None), None)
+    if error is not None:
+        raise error

@@ -6,7 +6,7 @@ Source: specs/azure-storage.md 5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from json.encoder import encode_basestring_ascii
@@ -37,7 +37,7 @@ _ROW_BYTES: Final = 1024
 _SHORT_TEXT: Final = 64  # shorter ones are part of that
 # Marked as played before they are stored, in every recorded hub; nothing of the provider or of ours depends on it (5.3).
 _CONSUMED: Final = CONTROL_EVENTS
-_PLAIN_TEXT_COLUMNS: Final = frozenset({"Data"})
+_PLAIN_TEXT_COLUMNS: Final = frozenset({"Data", "Version"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,9 +227,17 @@ class HistoryTable:
         return [name for _, _, name in wanted]
 
     async def append(
-        self, instance_id: InstanceId, cursor: HistoryCursor, events: Sequence[HistoryEvent], now: datetime
+        self,
+        instance_id: InstanceId,
+        cursor: HistoryCursor,
+        events: Sequence[HistoryEvent],
+        now: datetime,
+        *,
+        before_batch: Callable[[], Awaitable[None]],
     ) -> None:
         """Write events behind the cursor in batches of at most 99 rows and the sentinel; moves the cursor.
+
+        What `before_batch` raises ends it.
 
         Raises:
             StorageConflictError, StoragePreconditionError: Somebody else has written; nothing of the failed batch is
@@ -248,6 +256,7 @@ class HistoryTable:
             sizes.append(await self._offload(columns, cursor))
             rows.append(columns)
         for start, end in _cuts(sizes):
+            await before_batch()
             await self._write(key, cursor, rows[start:end], now if end == len(rows) else None)
 
     async def _offload(self, columns: dict[str, EdmValue], cursor: HistoryCursor) -> int:
