@@ -6,14 +6,17 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from durable_ext.aio.clock import SystemClock
+from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
@@ -24,9 +27,14 @@ from durable_ext.backends.azure_storage.transport.queue import QueueMessage
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
 from durable_ext.client import open_client
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import ExecutionId
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError, ConfigurationError
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.contract_scenes import Scene, activity, next_episode
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send
@@ -122,6 +130,51 @@ async def test_a_stale_checkpoint_is_refused_by_the_history_itself(azurite: Azur
         await session.checkpoint(Checkpoint(execution_id=execution_id, new_events=next_episode()))
 
     await backend.close()
+
+
+class ClockThatIsOff(SystemClock):
+    """That of a machine that nobody has set right."""
+
+    def __init__(self, seconds: float) -> None:
+        self._off = timedelta(seconds=seconds)
+
+    def now(self) -> datetime:
+        return super().now() + self._off
+
+
+@pytest.mark.parametrize("seconds", [-60, 60])
+async def test_a_machine_whose_clock_is_a_minute_off_keeps_its_leases_by_the_time_of_the_service(
+    azurite: Azurite, task_hub: str, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + seconds)  # with it requests are signed
+    clock, converter, codec = ClockThatIsOff(seconds), DataConverter(), JsonEntityCodec()
+    settings = settings_of(azurite, task_hub)
+    async with AzureStorageBackend(settings, clock) as backend:
+        worker = TaskHubWorker(
+            backend,
+            interop_registry(),
+            settings=WorkerSettings(),
+            converter=converter,
+            entity_codec=codec,
+            clock=clock,
+        )
+        client = DurableClient(backend.instances, converter=converter, entity_codec=codec, clock=clock)
+        await worker.start()
+        began = time.monotonic()
+        end = await client.wait_for_completion(await client.start("TimerOnce", 2), timeout=PATIENCE)
+        took = time.monotonic() - began
+        transport = open_lean_transport(settings.account)
+        leases = await LeaseTable(transport.tables, settings.names.partitions_table).load()
+        until = [lease.expires_at - datetime.now(timezone.utc) for lease in leases if lease.expires_at is not None]
+        await transport.close()
+        await worker.drain(PATIENCE)
+        await worker.stop()
+
+    assert end.runtime_status is OrchestrationStatus.COMPLETED
+    assert 2 <= took < 30
+    assert len(until) == 4
+    assert all(abs(left) < settings.lease_interval + timedelta(seconds=3) for left in until)
 
 
 async def test_deaths_of_workers_that_played_an_instance_are_counted_and_giving_back_is_none(
