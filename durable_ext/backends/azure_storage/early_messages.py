@@ -5,6 +5,7 @@ Source: specs/azure-storage.md 8.3, 8.4.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,9 +29,11 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, TaskMessage
-from durable_ext.core.timestamps import Ticks, ticks_from_datetime
+from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
 
 MAX_START_DELIVERIES: Final = 10
+MAX_HIDDEN_SECONDS: Final = 604_800  # seven days
+_EARLY_START: Final = timedelta(seconds=1)  # the provider lets a message appear up to a second before its time (4.7)
 _TASK_RESULTS: Final = (
     TaskCompleted,
     TaskFailed,
@@ -81,9 +84,15 @@ def is_terminal(events: Sequence[HistoryEvent]) -> bool:
     return any(isinstance(event, ExecutionCompleted) for event in events[-3:])
 
 
-def ended_before_start(row: InstanceRow | None, start: TaskMessage) -> bool:
-    """Whether an instance was terminated while its start message was on its way: it must not start after all (S11c)."""
-    return row is not None and row.status is OrchestrationStatus.TERMINATED and row.execution_id == start.target.execution_id
+def seconds_before_start(start: ExecutionStarted, now: datetime) -> int:
+    """Return for how long a start message must go on waiting; 0 if it may be played.
+
+    Its time is more than the seven days away for which a queue can hide it, or it was sent by a clock that is ahead.
+    """
+    if start.scheduled_start_time is None:
+        return 0
+    left = ticks_to_datetime(start.scheduled_start_time) - now
+    return min(math.ceil(left.total_seconds()), MAX_HIDDEN_SECONDS) if left > _EARLY_START else 0
 
 
 def come_before_start(
@@ -138,7 +147,8 @@ def judge_start(
 ) -> StartVerdict:
     """Decide whether a start message without parent is the one that its instance row stands for."""
     if row is not None and _same_execution(start, row):
-        return StartVerdict.PROCESS
+        # Terminated while its start message was on its way: it must not start after all (S11c).
+        return StartVerdict.DELETE if row.status is OrchestrationStatus.TERMINATED else StartVerdict.PROCESS
     if row is not None and row.generation == start.generation and row.created_at == start.timestamp:
         # Our row, but a checkpoint of the replaced generation has put its own execution id back (6.6).
         return StartVerdict.PROCESS

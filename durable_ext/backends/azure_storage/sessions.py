@@ -17,10 +17,10 @@ from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWrite
 from durable_ext.backends.azure_storage.early_messages import (
     StartVerdict,
     come_before_start,
-    ended_before_start,
     is_terminal,
     judge_start,
     repeats_child_start,
+    seconds_before_start,
 )
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
@@ -164,7 +164,6 @@ class SessionDirectory:
         """Return a session for the pending messages, or `None` if they had to go."""
         start = first_start(inbox.pending)
         if start is not None and start is inbox.pending[0] and start.fresh_start:
-            start.fresh_start = False  # the session may store something, end, and leave the message behind
             return self._open(inbox, NO_HISTORY, start.message.target.execution_id, None)
         loaded, stored = await asyncio.gather(
             self._history.load(inbox.instance_id), self._instances.read(inbox.instance_id, with_payloads=False)
@@ -212,6 +211,10 @@ class SessionDirectory:
                 continue
             if held.message.target.execution_id == loaded.execution_id and loaded.events:
                 continue
+            if (early := seconds_before_start(event, self.clock.now())) > 0:
+                inbox.pending.remove(held)
+                await self._keeper.give_back(held, early)
+                continue
             if continues(loaded.execution_id, held.message.target.execution_id):
                 held.only_wakes()  # its generation has continued as new at once, and a worker died after that
                 continue
@@ -223,15 +226,9 @@ class SessionDirectory:
             verdict = judge_start(
                 event, row, dequeue_count=held.dequeue_count, next_visible=held.next_visible, visibility=visibility
             )
-            if verdict is StartVerdict.PROCESS and ended_before_start(row, held.message):
-                verdict = StartVerdict.DELETE
-            if verdict is StartVerdict.PROCESS:
-                continue
-            inbox.pending.remove(held)
-            if verdict is StartVerdict.DELETE:
-                await self._keeper.delete(held)
-            else:
-                await self._keeper.abandon(held)
+            if verdict is not StartVerdict.PROCESS:
+                inbox.pending.remove(held)
+                await (self._keeper.delete(held) if verdict is StartVerdict.DELETE else self._keeper.abandon(held))
 
     async def _is_expected(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> bool:
         """Give back messages whose instance exists but has not started yet: its start message is on its way."""

@@ -14,6 +14,7 @@ from durable_ext.backends.azure_storage.early_messages import (
     is_result,
     judge_start,
     repeats_child_start,
+    seconds_before_start,
 )
 from durable_ext.core.events import (
     EventRaised,
@@ -31,7 +32,7 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ParentInstance, TaskMessage
-from durable_ext.core.timestamps import Ticks
+from durable_ext.core.timestamps import Ticks, ticks_from_datetime
 
 REQUEST = "0f0e0d0c-0b0a-0908-0706-050403020100"
 VISIBILITY = timedelta(seconds=60)
@@ -140,6 +141,9 @@ def test_a_child_start_that_its_parent_sent_twice_is_recognized() -> None:
     [
         pytest.param(start(), row(), 1, StartVerdict.PROCESS, id="its own row"),
         pytest.param(start("E1"), row("e1"), 1, StartVerdict.PROCESS, id="ids ignore case"),
+        pytest.param(
+            start(), row(status=OrchestrationStatus.TERMINATED), 1, StartVerdict.DELETE, id="ended before it started"
+        ),
         pytest.param(start(), row(None), 1, StartVerdict.PROCESS, id="a row without execution"),
         pytest.param(start(), None, 1, StartVerdict.DEFER, id="no row yet"),
         pytest.param(start(), None, 10, StartVerdict.DELETE, id="no row after ten deliveries"),
@@ -168,6 +172,24 @@ def test_a_start_message_is_judged_by_its_row(
     event: ExecutionStarted, found: InstanceRow | None, dequeue_count: int, expected: StartVerdict
 ) -> None:
     assert judge(event, found, dequeue_count) is expected
+
+
+@pytest.mark.parametrize(
+    ("due", "seconds"),
+    [
+        (None, 0),
+        (timedelta(seconds=-5), 0),
+        (timedelta(seconds=1), 0),
+        (timedelta(seconds=1.5), 2),
+        (timedelta(days=1), 86_400),
+        (timedelta(days=30), 604_800),
+    ],
+)
+def test_a_start_at_a_time_waits_for_it_as_long_as_a_queue_can_hide_it(due: timedelta | None, seconds: int) -> None:
+    now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    scheduled = None if due is None else ticks_from_datetime(now + due)
+
+    assert seconds_before_start(start(scheduled_start_time=scheduled), now) == seconds
 
 
 RUNNING = OrchestrationStatus.RUNNING

@@ -1,0 +1,62 @@
+"""A start at a time beyond the seven days for which a queue can hide a message does not begin when the message appears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from durable_ext.backends.azure_storage.partitions import partition_index
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.core.events import OrchestratorStarted
+from durable_ext.core.timestamps import ticks_to_datetime
+from tests.azure_hub import run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+from tests.support.provider_messages import provider_message
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+AHEAD = timedelta(seconds=5)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+async def test_a_start_message_that_appears_before_its_time_waits_on(azurite: Azurite, task_hub: str) -> None:
+    settings = AzureStorageSettings(
+        connection=azurite.connection_string, task_hub=task_hub, max_queue_polling_interval=timedelta(seconds=0.2)
+    )
+    transport = open_lean_transport(settings.account)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        due = datetime.now(timezone.utc) + AHEAD
+        await hub.client.start("HelloSequence", 1, "later", start_at=due)
+        status = await hub.client.get_status("later")
+        assert status is not None
+        appeared = provider_message(
+            "ExecutionStarted",
+            "later",
+            status.execution_id,
+            EventType=0,
+            OrchestrationInstance={"InstanceId": "later", "ExecutionId": status.execution_id},
+            Name="HelloSequence",
+            Version="",
+            Input='"1"',
+            ScheduledStartTime=due.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            Generation=0,
+        )
+        await transport.queues.put(settings.names.control_queue(partition_index("later", 4)), appeared)
+
+        end = await hub.client.wait_for_completion("later", timeout=PATIENCE)
+        history = await hub.client.get_history("later")
+    await transport.close()
+
+    began = ticks_to_datetime(next(event.timestamp for event in history if isinstance(event, OrchestratorStarted)))
+    assert end.output == ["Hello Tokyo!"]
+    assert began >= due - timedelta(seconds=1)
