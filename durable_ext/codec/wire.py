@@ -212,7 +212,8 @@ def _without_types(value: Any) -> Any:
 
 
 def _dictionary(tags: Mapping[str, str]) -> dict[str, Any]:
-    return {"$type": _DICTIONARY, **tags}
+    # A tag of that name would name a .NET class to the reader.
+    return {"$type": _DICTIONARY, **{name: text for name, text in tags.items() if name != "$type"}}
 
 
 def _tags_from(value: Any) -> dict[str, str]:

@@ -10,9 +10,18 @@ import pytest
 
 from durable_ext.backends.azure_storage.message_codec import decode_envelope, encode_envelope
 from durable_ext.codec.event_members import Kind
-from durable_ext.codec.wire import WireFormatError, column_text, column_value, dump_json, event_from_wire, load_json
-from durable_ext.core.events import ExecutionStarted, TaskCompleted
+from durable_ext.codec.wire import (
+    WireFormatError,
+    column_text,
+    column_value,
+    dump_json,
+    event_from_wire,
+    event_to_wire,
+    load_json,
+)
+from durable_ext.core.events import ExecutionStarted, TaskCompleted, TaskScheduled
 from durable_ext.core.messages import TraceContext
+from durable_ext.core.timestamps import Ticks
 from durable_ext.failure import FailureDetails
 
 FIXTURES = Path(__file__).parents[2] / "interop"
@@ -128,3 +137,12 @@ def test_a_trace_state_that_is_too_long_is_dropped_as_in_the_provider(length: in
     written = json.loads(column_text(Kind.TRACE, context))
 
     assert written["TraceState"] == ("s" * length if kept else None)
+
+
+def test_a_tag_cannot_name_a_class_to_the_reader() -> None:
+    event = TaskScheduled(timestamp=Ticks(1), name="A", tags={"a": "b", "$type": "System.Object"})
+
+    tags = event_to_wire(event)["Tags"]
+
+    assert list(tags) == ["$type", "a"]
+    assert tags["$type"].startswith("System.Collections.Generic.Dictionary`2[[")
