@@ -141,6 +141,7 @@ ODD: list[tuple[str, dict[str, Any]]] = [
     ("Generic", {"Data": None}),
     ("ExecutionRewound", {"Reason": "r"}),
     ("ExecutionResumed", {"Reason": None}),
+    ("ExecutionStarted", {"Name": None, "Input": None, "OrchestrationInstance": None}),
     ("ExecutionStarted", {"Name": "HelloSequence", "Input": None, "OrchestrationInstance": {"InstanceId": "a"}}),
 ]
 
@@ -162,6 +163,22 @@ async def test_odd_messages_of_any_sender_stop_nobody(
         await hub.client.raise_event("waiter", "Approval", 7)
 
         assert (await hub.client.wait_for_completion("waiter", timeout=PATIENCE)).output == 7
+
+
+@pytest.mark.parametrize("kind", ["ExecutionTerminated", "ExecutionSuspended"])
+async def test_an_entity_is_neither_terminated_nor_suspended(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, kind: str
+) -> None:
+    entity = EntityId("Counter", "a")
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.signal_entity(entity, "add", 2)
+        await transport.queues.put(control_queue(task_hub, "@counter@a"), provider_message(kind, "@counter@a", Input="why"))
+        await hub.client.signal_entity(entity, "add", 3)
+
+        async def has_five() -> bool:
+            return (await hub.client.read_entity(entity)).state == 5
+
+        await eventually(has_five, within=PATIENCE)
 
 
 async def _runs(hub: AzureHub, instance_id: str) -> bool:
