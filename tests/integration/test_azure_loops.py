@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from azure_hub import run_azure_hub
@@ -21,9 +23,11 @@ from durable_ext.backends.azure_storage.transport.errors import StorageConflictE
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 from tests.bench.functions import GREETINGS, bench_registry
+from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 
@@ -131,3 +135,80 @@ async def hold_one(queues: QueueVerbs, keeper: MessageKeeper, clock: SystemClock
     held = HeldMessage(queue="renewals", receipt=receipt, envelope=envelope, text=text, dequeue_count=1, expires=expires)
     keeper.hold(held)
     return held
+
+
+class SlowGets:
+    """An interceptor that keeps back, while `closed`, the answers to gets that bring something."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._opened = asyncio.Event()
+        self._opened.set()
+        self.kept = 0
+
+    def close(self) -> None:
+        self._opened.clear()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        answer = await send()
+        if call.verb == "queue.get" and self._queue in call.resource and b"<MessageId>" in answer.body:
+            self.kept += not self._opened.is_set()
+            await self._opened.wait()
+        return answer
+
+
+@pytest.mark.parametrize(("queue", "claims"), [("-control-", True), ("-workitems", False)])
+async def test_what_a_get_brings_while_the_worker_stops_is_visible_at_once(
+    azurite: Azurite, queue: str, claims: bool
+) -> None:
+    """Messages of a get that was under way would otherwise be invisible for the 5 minutes that nobody holds them."""
+    gets = SlowGets(queue)
+    settings = replace(settings_of(azurite, f"Stops{queue.strip('-')}"), claim_at_enqueue=claims)
+    slow = WorkerSettings(local_activities="off")
+    async with run_azure_hub(settings, bench_registry(), worker_settings=slow, interceptor=gets) as first:
+        gets.close()
+        async with run_azure_hub(settings, bench_registry(), serve=False) as elsewhere:
+            instance_id = await elsewhere.client.start("hello5")
+            await eventually(lambda: gets.kept, "no get brought anything", within=PATIENCE)
+            draining = asyncio.ensure_future(first.worker.drain())
+            await eventually(lambda: not first.backend._listening.listens(0), "it does not drain", within=PATIENCE)
+            gets.open()
+            await draining
+            await first.worker.stop()
+            await first.backend.close()
+
+            async with run_azure_hub(settings, bench_registry(), worker_settings=slow):
+                done = await elsewhere.client.wait_for_completion(instance_id, timeout=timedelta(seconds=40))
+    assert done.output == GREETINGS
+
+
+async def test_a_worker_that_drains_hands_its_partitions_over_before_its_activities_have_ended(azurite: Azurite) -> None:
+    settings = replace(settings_of(azurite, "DrainsEarly"), lease_acquire_interval=timedelta(milliseconds=300))
+    begun, released = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: object) -> str:
+        begun.set()
+        await released.wait()
+        return "waited"
+
+    def waits(context: Any) -> Any:
+        return (yield context.call_activity("wait", None))
+
+    first_registry = registry_of(orchestrators=[waits], activities=[wait])
+    async with run_azure_hub(settings, first_registry) as first:
+        long = await first.client.start("waits")
+        await eventually(begun.is_set, "the activity did not begin")
+        draining = asyncio.ensure_future(first.worker.drain(timedelta(seconds=60)))
+        async with run_azure_hub(settings, bench_registry()) as second:
+            instance_id = await second.client.start("hello5")
+            done = await second.client.wait_for_completion(instance_id, timeout=timedelta(seconds=40))
+            assert done.output == GREETINGS
+            assert not draining.done()
+        released.set()
+        assert await draining
+
+    async with run_azure_hub(settings, first_registry) as third:
+        assert (await third.client.wait_for_completion(long)).output == "waited"

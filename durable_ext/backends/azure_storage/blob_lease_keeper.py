@@ -238,10 +238,14 @@ class BlobLeaseKeeper:
             if partition in self._first.held:
                 self._listening.listen(self._partitions[partition])
 
-    async def stop(self) -> None:
-        """Drain and release every partition; returns when all are released, or after 75 s."""
+    def release(self) -> None:
+        """Begin to drain and release every partition, each as soon as its sessions have ended."""
         self._stopping = True
         self._wakeup.set()
+
+    async def stop(self) -> None:
+        """Drain and release every partition; returns when all are released, or after 75 s."""
+        self.release()
         try:
             await asyncio.wait_for(self._stopped.wait(), _STOP_LIMIT_SECONDS)
         except asyncio.TimeoutError:

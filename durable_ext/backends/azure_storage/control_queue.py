@@ -48,14 +48,20 @@ class ControlQueueListener:
         self._batch_size, self._threshold = batch_size, buffer_threshold
         self._backoff = PollingBackoff(max_interval)
         self._wakeup = Wakeup()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End `run` after the get that is under way; what that brings is given back at once."""
+        self._stopping = True
+        self._wakeup.set()
 
     def wake(self) -> None:
         """A message was put into this queue by this process."""
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Poll for ever."""
-        while True:
+        """Poll until `stop()`."""
+        while not self._stopping:
             if self._keeper.count >= self._threshold:
                 await self._wakeup.wait(_FULL_WAIT_SECONDS)
                 continue
@@ -91,6 +97,11 @@ class ControlQueueListener:
         if not messages:
             return 0
         held, unreadable = await self._reader.read_all(self._queue, messages, visibility, asked)
+        if self._stopping:  # one that is held already is delivered for its new receipt
+            fresh = [one for one in held if self._keeper.find(one.message_id) is None]
+            self._directory.deliver([one for one in held if one not in fresh])
+            await self._keeper.give_back_all(fresh)
+            return 0
         ours, others = self._sorted(held)
         self._directory.deliver(ours)
         for one in others:

@@ -137,10 +137,14 @@ class TableLeaseKeeper:
         self._stopped.set()
         return True
 
-    async def stop(self) -> None:
-        """Drain and release every partition; returns when all are released, or after 75 s."""
+    def release(self) -> None:
+        """Begin to drain and release every partition, each as soon as its sessions have ended."""
         self._stopping = True
         self._wakeup.set()
+
+    async def stop(self) -> None:
+        """Drain and release every partition; returns when all are released, or after 75 s."""
+        self.release()
         try:
             await asyncio.wait_for(self._stopped.wait(), _STOP_LIMIT_SECONDS)
         except asyncio.TimeoutError:

@@ -20,6 +20,7 @@ from durable_ext.backends.azure_storage.sessions import SessionDirectory
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 DRAIN_LIMIT: Final = timedelta(seconds=60)
 _DRAIN_POLL_SECONDS: Final = 0.1
+_LAST_GET_SECONDS: Final = 5.0
 
 
 class ListeningPartitions:
@@ -39,6 +40,7 @@ class ListeningPartitions:
         self._task_hub, self._failed, self._drained = task_hub, failed, drained
         self._listeners: dict[int, tuple[ControlQueueListener, asyncio.Task[None]]] = {}
         self._drains: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._states: dict[int, DrainState] = {}
 
     @property
@@ -69,11 +71,11 @@ class ListeningPartitions:
         """Stop taking messages, let sessions end, give the rest back; the state becomes DRAINED."""
         if self._states.get(partition) is not DrainState.LISTENING:
             return
-        self._stop_listener(partition)
+        listener = self._stop_listener(partition)
         self._states[partition] = DrainState.DRAINING
         self._directory.leave(partition)
         task = asyncio.get_running_loop().create_task(
-            self._finish(partition), name=f"{self._task_hub}-drain-{partition:02d}"
+            self._finish(partition, listener), name=f"{self._task_hub}-drain-{partition:02d}"
         )
         task.add_done_callback(self._ended)
         self._drains[partition] = task
@@ -102,22 +104,37 @@ class ListeningPartitions:
         if found is not None:
             found[0].wake()
 
+    async def quiet(self) -> None:
+        """Take no more messages: wait for the gets that are under way, and give back what they bring."""
+        for partition in list(self._listeners):
+            self._stop_listener(partition)
+        if self._ending:
+            await asyncio.wait(list(self._ending), timeout=_LAST_GET_SECONDS)
+
     async def stop(self) -> None:
         """Stop all listeners and drains at once."""
-        tasks = [task for _, task in self._listeners.values()] + list(self._drains.values())
+        tasks = [task for _, task in self._listeners.values()] + list(self._drains.values()) + list(self._ending)
         self._listeners.clear()
         self._drains.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _stop_listener(self, partition: int) -> None:
+    def _stop_listener(self, partition: int) -> asyncio.Task[None] | None:
+        """Let a listener end: a get that is cancelled would leave its messages invisible, with nobody holding them."""
         found = self._listeners.pop(partition, None)
-        if found is not None:
-            found[1].cancel()
+        if found is None:
+            return None
+        listener, task = found
+        listener.stop()
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
-    async def _finish(self, partition: int) -> None:
+    async def _finish(self, partition: int, listener: asyncio.Task[None] | None) -> None:
         deadline = self._clock.monotonic() + DRAIN_LIMIT.total_seconds()
+        if listener is not None:
+            await asyncio.wait([listener], timeout=_LAST_GET_SECONDS)
         while self._directory.active_sessions(partition) and self._clock.monotonic() < deadline:
             await self._clock.sleep(_DRAIN_POLL_SECONDS)
         await self._directory.give_back(partition)

@@ -37,6 +37,10 @@ class PartitionKeeper(Protocol):
         """Keep leases until `stop()` has released them all."""
         ...
 
+    def release(self) -> None:
+        """Begin to drain and release every partition, each as soon as its sessions have ended."""
+        ...
+
     async def stop(self) -> None:
         """Drain and release every partition; returns when all are released, or after 75 s."""
         ...

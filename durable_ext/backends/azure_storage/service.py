@@ -156,6 +156,7 @@ class AzureStorageBackend:
             clock=clock,
             max_interval=settings.max_queue_polling_interval.total_seconds(),
             hand_over=self._hand_over,
+            errands=self._errands,
         )
         self._wire_partitions(settings, main, tracking, MessageReader(payloads, CONTROL_EVENTS), control_keeper)
         self._orchestrations = _Orchestrations(self._directory)
@@ -317,13 +318,16 @@ class AzureStorageBackend:
     async def drain(self) -> None:
         self._draining = True
         self._directory.drain()
-        self._work_items.drain()
+        if self._leases_task is not None:
+            self._leases.release()
+        await self._work_items.drain()
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
         await self.drain()
+        await self._listening.quiet()
         await self._directory.give_back_all()
         if self._leases_task is not None:
             await self._leases.stop()
@@ -356,6 +360,8 @@ class AzureStorageBackend:
     # Parts talk to each other through these.
 
     async def _start_leases(self) -> None:
+        if self._draining:
+            return
         self._leases.begin()
         self._leases_task = self._loops.start("leases", self._leases.run())
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from durable_ext.aio.backoff import PollingBackoff
 from durable_ext.aio.clock import Clock
+from durable_ext.aio.supervisor import Supervisor
 from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.message_codec import Sender
@@ -32,6 +33,7 @@ _FIRST_GET: Final = 8
 _MAX_GET: Final = 32
 _QUICK_SECONDS: Final = 0.5
 _OUTAGE_WAIT_SECONDS: Final = 5.0
+_LAST_GET_SECONDS: Final = 5.0
 _NO_EPISODE: Final = -1
 _SUSPECT_DEATHS: Final = 2
 _SUSPECT_WAIT_SECONDS: Final = 5
@@ -58,10 +60,11 @@ class WorkItemQueue:
         clock: Clock,
         max_interval: float,
         hand_over: Callable[[Sequence[HeldMessage]], None],
+        errands: Supervisor,
     ) -> None:
         self._queue, self._queues, self._reader = queue, queues, reader
         self._keeper, self._outbox, self._clock = keeper, outbox, clock
-        self._hand_over = hand_over
+        self._hand_over, self._errands = hand_over, errands
         self._backoff = PollingBackoff(max_interval)
         self._wakeup = Wakeup()
         self._fetch_ended = Wakeup()
@@ -69,7 +72,7 @@ class WorkItemQueue:
         self._fetched_at = 0.0
         self._count = _FIRST_GET
         self._suspect: HeldMessage | None = None
-        self._fetching = False
+        self._fetch_task: asyncio.Task[bool] | None = None
         self._emptied = False
         self._draining = False
 
@@ -77,10 +80,11 @@ class WorkItemQueue:
         """A visible work item was put by this process."""
         self._wakeup.set()
 
-    def drain(self) -> None:
-        """Hand out nothing new."""
+    async def drain(self) -> None:
+        """Hand out nothing new, and give back what was fetched and not handed out."""
         self._draining = True
         self._wakeup.set()
+        await self._give_back_fetched()
 
     async def lock_next_activity(self, wait: timedelta) -> ActivityWorkItem | None:
         deadline = self._clock.monotonic() + wait.total_seconds()
@@ -88,16 +92,21 @@ class WorkItemQueue:
             item = self._next_fetched()
             if item is not None:
                 return item
-            await self._give_back_stale()
+            if self._fetched:  # it has waited for too long
+                self._count = 1
+                await self._give_back_fetched()
             left = deadline - self._clock.monotonic()
             if left < 0:
                 return None
-            if self._fetching:  # another caller is at it
+            if self._fetch_task is not None and not self._fetch_task.done():  # another caller is at it
                 await self._fetch_ended.wait(left)
                 continue
             # A get that returned less than it asked for has emptied the queue: an empty one right after it says nothing.
-            if not self._emptied and await self._fetch():
-                continue
+            if not self._emptied:
+                # A caller that is cancelled leaves the get to itself: what that brings must be held by somebody.
+                self._fetch_task = self._errands.start("fetch-work-items", self._fetch())
+                if await asyncio.shield(self._fetch_task):
+                    continue
             self._emptied = False
             pause = self._backoff.after_empty(random.random())
             if await self._wakeup.wait(min(pause, max(left, 0.0))):
@@ -114,15 +123,12 @@ class WorkItemQueue:
             item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count, deaths=held.deaths
         )
 
-    async def _give_back_stale(self) -> None:
-        if self._fetched:
-            stale = list(self._fetched)
-            self._fetched.clear()
-            self._count = 1
-            await self._keeper.give_back_all(stale)
+    async def _give_back_fetched(self) -> None:
+        fetched = list(self._fetched)
+        self._fetched.clear()
+        await self._keeper.give_back_all(fetched)
 
     async def _fetch(self) -> bool:
-        self._fetching = True
         try:
             now = self._clock.monotonic()
             if now - self._fetched_at < _QUICK_SECONDS:
@@ -146,13 +152,14 @@ class WorkItemQueue:
             await self._wakeup.wait(_OUTAGE_WAIT_SECONDS)
             return False
         finally:
-            self._fetching = False
             self._fetch_ended.set()
         self._backoff.reset()
         self._fetched_at = self._clock.monotonic()
         for one in held:
             self._keeper.hold(one)
             self._fetched.append(one)
+        if self._draining:
+            await self._give_back_fetched()
         return bool(held)
 
     async def _get_or_create(self, visibility: int) -> Sequence[QueueMessage]:
@@ -212,7 +219,6 @@ class WorkItemQueue:
             await self._keeper.abandon(held)
 
     async def stop(self) -> None:
-        """Give back what was fetched and not handed out."""
-        fetched = list(self._fetched)
-        self._fetched.clear()
-        await self._keeper.give_back_all(fetched)
+        """End the get that is under way and give back what it brings; after `drain`."""
+        if self._fetch_task is not None and not self._fetch_task.done():
+            await asyncio.wait([self._fetch_task], timeout=_LAST_GET_SECONDS)
