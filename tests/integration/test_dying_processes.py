@@ -92,7 +92,9 @@ async def test_a_process_that_stood_still_begins_nothing_that_another_one_has_do
         sleeper = await fleet.launch(local)
         await fleet.client.start(orchestrator, instance_id="first")
         await eventually(lambda: len(fleet.begun()) >= at_once, "nothing begins", within=PATIENCE)
-        if local == "off":  # before its history is written the episode is played again, and its activities with it
+        # Before its history is written the episode is played again, and its activities with it. On Azure Storage also with
+        # local activities: of a start message that waited for a worker for long nobody knows whether one has died with it.
+        if local == "off" or store == "azure":
             await eventually(fleet.has_history, "no history", within=PATIENCE)
         sleeper.send_signal(signal.SIGSTOP)
         other = await fleet.launch(local)
