@@ -14,6 +14,7 @@ from durable_ext.backends.azure_storage.message_codec import MessageEncoding
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.edm import EdmOther, EdmValue, row_from_json
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
@@ -76,7 +77,10 @@ def _cases() -> list[Any]:
 
 
 @pytest.mark.parametrize("loaded", _cases(), indirect=True)
-async def test_a_recorded_hub_is_finished_as_it_was_by_its_own_worker(loaded: tuple[FrozenHub, AzureHub]) -> None:
+async def test_a_recorded_hub_is_finished_as_it_was_by_its_own_worker(
+    loaded: tuple[FrozenHub, AzureHub], azurite: Azurite, task_hub: str
+) -> None:
+    """And every row that our worker has written on the way has the columns and types of one that the provider wrote."""
     frozen, hub = loaded
     about = frozen.about
 
@@ -97,6 +101,42 @@ async def test_a_recorded_hub_is_finished_as_it_was_by_its_own_worker(loaded: tu
             within=timedelta(seconds=75 if frozen.name in SLOW else 25),
             message=f"{entity['id']}: {wanted}",
         )
+    for table in ("History", "Instances"):
+        for row in await _stored_rows(azurite, f"{task_hub}{table}"):
+            assert _shape(row) in RECORDED_SHAPES[table, _row_kind(row)], row
+
+
+Shape = frozenset[tuple[str, str]]
+
+
+def _shape(row: Mapping[str, EdmValue]) -> Shape:
+    return frozenset(
+        (name, value.edm_type if isinstance(value, EdmOther) else type(value).__name__) for name, value in row.items()
+    )
+
+
+def _row_kind(row: Mapping[str, EdmValue]) -> str:
+    return str(row.get("EventType") or row.get("RuntimeStatus") or row["RowKey"])
+
+
+def _recorded_shapes() -> dict[tuple[str, str], set[Shape]]:
+    shapes: dict[tuple[str, str], set[Shape]] = {}
+    for frozen in FROZEN:
+        for table, rows in frozen.content["tables"].items():
+            for row in (row_from_json(recorded).entity for recorded in rows):
+                shapes.setdefault((table[len(frozen.hub) :], _row_kind(row)), set()).add(_shape(row))
+    return shapes
+
+
+RECORDED_SHAPES = _recorded_shapes()
+
+
+async def _stored_rows(azurite: Azurite, table: str) -> list[dict[str, EdmValue]]:
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    try:
+        return [row.entity for row in (await transport.tables.query(table, "")).rows]
+    finally:
+        await transport.close()
 
 
 async def _do_what_the_recording_did(hub: AzureHub, about: Mapping[str, Any]) -> None:
