@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
-from durable_ext.backends.azure_storage.history_table import HistoryCursor, HistoryTable
+from durable_ext.backends.azure_storage.history_table import HistoryCursor, HistoryTable, PreparedRows
 from durable_ext.backends.azure_storage.instances_table import InstancesTable, check_update
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import Sender
@@ -24,7 +24,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StoragePreconditionError,
 )
 from durable_ext.backends.protocol import Checkpoint
-from durable_ext.core.events import GenericEvent, HistoryEvent, TaskScheduled
+from durable_ext.core.events import GenericEvent, TaskScheduled
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
 from durable_ext.core.timestamps import ticks_from_datetime
@@ -91,6 +91,8 @@ class CheckpointWriter:
           between batches of 2: a prefix of the episode is history, replay decides the rest again;
           after 2, before 3: the row is stale until the next message, a terminal one is repaired by it (8.6);
           after 3: results and external events are found in history and dropped, but events for a generation that is over.
+        If a call fails and this process lives on, it leaves the same behind at once: what was sent before 2 is deleted, as
+        far as nobody has taken it; what we had claimed is visible to all once 2 has begun, because history may tell of it.
         When the episode runs again it has the same results of activities: one that may have a rival was stored by a
         checkpoint of its own before (`rival_results.py`).
         A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
@@ -112,56 +114,56 @@ class CheckpointWriter:
             if not await still_ours():
                 raise CheckpointConflictError(instance_id, "the lease of its partition was lost meanwhile")
 
-        sent: dict[int, HeldMessage] = {}
-        count = len(checkpoint.messages)
+        rows = self._history.prepare(instance_id, cursor, checkpoint.new_events)
+        sent = await self._send(checkpoint, sender, episode, check)
+        items = sent[len(checkpoint.messages) :]
+        run_here = [held for held in items if held.claimed]
+        for held in run_here:
+            self._work_item_keeper.hold(held)
+        at_stake = [held for held in sent if held.claimed]
         try:
-            await _send_all(self._sends(checkpoint, sender, episode), sent, check)
-            items = [sent[index] for index in range(count, len(sent))]
-            run_here = [held for held in items if held.claimed]
-            for held in run_here:
-                self._work_item_keeper.hold(held)
             if checkpoint.new_events:
-                await self._append(instance_id, cursor, checkpoint.new_events, check)
+                await self._append(instance_id, cursor, rows, check)
             await check()
-        except CheckpointConflictError:
-            await self._leave_to_others(sent.values())
+            claimed = [held for held in sent[: len(checkpoint.messages)] if held.claimed]
+            if claimed:
+                self._hand_over(claimed)
+            at_stake = run_here
+            if checkpoint.instance is not None:
+                await self._instances.merge(instance_id, checkpoint.instance, cursor.unreferenced)
+                cursor.unreferenced.clear()
+                self._row_written(instance_id, checkpoint.instance)
+                if not await still_ours():
+                    await self._wake(instance_id, sender)
+            if replaced_blobs:
+                await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
+            if settled:
+                await self._work_item_keeper.delete_all(settled)
+            if consumed:
+                await self._control_keeper.delete_all(consumed)
+        except BaseException:
+            await self._leave_to_others(at_stake)
             raise
-        claimed = [held for index in range(count) if (held := sent[index]).claimed]
-        if claimed:
-            self._hand_over(claimed)
-        if checkpoint.instance is not None:
-            await self._instances.merge(instance_id, checkpoint.instance, cursor.unreferenced)
-            cursor.unreferenced.clear()
-            self._row_written(instance_id, checkpoint.instance)
-            if not await still_ours():
-                await self._wake(instance_id, sender)
-        if replaced_blobs:
-            await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
-        if settled:
-            await self._work_item_keeper.delete_all(settled)
-        if consumed:
-            await self._control_keeper.delete_all(consumed)
         sent_once = tuple([held.message.event.event_id for held in items if not held.receipt.may_have_twin])
         return WrittenCheckpoint(run_here=tuple(run_here), sent_once=sent_once)
 
     async def _append(
-        self,
-        instance_id: InstanceId,
-        cursor: HistoryCursor,
-        events: Sequence[HistoryEvent],
-        check: Callable[[], Awaitable[None]],
+        self, instance_id: InstanceId, cursor: HistoryCursor, rows: PreparedRows, check: Callable[[], Awaitable[None]]
     ) -> None:
         try:
-            await self._history.append(instance_id, cursor, events, self._clock.now(), before_batch=check)
+            await self._history.append(cursor, rows, self._clock.now(), before_batch=check)
         except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
             raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
 
-    async def _leave_to_others(self, sent: Iterable[HeldMessage]) -> None:
-        """What was sent counts as sent, as if another worker could have taken it already."""
-        claimed = [held for held in sent if held.claimed and held.due is None]
-        items = [held for held in claimed if held.message.event.__class__ is TaskScheduled]
-        await self._work_item_keeper.give_back_all(items)
-        await self._control_keeper.give_back_all(held for held in claimed if held not in items)
+    async def _leave_to_others(self, claimed: Sequence[HeldMessage]) -> None:
+        """What was sent counts as sent, as if another worker could have taken it already: history may tell of it."""
+        await self._work_item_keeper.give_back_all(held for held in claimed if _is_work_item(held))
+        await self._control_keeper.give_back_all(held for held in claimed if held.due is None and not _is_work_item(held))
+
+    async def _take_back(self, sent: Sequence[HeldMessage]) -> None:
+        """What was sent for a checkpoint of which nothing is stored is sent again: delete what nobody has taken."""
+        await self._work_item_keeper.delete_all(held for held in sent if _is_work_item(held))
+        await self._control_keeper.delete_all(held for held in sent if not _is_work_item(held))
 
     async def _wake(self, instance_id: InstanceId, sender: Sender) -> None:
         if instance_id.startswith("@"):
@@ -170,7 +172,10 @@ class CheckpointWriter:
         message = TaskMessage(event=event, target=OrchestrationInstance(instance_id=instance_id, execution_id=None))
         await self._outbox.send_to_instance(message, sender=sender)
 
-    def _sends(self, checkpoint: Checkpoint, sender: Sender, episode: int) -> list[_Send]:
+    async def _send(
+        self, checkpoint: Checkpoint, sender: Sender, episode: int, check: Callable[[], Awaitable[None]]
+    ) -> list[HeldMessage]:
+        """Send messages, then activities, and return them in this order: all, or nothing and the reason."""
         outbox = self._outbox
         messages = [
             partial(outbox.send_to_instance, out.message, sender=sender, episode=episode, due=out.due)
@@ -180,7 +185,17 @@ class CheckpointWriter:
             partial(outbox.send_activity, out.message, sender=sender, episode=episode, claimed=out.run_here)
             for out in checkpoint.activities
         ]
-        return [*messages, *activities]
+        sent: dict[int, HeldMessage] = {}
+        try:
+            await _send_all([*messages, *activities], sent, check)
+        except BaseException:
+            await self._take_back(list(sent.values()))
+            raise
+        return [sent[index] for index in range(len(sent))]
+
+
+def _is_work_item(held: HeldMessage) -> bool:
+    return held.message.event.__class__ is TaskScheduled
 
 
 async def _send_all(sends: Sequence[_Send], sent: dict[int, HeldMessage], check: Callable[[], Awaitable[None]]) -> None:

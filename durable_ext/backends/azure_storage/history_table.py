@@ -17,6 +17,7 @@ from durable_ext.backends.azure_storage.large_payloads import (
     LARGE_COLUMNS,
     BlobReference,
     LargePayloads,
+    check_payload,
     check_plain_column,
     exceeds_column,
 )
@@ -78,6 +79,21 @@ class HistoryCursor:
     occupied: int = 0
     blobs: set[str] = field(default_factory=set)
     unreferenced: dict[str, BlobReference] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRows:
+    """Rows that go behind a cursor. Made by `HistoryTable.prepare`, used up by one `append`.
+
+    Attributes:
+        rows: Their columns.
+        sizes: Of each row, in bytes, as it counts for a batch.
+        large: Row and column of each text that goes to a blob.
+    """
+
+    rows: list[dict[str, EdmValue]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    large: list[tuple[int, str]] = field(default_factory=list)
 
 
 def row_key(index: int) -> str:
@@ -226,62 +242,65 @@ class HistoryTable:
         await asyncio.gather(*(fetch(*one) for one in wanted))
         return [name for _, _, name in wanted]
 
+    def prepare(self, instance_id: InstanceId, cursor: HistoryCursor, events: Sequence[HistoryEvent]) -> PreparedRows:
+        """Return the rows of events that go behind the cursor.
+
+        Raises:
+            PayloadTooLargeError: A value cannot be stored.
+        """
+        key = escape_key(instance_id)
+        execution_id = cursor.execution_id or ""
+        prepared = PreparedRows()
+        for offset, event in enumerate(events):
+            columns: dict[str, EdmValue] = {"PartitionKey": key, "RowKey": row_key(cursor.count + offset)}
+            columns.update(event_to_columns(event, execution_id))
+            if event.__class__ in _CONSUMED:
+                columns["IsPlayed"] = True
+            size = _ROW_BYTES
+            for column, value in columns.items():
+                if not isinstance(value, str) or len(value) <= _SHORT_TEXT:
+                    continue
+                if column in LARGE_COLUMNS and exceeds_column(value):
+                    check_payload(f"{event.__class__.__name__}.{column}", value)
+                    prepared.large.append((offset, column))
+                else:
+                    # compat: the provider counts UTF-16 bytes; escaped for the wire a text can be three times that.
+                    size += max(2 * len(value), len(encode_basestring_ascii(value)))
+            prepared.sizes.append(size)
+            prepared.rows.append(columns)
+        return prepared
+
     async def append(
-        self,
-        instance_id: InstanceId,
-        cursor: HistoryCursor,
-        events: Sequence[HistoryEvent],
-        now: datetime,
-        *,
-        before_batch: Callable[[], Awaitable[None]],
+        self, cursor: HistoryCursor, prepared: PreparedRows, now: datetime, *, before_batch: Callable[[], Awaitable[None]]
     ) -> None:
-        """Write events behind the cursor in batches of at most 99 rows and the sentinel; moves the cursor.
+        """Write rows behind the cursor in batches of at most 99 rows and the sentinel; moves the cursor.
 
         What `before_batch` raises ends it.
 
         Raises:
             StorageConflictError, StoragePreconditionError: Somebody else has written; nothing of the failed batch is
                 stored.
-            PayloadTooLargeError: A value cannot be stored; nothing was written.
         """
-        key = escape_key(instance_id)
-        execution_id = cursor.execution_id or ""
-        rows: list[dict[str, EdmValue]] = []
-        sizes: list[int] = []
-        for offset, event in enumerate(events):
-            columns: dict[str, EdmValue] = {"PartitionKey": key, "RowKey": row_key(cursor.count + offset)}
-            columns.update(event_to_columns(event, execution_id))
-            if event.__class__ in _CONSUMED:
-                columns["IsPlayed"] = True
-            sizes.append(await self._offload(columns, cursor))
-            rows.append(columns)
-        for start, end in _cuts(sizes):
+        rows = prepared.rows
+        for offset, column in prepared.large:
+            await self._offload(rows[offset], column, cursor)
+        for start, end in _cuts(prepared.sizes):
             await before_batch()
-            await self._write(key, cursor, rows[start:end], now if end == len(rows) else None)
+            await self._write(cursor, rows[start:end], now if end == len(rows) else None)
 
-    async def _offload(self, columns: dict[str, EdmValue], cursor: HistoryCursor) -> int:
-        size = _ROW_BYTES
-        for column, value in list(columns.items()):
-            if not isinstance(value, str) or len(value) <= _SHORT_TEXT:
-                continue
-            if column in LARGE_COLUMNS and exceeds_column(value):
-                reference = await self._payloads.store_column(
-                    str(columns["PartitionKey"]), str(columns["RowKey"]), str(columns["EventType"]), column, value
-                )
-                cursor.unreferenced[value] = reference
-                columns[column] = ""
-                columns[f"{column}BlobName"] = reference.name
-                cursor.blobs.add(reference.name)
-            else:
-                # compat: the provider counts UTF-16 bytes; escaped for the wire a text can be three times that.
-                size += max(2 * len(value), len(encode_basestring_ascii(value)))
-        return size
+    async def _offload(self, columns: dict[str, EdmValue], column: str, cursor: HistoryCursor) -> None:
+        text = str(columns[column])
+        reference = await self._payloads.store_column(
+            str(columns["PartitionKey"]), str(columns["RowKey"]), str(columns["EventType"]), column, text
+        )
+        cursor.unreferenced[text] = reference
+        columns[column] = ""
+        columns[f"{column}BlobName"] = reference.name
+        cursor.blobs.add(reference.name)
 
-    async def _write(
-        self, key: str, cursor: HistoryCursor, rows: Sequence[dict[str, EdmValue]], completed: datetime | None
-    ) -> None:
+    async def _write(self, cursor: HistoryCursor, rows: Sequence[dict[str, EdmValue]], completed: datetime | None) -> None:
         sentinel: dict[str, EdmValue] = {
-            "PartitionKey": key,
+            "PartitionKey": rows[0]["PartitionKey"],
             "RowKey": SENTINEL,
             "ExecutionId": cursor.execution_id or "",
             "IsCheckpointComplete": completed is not None,

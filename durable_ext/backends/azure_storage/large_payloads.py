@@ -53,6 +53,12 @@ def check_plain_column(what: str, text: str) -> None:
         raise PayloadTooLargeError(what, units * 2, MAX_PLAIN_COLUMN_UNITS * 2)
 
 
+def check_payload(what: str, text: str) -> None:
+    """Raise `PayloadTooLargeError` for a text that cannot be stored at all."""
+    if len(text) * 4 > MAX_PAYLOAD_BYTES and (size := len(text.encode("utf-8", "surrogatepass"))) > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLargeError(what, size, MAX_PAYLOAD_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class BlobReference:
     """A blob in the hub's large-message container."""
