@@ -76,9 +76,13 @@ class AzureInstanceStore:
         instance_id = start.instance.instance_id
         id_is_new = start.generation == 0
         local = start.scheduled_start_time is None and self._outbox.is_local(instance_id)
-        if local and await self._create_locally(_with_generation(start, None)):
-            return
-        existing = None if id_is_new else await self._instances.read(instance_id, with_payloads=False)
+        existing = None
+        if local:
+            created, existing = await self._create_locally(_with_generation(start, None))
+            if created:
+                return
+        if existing is None and not id_is_new:
+            existing = await self._instances.read(instance_id, with_payloads=False)
         if existing is not None and existing.row.status in reject:
             raise InstanceAlreadyExistsError(instance_id, existing.row.status.value)
         start = _with_generation(start, existing)
@@ -90,18 +94,23 @@ class AzureInstanceStore:
         if sent.claimed:
             self._hand_over([sent])
 
-    async def _create_locally(self, start: ExecutionStarted) -> bool:
-        """Start an instance that does not exist; false if it does: then nothing is left of the attempt."""
+    async def _create_locally(self, start: ExecutionStarted) -> tuple[bool, StoredInstance | None]:
+        """Start an instance that does not exist; false and its row if it does: then nothing is left of the attempt.
+
+        A row of this very start is none that was there: it is ours, inserted by a call whose answer was lost.
+        """
         sent = await self._send_start(start)
         try:
             await self._write_row(start, None, sent)
         except StorageConflictError:
-            await self._discard(sent)
-            return False
+            found = await self._instances.read(start.instance.instance_id, with_payloads=False)
+            if found is None or found.row.execution_id != start.instance.execution_id:
+                await self._discard(sent)
+                return False, found
         sent.fresh_start = True
         if sent.claimed:
             self._hand_over([sent])
-        return True
+        return True, None
 
     async def _send_start(self, start: ExecutionStarted) -> HeldMessage:
         message = TaskMessage(event=start, target=start.instance)
