@@ -157,6 +157,14 @@ class MessageKeeper:
         """Begin to keep a message."""
         self._held[message.message_id] = message
 
+    def takes_again(self, delivered: HeldMessage) -> bool:
+        """Whether a delivered message is held already: renewals came too late, and it is held with the new receipt now."""
+        known = self._held.get(delivered.message_id)
+        if known is None:
+            return False
+        known.receipt, known.expires, known.dequeue_count = delivered.receipt, delivered.expires, delivered.dequeue_count
+        return True
+
     def forget(self, message: HeldMessage) -> None:
         """Stop keeping a message without telling the service (its partition belongs to somebody else)."""
         self._held.pop(message.message_id, None)
@@ -264,13 +272,16 @@ class MessageKeeper:
         return task
 
     async def _renew(self, message: HeldMessage, text: str | None) -> None:
-        started = self._clock.monotonic()
+        started, receipt = self._clock.monotonic(), message.receipt
         try:
-            message.receipt = await self._queues.hide(message.queue, message.receipt, visibility=self._visibility, text=text)
-            message.expires = started + self._visibility
+            renewed = await self._queues.hide(message.queue, receipt, visibility=self._visibility, text=text)
+            if message.receipt is receipt:
+                message.receipt, message.expires = renewed, started + self._visibility
             if text is not None:
                 message.text, message.marked = text, True
         except StorageError as exc:
+            if message.receipt is not receipt:
+                return  # it was delivered to us again meanwhile
             # Somebody else has taken or deleted it; the commit will show who was faster.
             self._held.pop(message.message_id, None)
             _log.info(

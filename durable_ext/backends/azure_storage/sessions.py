@@ -80,9 +80,7 @@ class SessionDirectory:
         """Take messages in the order they are to be played. A redelivered one replaces the copy that is held."""
         touched: dict[InstanceId, InstanceInbox] = {}
         for held in messages:
-            known = self._keeper.find(held.message_id)
-            if known is not None:
-                known.receipt, known.expires, known.dequeue_count = held.receipt, held.expires, held.dequeue_count
+            if self._keeper.takes_again(held):
                 continue
             self._keeper.hold(held)
             instance_id = held.message.target.instance_id

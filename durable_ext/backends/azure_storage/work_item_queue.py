@@ -140,7 +140,7 @@ class WorkItemQueue:
                 return False
             self._emptied = len(messages) < self._count
             held, _ = await self._reader.read_all(self._queue, messages, visibility, asked)
-            held = await self._with_one_suspect(held)
+            held = await self._with_one_suspect([one for one in held if not self._keeper.takes_again(one)])
         except BackendError as exc:
             _log.log(
                 logging.INFO if is_told(exc) else logging.WARNING,
