@@ -162,6 +162,7 @@ class SessionDirectory:
         """Return a session for the pending messages, or `None` if they had to go."""
         start = first_start(inbox.pending)
         if start is not None and start is inbox.pending[0] and start.fresh_start:
+            start.fresh_start = False  # the session may store something, end, and leave the message behind
             return self._open(inbox, NO_HISTORY, start.message.target.execution_id, None)
         loaded, stored = await asyncio.gather(
             self._history.load(inbox.instance_id), self._instances.read(inbox.instance_id, with_payloads=False)
