@@ -264,7 +264,11 @@ class ActivityStore(Protocol):
         ...
 
     async def abandon(self, item: ActivityWorkItem) -> None:
-        """Give the item back: visible after a back-off that grows with its dequeue count; at once if never started."""
+        """Give the item back: visible after a back-off that grows with its dequeue count."""
+        ...
+
+    async def release(self, item: ActivityWorkItem) -> None:
+        """Give an item back that never began: visible at once."""
         ...
 
 

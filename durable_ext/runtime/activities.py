@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -147,7 +147,6 @@ class ActivityDispatcher:
         self._supervisor = supervisor
         self._left = left
         self._queue: CallQueue[ActivityWorkItem] = CallQueue("activity", slots, supervisor, self._process)
-        self._started: set[str] = set()
         self.draining = False
 
     async def run(self) -> None:
@@ -194,24 +193,18 @@ class ActivityDispatcher:
                 result = self._runner.too_large(event, error)
 
     async def give_back(self) -> None:
-        """Abandon what never started."""
+        """Release what never started."""
         waiting = list(self._queue.waiting)
         self._queue.waiting.clear()
-        await asyncio.gather(*(self._abandon(item) for item in waiting))
-
-    @property
-    def running(self) -> int:
-        """How many items are being run."""
-        return len(self._started)
+        await asyncio.gather(*(self._give_up(self._store.release, item) for item in waiting))
 
     async def _process(self, item: ActivityWorkItem) -> None:
         event = item.message.event
         assert isinstance(event, TaskScheduled)
         if self._runner.is_left(event.name):
             self._left.tell_not_served(item.message.target.instance_id, "activity", event.name)
-            await self._abandon(item)
+            await self._give_up(self._store.abandon, item)
             return
-        self._started.add(item.item_id)
         try:
             if item.deaths >= _MAX_DEATHS:
                 result: TaskCompleted | TaskFailed = self._runner.deadly(event, item)
@@ -225,14 +218,12 @@ class ActivityDispatcher:
                 return
             await self.finish(item, result)
         except asyncio.CancelledError:
-            await self._abandon(item)
+            await self._give_up(self._store.abandon, item)
             raise
-        finally:
-            self._started.discard(item.item_id)
 
-    async def _abandon(self, item: ActivityWorkItem) -> None:
+    async def _give_up(self, way: Callable[[ActivityWorkItem], Awaitable[None]], item: ActivityWorkItem) -> None:
         try:
-            await self._store.abandon(item)
+            await way(item)
         except BackendUnavailableError:
             log.warning(
                 "an activity could not be given back; it reappears when its lock expires",

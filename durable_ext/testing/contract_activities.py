@@ -80,6 +80,17 @@ class ActivityStoreContract:
         assert again.message.event.event_id == 0
         assert again.dequeue_count == 2
 
+    async def test_a_released_activity_is_visible_at_once(self, scene: Scene) -> None:
+        await scheduled(scene, 1)
+        for _ in range(3):
+            item = await scene.backend.activities.lock_next_activity(scene.patience)
+            assert item is not None
+            await scene.backend.activities.release(item)
+
+        again = await scene.backend.activities.lock_next_activity(timedelta(seconds=1))
+
+        assert again is not None
+
     async def test_a_run_that_its_worker_ends_alive_is_no_death(self, scene: Scene) -> None:
         await scheduled(scene, 1)
         for _ in range(3):  # the first run is not counted anyway
@@ -125,6 +136,32 @@ class ActivityStoreContract:
 
         assert isinstance(event, TaskCompleted)
         assert event.result == '"Hi"'
+
+    async def test_the_result_of_an_activity_that_ran_once_here_cannot_differ(self, scene: Scene) -> None:
+        session, _, receipt = await scheduled(scene, 1, run_here=True)
+
+        done = TaskCompleted(timestamp=now(), task_scheduled_id=0, result='"Hi"')
+        await scene.backend.activities.complete(receipt.activities[0], done)
+        await messages_of(session, scene.patience)
+
+        assert not await session.results_may_differ()
+
+    async def test_a_result_that_is_stored_cannot_differ(self, scene: Scene) -> None:
+        session, start, _ = await scheduled(scene, 1)
+        for _ in range(2):  # as if it had run before
+            item = await scene.backend.activities.lock_next_activity(scene.patience)
+            assert item is not None
+            if item.dequeue_count == 1:
+                await scene.backend.activities.abandon(item)
+        done = TaskCompleted(timestamp=now(), task_scheduled_id=0, result='"Hi"')
+        await scene.backend.activities.complete(item, done)
+        (message,) = (await messages_of(session, scene.patience)).messages
+        assert start.instance.execution_id is not None
+
+        opening = next_episode(message.message.event)[:-1]
+        await session.checkpoint(Checkpoint(execution_id=start.instance.execution_id, new_events=opening))
+
+        assert not await session.results_may_differ()
 
     async def test_a_wide_fan_out_is_handed_out_completely(self, scene: Scene) -> None:
         session, _, _ = await scheduled(scene, 150)

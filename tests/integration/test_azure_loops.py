@@ -14,16 +14,24 @@ from azurite import Azurite, running_azurite
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.backends.azure_storage.blob_lease_keeper import HeldBlobLeases
+from durable_ext.backends.azure_storage.blob_leases import BlobLease, lease_content
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.message_codec import encode_envelope, wrapper_of
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
-from durable_ext.backends.azure_storage.transport.errors import StorageConflictError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageConflictError,
+    StorageNotFoundError,
+    StorageUnavailableError,
+)
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 from tests.bench.functions import GREETINGS, bench_registry
@@ -212,3 +220,35 @@ async def test_a_worker_that_drains_hands_its_partitions_over_before_its_activit
 
     async with run_azure_hub(settings, first_registry) as third:
         assert (await third.client.wait_for_completion(long)).output == "waited"
+
+
+async def test_a_blob_lease_that_cannot_be_renewed_runs_out(azurite: Azurite) -> None:
+    is_down = False
+
+    async def fails(call: StorageCall, send: Send) -> HttpAnswer:
+        if is_down:
+            raise StorageUnavailableError(call=call.verb, why="out")
+        return await send()
+
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string), interceptor=fails)
+    clock = ManualClock()
+    blobs = LeaseBlobs(transport.blobs, "outage-leases", "default", 15)
+    await transport.blobs.create_container("outage-leases")
+    free = BlobLease(blob="default/hub-control-00", partition="hub-control-00")
+    await transport.blobs.upload("outage-leases", free.blob, lease_content(free))
+    leases = HeldBlobLeases(blobs, 15, clock)
+    assert await leases.take("me", steals=True, wanted=lambda _: True) == ["hub-control-00"]
+
+    is_down = True
+    await clock.advance(timedelta(seconds=10))
+    gone = await leases.renew(lambda _: True)
+    assert (gone, leases.is_valid("hub-control-00")) == ([], True)
+
+    await clock.advance(timedelta(seconds=10))
+    await leases.renew(lambda _: True)
+    assert not leases.is_valid("hub-control-00")
+
+    is_down = False
+    await leases.renew(lambda _: True)
+    assert leases.is_valid("hub-control-00")
+    await transport.close()

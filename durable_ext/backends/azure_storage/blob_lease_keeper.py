@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -20,7 +20,7 @@ from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
-from durable_ext.backends.azure_storage.transport.errors import is_told
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
 from durable_ext.backends.azure_storage.worker_ids import has_ended_here
 from durable_ext.errors import BackendError
 
@@ -33,7 +33,7 @@ _STOP_LIMIT_SECONDS: Final = 75.0
 _CONFIRM_LIMIT_SECONDS: Final = 30.0
 
 
-class _HeldLeases:
+class HeldBlobLeases:
     """The leases of one kind that this worker holds, and until when each is good."""
 
     def __init__(self, blobs: LeaseBlobs, seconds: int, clock: Clock) -> None:
@@ -70,7 +70,12 @@ class _HeldLeases:
             if not wanted(partition):
                 await self.release(partition)
                 gone.append(partition)
-            elif await self.blobs.renew(lease):
+                continue
+            try:
+                still_held = await self.blobs.renew(lease)
+            except BackendError:
+                continue  # in an outage it runs out by itself
+            if still_held:
                 self._keep(lease, started)
             else:
                 self._drop(partition)
@@ -112,22 +117,23 @@ class BlobLeaseKeeper:
         interval: timedelta,
         safe: bool,
         clock: Clock,
+        restore_hub: Callable[[], Awaitable[bool]],
     ) -> None:
         """`partitions` = index by control queue name; `interval` = time between two rounds of the stealing kind."""
         self._partitions, self._listening, self._me = partitions, listening, worker_id
-        self._interval, self._clock = interval, clock
+        self._interval, self._clock, self._restore_hub = interval, clock, restore_hub
         seconds = max(15, min(60, int(lease_interval.total_seconds())))
         kind = "intent" if safe else "default"
-        self._first = _HeldLeases(LeaseBlobs(blobs, container, kind, seconds), seconds, clock)
+        self._first = HeldBlobLeases(LeaseBlobs(blobs, container, kind, seconds), seconds, clock)
         ownership = LeaseBlobs(blobs, container, "ownership", _OWNERSHIP_SECONDS)
-        self._ownership = _HeldLeases(ownership, _OWNERSHIP_SECONDS, clock) if safe else None
+        self._ownership = HeldBlobLeases(ownership, _OWNERSHIP_SECONDS, clock) if safe else None
         self._names = {index: name for name, index in partitions.items()}
         self._wakeup, self._round_done = Wakeup(), Wakeup()
         self._stopping = False
         self._stopped = asyncio.Event()
 
     @property
-    def _truth(self) -> _HeldLeases:
+    def _truth(self) -> HeldBlobLeases:
         """The leases that say who may write."""
         return self._ownership or self._first
 
@@ -173,7 +179,7 @@ class BlobLeaseKeeper:
                     now = self._clock.monotonic()
                     if now >= next_take:
                         next_take = now + self._interval.total_seconds()
-                        await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions)
+                        await self._take_first()
                     if self._ownership is not None:
                         await self._ownership.take(self._me, steals=False, wanted=lambda name: name in self._first.held)
                 self._listen()
@@ -191,6 +197,13 @@ class BlobLeaseKeeper:
                 self._stopped.set()
                 return
             await self._wakeup.wait(_STOP_POLL_SECONDS if self._stopping else interval.total_seconds())
+
+    async def _take_first(self) -> None:
+        try:
+            await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions)
+        except StorageNotFoundError:
+            if not await self._restore_hub():
+                raise
 
     async def _renew(self) -> None:
         if self._stopping:

@@ -63,13 +63,15 @@ class LeaseBlobs:
         return taken
 
     async def renew(self, lease: BlobLease) -> bool:
-        """Renew a held lease; false if it is lost. An outage counts as success: the lease runs out by itself."""
+        """Renew a held lease; false if it is lost.
+
+        Raises:
+            BackendError: Whether it is cannot be told.
+        """
         try:
             await self._blobs.renew_lease(LeaseTarget(self._container, lease.blob), lease.token or "")
         except (StorageConflictError, StoragePreconditionError, StorageNotFoundError):
             return False
-        except BackendError:
-            return True
         return True
 
     async def release(self, lease: BlobLease) -> None:

@@ -218,6 +218,11 @@ class WorkItemQueue:
         if held is not None:
             await self._keeper.abandon(held)
 
+    async def release(self, item: ActivityWorkItem) -> None:
+        held = self._keeper.find(item.item_id)
+        if held is not None:
+            await self._keeper.give_back(held, 0)
+
     async def stop(self) -> None:
         """End the get that is under way and give back what it brings; after `drain`."""
         if self._fetch_task is not None and not self._fetch_task.done():

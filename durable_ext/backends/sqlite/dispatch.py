@@ -81,7 +81,7 @@ class Dispatch:
         for session in unfetched:
             await session.release()
         for item in items:
-            await self._free_activity(item, timedelta(0), forget=1)
+            await self.release_activity(item)
 
     async def stop(self) -> None:
         """Give up every lock."""
@@ -335,6 +335,10 @@ class Dispatch:
     async def abandon_activity(self, item: ActivityWorkItem) -> None:
         await self._uncount(int(item.item_id))
         await self._free_activity(item, back_off(item.dequeue_count), forget=0)
+
+    async def release_activity(self, item: ActivityWorkItem) -> None:
+        """Make an activity visible at once, as if it had not been delivered."""
+        await self._free_activity(item, timedelta(0), forget=1)
 
     async def _free_activity(self, item: ActivityWorkItem, delay: timedelta, forget: int) -> None:
         await self._writer.submit(self._state.free_activities, (int(item.item_id), self._in(delay), forget))

@@ -81,6 +81,9 @@ class SqliteActivities:
     async def abandon(self, item: ActivityWorkItem) -> None:
         await self._dispatch.abandon_activity(item)
 
+    async def release(self, item: ActivityWorkItem) -> None:
+        await self._dispatch.release_activity(item)
+
 
 class SqliteInstances:
     """An `InstanceStore`."""
