@@ -132,9 +132,10 @@ class AppLease:
         content = await self._blobs.download(self._names.app_lease_container, self._names.app_lease_blob)
         try:
             value = json.loads(content) if content else {}
-            return value.get("OwnerId"), value.get("DesiredSwapId")
-        except (ValueError, AttributeError):
+            owner, desired = value.get("OwnerId"), value.get("DesiredSwapId")
+        except (ValueError, AttributeError, RecursionError):
             return None, None
+        return owner if isinstance(owner, str) else None, desired if isinstance(desired, str) else None
 
     async def _write(self, value: dict[str, str | None]) -> None:
         await self._blobs.upload(

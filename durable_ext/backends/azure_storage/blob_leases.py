@@ -61,14 +61,20 @@ def lease_from_content(blob: str, content: bytes, *, is_leased: bool) -> BlobLea
         return BlobLease(
             blob=blob,
             partition=str(value["PartitionId"]),
-            owner=value.get("Owner"),
-            token=value.get("Token"),
+            owner=_text(value.get("Owner")),
+            token=_text(value.get("Token")),
             epoch=int(value.get("Epoch") or 0),
             is_leased=is_leased,
             foreign={name: member for name, member in value.items() if name not in _OURS},
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
 
 
 def plan_take(leases: Sequence[BlobLease], *, me: str, steals: bool) -> tuple[BlobLease, ...]:

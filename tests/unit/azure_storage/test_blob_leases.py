@@ -67,6 +67,15 @@ def test_what_others_have_written_into_a_lease_stays_in_it() -> None:
     assert lease_content(held) == content
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b"{}", b'{"PartitionId":"q","Epoch":"x"}'])
+ODD = [
+    b'{"PartitionId":"q","Epoch":1e400}',
+    b'{"PartitionId":"q","Owner":5}',
+    b'{"PartitionId":"q","Token":{}}',
+    b'{"PartitionId":' + b"[" * 100_000,
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b"{}", b'{"PartitionId":"q","Epoch":"x"}', *ODD])
 def test_a_blob_that_holds_no_lease_is_left_alone(content: bytes) -> None:
     assert lease_from_content("default/q", content, is_leased=False) is None
