@@ -298,17 +298,17 @@ class InstanceWaitTimeoutError(ClientError, TimeoutError):
 
 
 class BackendError(DurableError):
-    """A task hub cannot do what was asked.
+    """A task hub cannot do what was asked."""
+
+
+class BackendUnavailableError(BackendError):
+    """The store did not answer or is throttling; trying again may help.
 
     Attributes:
         is_told: It is part of an outage that the log has a warning about already; whoever meets it need not add one.
     """
 
     is_told: bool = False
-
-
-class BackendUnavailableError(BackendError):
-    """The store did not answer or is throttling; trying again may help."""
 
 
 class RequestRefusedError(BackendError):

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Final
 
+from durable_ext.errors import BackendUnavailableError
+
 _FIRST: Final = 0.1
 _LONGEST: Final = 10.0
 
@@ -18,10 +20,11 @@ class Backoff:
         self._failing = False
 
     async def pause(self, log: logging.Logger, what: str, error: BaseException) -> None:
-        """Wait; the first time since the last success, say why."""
+        """Wait; the first time since the last success, say why, unless the store has."""
         if not self._failing:
             self._failing = True
-            log.warning("%s; trying again: %s", what, error, extra={"event": "backend_unavailable"})
+            level = logging.INFO if isinstance(error, BackendUnavailableError) and error.is_told else logging.WARNING
+            log.log(level, "%s; trying again: %s", what, error, extra={"event": "backend_unavailable"})
         await asyncio.sleep(self._seconds)
         self._seconds = min(self._seconds * 2, _LONGEST)
 

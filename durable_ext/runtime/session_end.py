@@ -7,7 +7,6 @@ from collections.abc import Awaitable
 
 from durable_ext.backends.protocol import OrchestrationSession
 from durable_ext.errors import (
-    BackendError,
     BackendUnavailableError,
     CheckpointConflictError,
     EpisodeTimeoutError,
@@ -38,12 +37,11 @@ async def give_back_after(session: OrchestrationSession, conversation: Awaitable
         except RequestRefusedError as error:
             left.tell_refused(session.instance.instance_id, error)
             await session.abandon()
-        except Exception as error:
-            if isinstance(error, BackendUnavailableError) or (isinstance(error, BackendError) and error.is_told):
-                level = logging.INFO if error.is_told else logging.WARNING
-                log.log(level, "session lost: %s", error, extra={"event": "backend_unavailable", **where})
-                await session.abandon()
-                return
+        except BackendUnavailableError as error:
+            level = logging.INFO if error.is_told else logging.WARNING
+            log.log(level, "session lost: %s", error, extra={"event": "backend_unavailable", **where})
+            await session.abandon()
+        except Exception:
             log.exception("session abandoned after an internal error", extra={"event": "session_failed", **where})
             await session.abandon()
     except BackendUnavailableError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
+from durable_ext.backends.azure_storage.transport.errors import StorageAccessError, StorageUnavailableError
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 
 GONE = StorageUnavailableError(call="queue.get /q", why="nobody listens")
@@ -61,6 +61,17 @@ def test_a_service_that_refuses_now_and_then_is_one_outage(
         health.answered("table")
 
     assert len(caplog.records) == 1
+
+
+def test_an_outage_that_turns_into_a_refusal_tells_that_too(health: StorageHealth, caplog: pytest.LogCaptureFixture) -> None:
+    refused = StorageAccessError(call="queue.get /q", status=403, code="AuthenticationFailed")
+    for error in (GONE, refused, GONE, refused):
+        health.failed("queue", error)
+
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "Azure Storage did not do queue.get /q",
+        "Azure Storage does not allow queue.get /q",
+    ]
 
 
 def test_what_happens_before_the_hub_is_open_is_told_by_whoever_opens_it(caplog: pytest.LogCaptureFixture) -> None:

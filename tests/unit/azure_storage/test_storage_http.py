@@ -21,6 +21,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StoragePreconditionError,
     StorageUnavailableError,
 )
+from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues
 from durable_ext.backends.azure_storage.transport.retry import RetryPolicy, retry_after_seconds
@@ -128,6 +129,28 @@ async def test_a_wrong_key_says_what_to_check(server: ScriptedServer, http: Stor
 
     with pytest.raises(StorageAccessError, match="AccountKey is not a key of account 'acct' at http://127"):
         await get(http)
+
+
+async def test_access_that_is_refused_in_the_middle_is_an_outage_that_is_told_with_what_to_do(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>")]
+    endpoint = f"http://127.0.0.1:{server.port}/acct"
+    account = StorageAccount(
+        blob_endpoint=endpoint, queue_endpoint=endpoint, table_endpoint=endpoint, credential=SharedKey("acct", b"key")
+    )
+    health = StorageHealth()
+    health.watch()
+    http = StorageHttp(account, SharedKeySigner(SharedKey("acct", b"key")), retry=QUICK, health=health)
+
+    for _ in range(3):
+        with pytest.raises(StorageUnavailableError, match="access is refused, 403 AuthenticationFailed") as caught:
+            await get(http)
+        assert caught.value.is_told
+
+    await http.close()
+    (line,) = caplog.messages
+    assert "AccountKey is not a key of account 'acct'" in line
 
 
 async def test_a_clock_that_makes_requests_invalid_is_named(server: ScriptedServer, http: StorageHttp) -> None:

@@ -76,10 +76,10 @@ _ADVICE: Final = (
 )
 
 
-def error_from(*, call: str, status: int, code: str, detail: str, advice: str = "") -> BackendError:
-    """Return the exception for an answer that is no success; `advice` tells what to do if access is refused."""
+def error_from(*, call: str, status: int, code: str, detail: str) -> BackendError:
+    """Return the exception for an answer that is no success."""
     if status in (401, 403):
-        return StorageAccessError(call=call, status=status, code=code, advice=advice)
+        return StorageAccessError(call=call, status=status, code=code)
     if status == 404:
         return StorageNotFoundError(call=call, status=status, code=code, detail=detail)
     if status == 409:
@@ -95,4 +95,4 @@ def error_from(*, call: str, status: int, code: str, detail: str, advice: str = 
 
 def is_told(error: BaseException) -> bool:
     """Whether an error is an outage that the log has told already."""
-    return isinstance(error, BackendError) and error.is_told
+    return isinstance(error, BackendUnavailableError) and error.is_told

@@ -22,6 +22,7 @@ class StorageHealth:
         self._watched = False
         self._began = 0.0
         self._failed_at: dict[str, float] = {}
+        self._told: set[type[BaseException]] = set()
 
     @property
     def is_down(self) -> bool:
@@ -39,6 +40,9 @@ class StorageHealth:
         now = self._clock()
         if not self._failed_at:
             self._began = now
+            self._told.clear()
+        if error.__class__ not in self._told:  # first nobody listened, now the key is refused: another thing to do
+            self._told.add(error.__class__)
             _log.warning(
                 "%s What was under way is tried again until it answers; nothing is lost.",
                 error,

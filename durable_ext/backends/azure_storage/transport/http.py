@@ -19,6 +19,7 @@ from durable_ext.backends.azure_storage.transport.access_advice import access_ad
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import Signer
 from durable_ext.backends.azure_storage.transport.errors import (
+    StorageAccessError,
     StorageHostUnknownError,
     StorageUnavailableError,
     error_from,
@@ -192,12 +193,18 @@ class StorageHttp:
         return failure
 
     def _refusal(self, call: str, service: Service, answer: HttpAnswer) -> BackendError:
-        refused = answer.status in _NO_ACCESS
-        advice = access_advice(self._account, service, self.server_offset()) if refused else ""
-        error = error_from(call=call, status=answer.status, code=error_code(answer), detail=_detail(answer), advice=advice)
-        if refused:  # a key that was changed meanwhile
-            error.is_told = self._health.failed(service, error)
-        return error
+        status, code = answer.status, error_code(answer)
+        if status not in _NO_ACCESS:
+            return error_from(call=call, status=status, code=code, detail=_detail(answer))
+        refused = StorageAccessError(
+            call=call, status=status, code=code, advice=access_advice(self._account, service, self.server_offset())
+        )
+        if not self._health.failed(service, refused):
+            return refused
+        # A key, a role or a signature that is gone since the hub was opened: work waits, as in an outage, and is not lost.
+        waiting = StorageUnavailableError(call=call, why=f"access is refused, {status} {code}")
+        waiting.is_told, waiting.__cause__ = True, refused
+        return waiting
 
     async def _send_once(
         self,
