@@ -10,6 +10,7 @@ from durable_ext.backends.azure_storage.settings import (
     IdentityConnection,
     MessageEncoding,
     PartitionManagement,
+    TransportKind,
 )
 from durable_ext.hosting.settings import HostSettings
 
@@ -43,6 +44,8 @@ def azure_storage_settings(
     values |= {_APP_LEASE[key]: span for key, span in settings.durable_task.app_lease.items()}
     if "queueClientMessageEncoding" in storage:
         values["message_encoding"] = MessageEncoding[storage["queueClientMessageEncoding"].upper()]
+    if "transport" in storage:
+        values["transport"] = TransportKind(storage["transport"])
     if storage.get("useLegacyPartitionManagement"):
         values["partition_manager"] = PartitionManagement.LEGACY_BLOB
     elif storage.get("useTablePartitionManagement") is False:

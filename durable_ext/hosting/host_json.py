@@ -45,6 +45,7 @@ _STORAGE_PROVIDER: Final[dict[str, Any]] = {
     "localActivities": ("true", "false", "batched"),
     "localActivitySpill": _SPAN,
     "synchronous": ("FULL", "NORMAL"),
+    "transport": ("lean", "sdk"),
 }
 
 _DURABLE_TASK: Final[dict[str, Any]] = {

@@ -14,6 +14,7 @@ from durable_ext.backends.azure_storage.settings import (
     IdentityConnection,
     MessageEncoding,
     PartitionManagement,
+    TransportKind,
 )
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.core.versioning import VersionMatch, VersionMismatch, WorkerVersion
@@ -55,6 +56,7 @@ def test_without_settings_the_store_has_its_own_defaults(write_app: WriteApp) ->
         ("fetchLargeMessagesAutomatically", False, "fetch_large_messages", False),
         ("trackingStoreNamePrefix", "Mine", "tracking_prefix", "Mine"),
         ("queueClientMessageEncoding", "base64", "message_encoding", MessageEncoding.BASE64),
+        ("transport", "sdk", "transport", TransportKind.SDK),
     ],
 )
 def test_keys_of_the_storage_provider_reach_the_store(
