@@ -20,7 +20,7 @@ from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
-from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
+from durable_ext.backends.azure_storage.transport.errors import is_told
 from durable_ext.backends.azure_storage.worker_ids import has_ended_here
 from durable_ext.errors import BackendError
 
@@ -199,11 +199,9 @@ class BlobLeaseKeeper:
             await self._wakeup.wait(_STOP_POLL_SECONDS if self._stopping else interval.total_seconds())
 
     async def _take_first(self) -> None:
-        try:
-            await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions)
-        except StorageNotFoundError:
-            if not await self._restore_hub():
-                raise
+        await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions)
+        if not self._first.held and not await self._first.blobs.load():
+            await self._restore_hub()
 
     async def _renew(self) -> None:
         if self._stopping:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -21,9 +22,10 @@ from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTa
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
 from durable_ext.backends.azure_storage.transport.table import TableVerbs
-from durable_ext.core.timestamps import ticks_from_datetime, ticks_to_round_trip_iso
+from durable_ext.core.timestamps import ticks_from_datetime, ticks_to_iso
 from durable_ext.errors import ConfigurationError
 
+_log = logging.getLogger("durable_ext.backends.azure_storage")
 _MANAGER_SETTING = "extensions.durableTask.storageProvider.useTablePartitionManagement"
 _COUNT_SETTING = "extensions.durableTask.storageProvider.partitionCount"
 _BLOB_KINDS = {PartitionManagement.SAFE_BLOB: ("intent", "ownership"), PartitionManagement.LEGACY_BLOB: ("default",)}
@@ -47,7 +49,7 @@ class HubResources:
         self._queues, self._tables, self._blobs, self._clock = queues, tables, blobs, clock
         self._lease_table = LeaseTable(tables, self._names.partitions_table)
         self.app_lease: AppLease | None = None  # of this hub's worker, once there is one
-        self._created = False
+        self._created = self._deleted_here = False
         self._lock = asyncio.Lock()
 
     @property
@@ -66,16 +68,33 @@ class HubResources:
             if self._created:
                 return
             await self._check()
-            await self._create_app_lease()
-            await self._create_leases()
-            names = self._names
-            await asyncio.gather(
-                self._tables.create(names.history_table),
-                self._tables.create(names.instances_table),
-                self._queues.create(names.work_item_queue),
-                *(self._queues.create(queue) for queue in self.control_queues),
-            )
-            self._created = True
+            await self._create_all()
+            self._created, self._deleted_here = True, False
+
+    async def _create_all(self) -> None:
+        await self._create_app_lease()
+        await self._create_leases()
+        names = self._names
+        await asyncio.gather(
+            self._tables.create(names.history_table),
+            self._tables.create(names.instances_table),
+            self._queues.create(names.work_item_queue),
+            *(self._queues.create(queue) for queue in self.control_queues),
+        )
+
+    async def restore(self) -> bool:
+        """Make a hub again that has gone while it was served; false if this process itself has deleted it."""
+        if self._deleted_here:
+            return False
+        _log.warning(
+            "Task hub '%s' is gone: somebody has deleted it, or the emulator was emptied. It is made again, without its "
+            "instances.",
+            self._names.task_hub,
+            extra={"event": "hub_gone", "task_hub": self._names.task_hub},
+        )
+        async with self._lock:
+            await self._create_all()
+        return True
 
     async def exists(self) -> bool:
         names = self._names
@@ -95,7 +114,7 @@ class HubResources:
     async def delete(self) -> None:
         """Delete everything, also what another partition manager has left."""
         names = self._names
-        self._created = False
+        self._created, self._deleted_here = False, True
         await asyncio.gather(
             self._queues.drop(names.work_item_queue),
             *(self._queues.drop(queue) for queue in names.control_queues(MAX_PARTITIONS)),
@@ -124,7 +143,7 @@ class HubResources:
             return
         container = self._names.lease_container
         await self._blobs.create_container(container)
-        created = ticks_to_round_trip_iso(ticks_from_datetime(self._clock.now()))
+        created = ticks_to_iso(ticks_from_datetime(self._clock.now()))
         hub = {"TaskHubName": self._names.task_hub, "CreatedAt": created, "PartitionCount": self._settings.partition_count}
         await self._blobs.upload_new(container, "taskhub.json", json.dumps(hub, separators=(",", ":")).encode())
         for kind in kinds:

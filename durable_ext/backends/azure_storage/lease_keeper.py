@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,6 +46,7 @@ class TableLeaseKeeper:
         acquire_interval: timedelta,
         clock: Clock,
         server_offset: Callable[[], timedelta],
+        restore_hub: Callable[[], Awaitable[bool]],
     ) -> None:
         """`partitions` = index by control queue name, also of queues beyond the hub's own `partition_count`.
 
@@ -54,7 +55,7 @@ class TableLeaseKeeper:
         self._partition_count = partition_count
         self._table, self._partitions, self._listening = table, partitions, listening
         self._me, self._lease_interval, self._acquire_interval = worker_id, lease_interval, acquire_interval
-        self._clock, self._server_offset = clock, server_offset
+        self._clock, self._server_offset, self._restore_hub = clock, server_offset, restore_hub
         self._valid_until: dict[int, float] = {}
         self._wakeup = Wakeup()
         self._round_done = Wakeup()
@@ -156,7 +157,7 @@ class TableLeaseKeeper:
 
     async def _round(self) -> bool:
         started = self._clock.monotonic()
-        leases = await self._table.load()
+        leases = await self._load()
         now: datetime = self._clock.now() + self._server_offset()
         known = [lease for lease in leases if lease.partition in self._partitions]
         if self._is_first_round:
@@ -176,6 +177,14 @@ class TableLeaseKeeper:
         for partition in plan.drain:
             self._listening.drain(self._partitions[partition])
         return plan.soon or any(state is not DrainState.LISTENING for state in self._listening.states.values())
+
+    async def _load(self) -> Sequence[Lease]:
+        try:
+            return await self._table.load()
+        except StorageNotFoundError:
+            if self._stopping or not await self._restore_hub():
+                raise
+        return await self._table.load()
 
     def _plan(self, leases: Sequence[Lease], states: Mapping[int, DrainState], now: datetime) -> LeaseRound:
         def round_of(some: Sequence[Lease]) -> LeaseRound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from durable_ext.aio.clock import Clock
@@ -53,8 +53,12 @@ def make_partition_keeper(
     partitions: Mapping[str, int],
     listening: ListeningPartitions,
     clock: Clock,
+    restore_hub: Callable[[], Awaitable[bool]],
 ) -> PartitionKeeper:
-    """Return the keeper that the settings name; `partitions` = index by control queue name, of all that there can be."""
+    """Return the keeper that the settings name; `partitions` = index by control queue name, of all that there can be.
+
+    `restore_hub` makes a hub again that has gone, and says whether it did.
+    """
     if settings.partition_manager is PartitionManagement.TABLE:
         return TableLeaseKeeper(
             table=LeaseTable(tracking.tables, settings.names.partitions_table),
@@ -66,6 +70,7 @@ def make_partition_keeper(
             acquire_interval=settings.lease_acquire_interval,
             clock=clock,
             server_offset=tracking.server_offset,
+            restore_hub=restore_hub,
         )
     return BlobLeaseKeeper(
         blobs=tracking.blobs,
@@ -77,4 +82,5 @@ def make_partition_keeper(
         interval=settings.lease_acquire_interval,
         safe=settings.partition_manager is PartitionManagement.SAFE_BLOB,
         clock=clock,
+        restore_hub=restore_hub,
     )

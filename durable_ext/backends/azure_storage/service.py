@@ -39,7 +39,6 @@ from durable_ext.backends.protocol import (
     ActivityStore,
     BackendTraits,
     InstanceStore,
-    OrchestrationSession,
     OrchestrationStore,
     TaskHub,
 )
@@ -57,19 +56,6 @@ TRAITS = BackendTraits(
     keeps_trigger=True,
     delivers_in_order=False,
 )
-
-
-class _Orchestrations:
-    """`OrchestrationStore` over the session directory."""
-
-    def __init__(self, directory: SessionDirectory) -> None:
-        self._directory = directory
-
-    async def lock_next_orchestration(self, wait: timedelta) -> OrchestrationSession | None:
-        return await self._directory.next_orchestration(wait)
-
-    async def lock_next_entity(self, wait: timedelta) -> OrchestrationSession | None:
-        return await self._directory.next_entity(wait)
 
 
 class AzureStorageBackend:
@@ -159,7 +145,6 @@ class AzureStorageBackend:
             errands=self._errands,
         )
         self._wire_partitions(settings, main, tracking, MessageReader(payloads, CONTROL_EVENTS), control_keeper)
-        self._orchestrations = _Orchestrations(self._directory)
         self._instances = self._wire_instances(tables, names, history, instances, payloads, control_keeper)
 
     def _wire_instances(
@@ -233,7 +218,12 @@ class AzureStorageBackend:
             drained=self._release_drained,
         )
         self._leases = make_partition_keeper(
-            settings, tracking, partitions=self._queue_index, listening=self._listening, clock=clock
+            settings,
+            tracking,
+            partitions=self._queue_index,
+            listening=self._listening,
+            clock=clock,
+            restore_hub=self._resources.restore,
         )
         self._app_lease = AppLease(
             blobs=tracking.blobs,
@@ -265,7 +255,7 @@ class AzureStorageBackend:
 
     @property
     def orchestrations(self) -> OrchestrationStore:
-        return self._orchestrations
+        return self._directory
 
     @property
     def activities(self) -> ActivityStore:

@@ -41,7 +41,7 @@ _LOAD_RETRY_SECONDS: Final = 5.0
 
 
 class SessionDirectory:
-    """Owns every inbox and session of a worker. Used from the event loop only.
+    """`OrchestrationStore`; owns every inbox and session of a worker. Used from the event loop only.
 
     Attributes:
         clock: The backend's.
@@ -244,11 +244,11 @@ class SessionDirectory:
 
     # Sessions out.
 
-    async def next_orchestration(self, wait: timedelta) -> AzureSession | None:
+    async def lock_next_orchestration(self, wait: timedelta) -> AzureSession | None:
         """Return a session of an orchestration, `None` after `wait`."""
         return await self._next(self._orchestrations, wait)
 
-    async def next_entity(self, wait: timedelta) -> AzureSession | None:
+    async def lock_next_entity(self, wait: timedelta) -> AzureSession | None:
         """Return a session of an entity, `None` after `wait`."""
         return await self._next(self._entities, wait)
 

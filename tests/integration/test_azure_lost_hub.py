@@ -1,0 +1,75 @@
+"""A hub that somebody deletes while a worker serves it, or whose emulator was emptied: it is made again and served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.errors import BackendError
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import interop_registry
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=60)
+KINDS = [
+    PartitionManagement.TABLE,
+    pytest.param(PartitionManagement.SAFE_BLOB, marks=pytest.mark.slow),
+    pytest.param(PartitionManagement.LEGACY_BLOB, marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        partition_manager=kind,
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_acquire_interval=timedelta(seconds=1),
+        app_lease_renew_interval=timedelta(seconds=1),
+    )
+
+
+async def has_finished(hub: AzureHub) -> bool:
+    try:
+        instance_id = await hub.client.start("HelloSequence", 1)
+        end = await hub.client.wait_for_completion(instance_id, timeout=timedelta(seconds=15))
+    except BackendError:
+        return False
+    return bool(end.output == ["Hello Tokyo!"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_hub_that_was_deleted_elsewhere_is_made_again(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(azurite, task_hub, kind)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        assert await has_finished(hub)
+        deleting = AzureStorageBackend(settings_of(azurite, task_hub, kind))
+        await deleting.hub.delete()
+        await deleting.close()
+
+        await eventually(lambda: "made again" in caplog.text, within=PATIENCE)
+        await eventually(lambda: has_finished(hub), within=PATIENCE)
+
+
+async def test_a_hub_that_its_own_process_deletes_stays_away(azurite: Azurite, task_hub: str) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub, PartitionManagement.TABLE), interop_registry()) as hub:
+        assert await has_finished(hub)
+        await hub.backend.hub.delete()
+        await eventually(lambda: not any(map(hub.backend.owns, range(4))), within=PATIENCE)
+
+        assert not await hub.backend.hub.exists()
