@@ -42,7 +42,6 @@ class ThreadCrew:
         self._threads = 0
         self._unfinished = 0
         self._given_up = 0
-        self._closed = False
 
     def run(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Run a call on a thread, in a copy of the caller's context; waits in line while all threads are busy."""
@@ -62,7 +61,6 @@ class ThreadCrew:
 
     def close(self) -> None:
         """Let the threads end after what is in line; blocked ones are daemons and are left behind."""
-        self._closed = True
         for _ in range(self._threads):
             self._inbox.put(None)
 

@@ -5,11 +5,13 @@ Source: specs/azure-storage.md 4.6, 5.8, 6.5.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import secrets
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from durable_ext.backends.azure_storage.message_codec import decode_envelope
@@ -22,7 +24,9 @@ from durable_ext.errors import DamagedPayloadError, MissingPayloadError, Payload
 MAX_COLUMN_UNITS: Final = 30_720  # UTF-16 code units; longer texts go to a blob
 MAX_PLAIN_COLUMN_UNITS: Final = 32_768  # what the service takes in one string column
 MAX_PAYLOAD_BYTES: Final = 256 * 1024 * 1024
+_LARGE_BYTES: Final = 64 * 1024  # some milliseconds of compression
 _GZIP_FORMAT: Final = 31  # zlib's window bits for gzip, its check sum included
+T = TypeVar("T")
 LARGE_COLUMNS: Final = (
     "Name",
     "Input",
@@ -86,7 +90,7 @@ class LargePayloads:
         if not self._created:
             await self._blobs.create_container(self._container)
             self._created = True
-        await self._blobs.upload(self._container, name, gzip.compress(content, 6, mtime=0))
+        await self._blobs.upload(self._container, name, await _beside_the_loop(_packed, content))
         return BlobReference(name, self._blobs.url(self._container, name))
 
     async def store_column(self, key: str, row_key: str, event_type: str, column: str, text: str) -> BlobReference:
@@ -104,7 +108,7 @@ class LargePayloads:
         if content is None:
             raise MissingPayloadError(name)
         try:
-            return _plain(content).decode("utf-8", "surrogatepass")
+            return await _beside_the_loop(_plain, content)
         except (zlib.error, ValueError) as exc:
             raise DamagedPayloadError(name, str(exc)) from exc
 
@@ -159,7 +163,22 @@ class LargePayloads:
                 return deleted
 
 
-def _plain(content: bytes) -> bytes:
+async def _beside_the_loop(work: Callable[[bytes], T], content: bytes) -> T:
+    """Do a large piece of work in a thread: leases are renewed and requests answered meanwhile."""
+    if len(content) < _LARGE_BYTES:
+        return work(content)
+    return await asyncio.to_thread(work, content)
+
+
+def _packed(content: bytes) -> bytes:
+    return gzip.compress(content, 6, mtime=0)
+
+
+def _plain(content: bytes) -> str:
+    return _unpacked(content).decode("utf-8", "surrogatepass")
+
+
+def _unpacked(content: bytes) -> bytes:
     if content[:2] != b"\x1f\x8b":
         return content
     unpacker = zlib.decompressobj(_GZIP_FORMAT)

@@ -102,7 +102,3 @@ class LeaseTable:
         await self._tables.apply_all(
             self._table, [TableChange(Change.REPLACE, lease_to_entity(lease), lease.etag) for lease in leases]
         )
-
-    async def drop(self) -> None:
-        """Delete the table."""
-        await self._tables.drop(self._table)
