@@ -15,7 +15,13 @@ from durable_ext.core.events import TaskCompleted, TaskFailed, TaskScheduled
 from durable_ext.core.messages import TaskMessage
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import BackendUnavailableError, DeadlyActivityError, LeaseLostError, PayloadTooLargeError
+from durable_ext.errors import (
+    BackendError,
+    BackendUnavailableError,
+    DeadlyActivityError,
+    LeaseLostError,
+    PayloadTooLargeError,
+)
 from durable_ext.runtime.activity_failures import activity_failed, activity_missing
 from durable_ext.runtime.activity_results import result_text
 from durable_ext.runtime.backoff import Backoff
@@ -172,7 +178,8 @@ class ActivityDispatcher:
     async def finish(self, item: ActivityWorkItem, result: TaskCompleted | TaskFailed) -> None:
         """Complete an item, trying again while the store cannot be reached.
 
-        An item that is lost by then (another worker has it) is left to its new owner.
+        An item that is lost by then (another worker has it) is left to its new owner; one whose result the store refuses is
+        abandoned.
         """
         backoff = Backoff()
         while True:
@@ -191,6 +198,14 @@ class ActivityDispatcher:
                 event = item.message.event
                 assert isinstance(event, TaskScheduled)
                 result = self._runner.too_large(event, error)
+            except BackendError as error:
+                log.error(
+                    "an activity result was refused, so the activity runs again later: %s",
+                    error,
+                    extra={"event": "activity_result_refused", "instance_id": item.message.target.instance_id},
+                )
+                await self._give_up(self._store.abandon, item)
+                return
 
     async def give_back(self) -> None:
         """Release what never started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -63,7 +64,11 @@ class SessionDispatcher:
                 continue
             backoff.reset()
             if session is not None:
-                await slots.take()
+                try:
+                    await slots.take()
+                except asyncio.CancelledError:
+                    await session.release()
+                    raise
                 self._supervisor.start(self._name, self._open_run(session).run())
 
 

@@ -199,12 +199,7 @@ class TaskHubWorker:
     def is_healthy(self) -> bool:
         """Whether all loops run and episodes can be played."""
         machinery = self._machinery
-        return (
-            machinery is not None
-            and not self._stopped
-            and self._healthy
-            and machinery.thread.healthy
-        )
+        return machinery is not None and not self._stopped and self._healthy and machinery.thread.healthy
 
     @property
     def cached_sessions(self) -> int:

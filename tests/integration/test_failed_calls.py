@@ -12,7 +12,7 @@ import pytest
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
-from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, StorageUnavailableError
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint
@@ -20,7 +20,7 @@ from durable_ext.core.events import GenericEvent
 from durable_ext.errors import PayloadTooLargeError
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
-from durable_ext.testing.contract_scenes import Scene, activity, first_episode, ids, messages_of, now, raised
+from durable_ext.testing.contract_scenes import Scene, activity, first_episode, ids, messages_of, names, now, raised
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send, When
 from tests.azure_hub import AzureHub, run_azure_hub
@@ -306,3 +306,70 @@ async def test_a_work_item_that_is_delivered_again_while_its_activity_runs_is_no
     assert status.output == "alone"
     assert app.ran == {"alone": 1}
     assert left is None
+
+
+class ResultRefused:
+    """The first result of an activity is refused, as if its queue were not there."""
+
+    def __init__(self) -> None:
+        self.has_happened = False
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        if (
+            not self.has_happened
+            and call.verb == "queue.put"
+            and "control" in call.resource
+            and b"TaskCompleted" in call.body
+        ):
+            self.has_happened = True
+            raise StorageNotFoundError(call=call.verb, status=404, code="QueueNotFound")
+        return await send()
+
+
+async def test_an_activity_whose_result_is_refused_is_left_to_the_next_run(azurite: Azurite, task_hub: str) -> None:
+    app, refused = App(), ResultRefused()
+    async with run_azure_hub(
+        settings_of(azurite, task_hub), app.registry(), worker_settings=PLAIN, interceptor=refused
+    ) as hub:
+        await run_together(hub)
+        is_healthy = hub.worker.is_healthy
+
+    assert refused.has_happened
+    assert is_healthy
+    assert sorted(app.ran.values()) == [1, 1, 2]
+
+
+class NothingIsGivenBack:
+    """Messages of instances cannot be given back before `gate` is open."""
+
+    def __init__(self) -> None:
+        self.reached, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        if call.verb == "queue.update" and "control" in call.resource:
+            self.reached.set()
+            await self.gate.wait()
+        return await send()
+
+
+async def test_a_session_that_ends_late_leaves_the_next_one_of_its_instance_alone(azurite: Azurite, task_hub: str) -> None:
+    late = NothingIsGivenBack()
+    async with AzureStorageBackend(settings_of(azurite, task_hub), interceptor=late) as backend:
+        await backend.start_worker()
+        scene = Scene(backend, PATIENCE)
+        first, start = await scene.started_session()
+        await backend.instances.send(raised(start.instance.instance_id, "before"))
+        await messages_of(first, PATIENCE)
+        leaving = asyncio.ensure_future(first.abandon())
+        await late.reached.wait()
+        backend._directory.lose(0)
+        await backend.instances.send(raised(start.instance.instance_id, "one"))
+        second = await scene.session()
+        await messages_of(second, PATIENCE)
+
+        late.gate.set()
+        await leaving
+        await backend.instances.send(raised(start.instance.instance_id, "two"))
+        batch = await messages_of(second, PATIENCE)
+
+    assert names(batch)[0] in ("two", "before")

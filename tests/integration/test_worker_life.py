@@ -12,10 +12,17 @@ from typing import Any
 
 import pytest
 
+from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.protocol import OrchestrationSession
+from durable_ext.backends.sqlite.service import SqliteBackend
+from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus, TaskScheduled
+from durable_ext.runtime.orchestrations import SessionDispatcher
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.slots import Slots
+from durable_ext.testing.contract_scenes import Scene
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
 from tests.support.functions import registry_of
@@ -219,3 +226,39 @@ async def test_an_activity_that_no_worker_survives_fails_after_ten_deaths(tmp_pa
     assert len(begun) == runs
     expected = "survived" if deaths < 10 else "activity 'deadly' was started 10 times and its process died each time"
     assert expected in str(status.output)
+
+
+async def test_a_session_that_waits_for_a_slot_is_released_when_its_dispatcher_stops(tmp_path: Path) -> None:
+    async with SqliteBackend(SqliteSettings(path=tmp_path / "hub.db", task_hub="Slots")) as backend:
+        await backend.start_worker()
+        await Scene(backend, timedelta(seconds=10)).start()
+        slots, locked = Slots(1), asyncio.Event()
+
+        async def lock_next(wait: timedelta) -> OrchestrationSession | None:
+            session = await backend.orchestrations.lock_next_orchestration(wait)
+            slots.try_take()
+            locked.set()
+            return session
+
+        dispatcher = SessionDispatcher(
+            name="orchestration",
+            lock_next=lock_next,
+            open_run=_NoRun,
+            slots=slots,
+            supervisor=Supervisor("test"),
+            may_take=lambda: True,
+        )
+        running = asyncio.ensure_future(dispatcher.run())
+        await locked.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+        assert await backend.orchestrations.lock_next_orchestration(timedelta(seconds=1)) is not None
+
+
+class _NoRun:
+    def __init__(self, session: OrchestrationSession) -> None:
+        raise AssertionError(f"{session.instance} got a slot")
+
+    async def run(self) -> None:
+        """Never comes so far."""

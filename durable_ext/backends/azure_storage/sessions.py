@@ -100,7 +100,11 @@ class SessionDirectory:
                 inbox.state = InboxState.LOADING
                 self._supervisor.start("load", self._load(inbox))
             else:
-                self._inboxes.pop(inbox.instance_id, None)
+                self._forget(inbox)
+
+    def _forget(self, inbox: InstanceInbox) -> None:
+        if self._inboxes.get(inbox.instance_id) is inbox:  # one that was lost may have a successor
+            del self._inboxes[inbox.instance_id]
 
     def discard(self, held: HeldMessage) -> None:
         """Delete a message that must not be played."""
@@ -355,7 +359,7 @@ class SessionDirectory:
                 inbox.session = None
             if inbox.state is InboxState.READY:
                 inbox.state = InboxState.IDLE
-                self._inboxes.pop(inbox.instance_id, None)
+                self._forget(inbox)
         return returned
 
     def lose(self, partition: int) -> None:
@@ -372,7 +376,7 @@ class SessionDirectory:
                     self._keeper.forget(held)
                 session.lose()
             if inbox.state is not InboxState.LOADING:
-                self._inboxes.pop(inbox.instance_id, None)
+                self._forget(inbox)
 
     def _wake_all(self) -> None:
         for inbox in self._inboxes.values():
