@@ -73,9 +73,9 @@ def open_lean_transport(
 def open_transport(
     account: StorageAccount, kind: str, *, interceptor: Interceptor | None = None, health: StorageHealth | None = None
 ) -> StorageTransport:
-    """Return the transport of a kind (`lean` or `sdk`). No request is made yet. `health` hears of lean ones only."""
+    """Return the transport of a kind (`lean` or `sdk`). No request is made yet. `health` is told of outages."""
     if kind == "sdk":
         from durable_ext.backends.azure_storage.transport.sdk import open_sdk_transport
 
-        return open_sdk_transport(account)
+        return open_sdk_transport(account, health)
     return open_lean_transport(account, interceptor=interceptor, health=health)

@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from durable_ext.backends.azure_storage.transport.errors import StorageAccessError, StorageUnavailableError
+from durable_ext.errors import BackendError
+
 _CALM_SECONDS: Final = 5.0  # a service that throttles answers some requests
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
@@ -50,6 +53,17 @@ class StorageHealth:
             )
         self._failed_at[service] = now
         return True
+
+    def refused(self, service: str, error: StorageAccessError) -> BackendError:
+        """Return what refused access means: while a hub is open an outage, so that work waits for it and is not lost.
+
+        A key, a role or a signature is gone since then. Before, it is what it says.
+        """
+        if not self.failed(service, error):
+            return error
+        waiting = StorageUnavailableError(call=error.call, why=f"access is refused, {error.status} {error.code}")
+        waiting.is_told, waiting.__cause__ = True, error
+        return waiting
 
     def answered(self, service: str) -> None:
         """A service answered, be it with a refusal. The outage is over when all do again, for some seconds."""

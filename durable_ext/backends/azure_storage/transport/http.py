@@ -199,12 +199,7 @@ class StorageHttp:
         refused = StorageAccessError(
             call=call, status=status, code=code, advice=access_advice(self._account, service, self.server_offset())
         )
-        if not self._health.failed(service, refused):
-            return refused
-        # A key, a role or a signature that is gone since the hub was opened: work waits, as in an outage, and is not lost.
-        waiting = StorageUnavailableError(call=call, why=f"access is refused, {status} {code}")
-        waiting.is_told, waiting.__cause__ = True, refused
-        return waiting
+        return self._health.refused(service, refused)
 
     async def _send_once(
         self,

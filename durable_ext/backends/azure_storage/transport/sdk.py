@@ -6,8 +6,7 @@ Imported only when a connection asks for it.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,13 +14,12 @@ from urllib.parse import quote
 import orjson
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
-from azure.data.tables import EdmType, EntityProperty, TableTransactionError, UpdateMode
+from azure.data.tables import EdmType, EntityProperty, UpdateMode
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobLeaseClient, BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
-from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount
+from durable_ext.backends.azure_storage.transport.account import Sas, Service, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.aiohttp_wire import AiohttpWire
 from durable_ext.backends.azure_storage.transport.blob import BlobPage, LeaseTarget
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
@@ -30,11 +28,11 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
     StorageNotFoundError,
     StoragePreconditionError,
-    StorageUnavailableError,
-    error_from,
 )
+from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.identity import credential_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
+from durable_ext.backends.azure_storage.transport.sdk_answers import SdkAnswers
 from durable_ext.backends.azure_storage.transport.sdk_http import KeepAliveSdkTransport
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TablePage
 from durable_ext.backends.azure_storage.transport.wire import open_wire
@@ -44,32 +42,11 @@ _TIMEOUT: Final = timedelta(seconds=60)
 _MAX_CONNECTIONS: Final = 100
 
 
-@asynccontextmanager
-async def _translated(call: str) -> AsyncIterator[None]:
-    try:
-        yield
-    except HttpResponseError as exc:
-        # The queue client raises this for 204 too, when the queue was there already.
-        status = 409 if isinstance(exc, ResourceExistsError) else exc.status_code or 500
-        code = str(getattr(exc, "error_code", "") or "")
-        code = code.rsplit(".", 1)[-1]
-        raise error_from(call=call, status=status, code=_plain_code(code), detail=exc.message or "") from exc
-    except (AzureError, OSError) as exc:
-        raise StorageUnavailableError(call=call, why=f"{type(exc).__name__} {exc}") from exc
-
-
-def _plain_code(code: str) -> str:
-    """`StorageErrorCode.QUEUE_NOT_FOUND` or `QueueNotFound` → `QueueNotFound`."""
-    if "_" not in code and not code.isupper():
-        return code
-    return "".join(part.capitalize() for part in code.lower().split("_"))
-
-
 class SdkQueues:
     """`QueueVerbs` on azure-storage-queue."""
 
-    def __init__(self, service: QueueServiceClient) -> None:
-        self._service = service
+    def __init__(self, service: QueueServiceClient, health: StorageHealth) -> None:
+        self._service, self._answers = service, SdkAnswers(Service.QUEUE, health)
         self._clients: dict[str, Any] = {}
 
     def _client(self, queue: str) -> Any:
@@ -80,7 +57,7 @@ class SdkQueues:
 
     async def create(self, queue: str) -> None:
         try:
-            async with _translated(f"queue.create /{queue}"):
+            async with self._answers.translated(f"queue.create /{queue}"):
                 await self._client(queue).create_queue()
         except StorageConflictError as exc:
             if exc.code != "QueueAlreadyExists":
@@ -88,7 +65,7 @@ class SdkQueues:
 
     async def exists(self, queue: str) -> bool:
         try:
-            async with _translated(f"queue.exists /{queue}"):
+            async with self._answers.translated(f"queue.exists /{queue}"):
                 await self._client(queue).get_queue_properties()
         except StorageNotFoundError:
             return False
@@ -96,7 +73,7 @@ class SdkQueues:
 
     async def drop(self, queue: str) -> None:
         try:
-            async with _translated(f"queue.drop /{queue}"):
+            async with self._answers.translated(f"queue.drop /{queue}"):
                 await self._client(queue).delete_queue()
         except StorageNotFoundError:
             return
@@ -108,7 +85,7 @@ class SdkQueues:
             nonlocal tries
             tries += 1
 
-        async with _translated(f"queue.put /{queue}"):
+        async with self._answers.translated(f"queue.put /{queue}"):
             sent = await self._client(queue).send_message(
                 text, visibility_timeout=invisible_for or None, time_to_live=_LEASE_SECONDS_FOREVER, retry_hook=tried_again
             )
@@ -116,7 +93,7 @@ class SdkQueues:
 
     async def get(self, queue: str, *, count: int, visibility: int) -> list[QueueMessage]:
         found: list[QueueMessage] = []
-        async with _translated(f"queue.get /{queue}"):
+        async with self._answers.translated(f"queue.get /{queue}"):
             pages = self._client(queue).receive_messages(
                 messages_per_page=count, max_messages=count, visibility_timeout=visibility
             )
@@ -134,18 +111,18 @@ class SdkQueues:
         return found
 
     async def hide(self, queue: str, receipt: MessageReceipt, *, visibility: int, text: str | None = None) -> MessageReceipt:
-        async with _translated(f"queue.update /{queue}"):
+        async with self._answers.translated(f"queue.update /{queue}"):
             updated = await self._client(queue).update_message(
                 receipt.message_id, receipt.pop_receipt, content=text, visibility_timeout=visibility
             )
         return MessageReceipt(receipt.message_id, updated.pop_receipt)
 
     async def delete(self, queue: str, receipt: MessageReceipt) -> None:
-        async with _translated(f"queue.delete /{queue}"):
+        async with self._answers.translated(f"queue.delete /{queue}"):
             await self._client(queue).delete_message(receipt.message_id, receipt.pop_receipt)
 
     async def length(self, queue: str) -> int:
-        async with _translated(f"queue.length /{queue}"):
+        async with self._answers.translated(f"queue.length /{queue}"):
             properties = await self._client(queue).get_queue_properties()
         return int(properties.approximate_message_count or 0)
 
@@ -153,8 +130,8 @@ class SdkQueues:
 class SdkTables:
     """`TableVerbs` on azure-data-tables."""
 
-    def __init__(self, service: TableServiceClient) -> None:
-        self._service = service
+    def __init__(self, service: TableServiceClient, health: StorageHealth) -> None:
+        self._service, self._answers = service, SdkAnswers(Service.TABLE, health)
         self._clients: dict[str, Any] = {}
 
     def _client(self, table: str) -> Any:
@@ -164,7 +141,7 @@ class SdkTables:
         return client
 
     async def create(self, table: str) -> None:
-        async with _translated(f"table.create /{table}"):
+        async with self._answers.translated(f"table.create /{table}"):
             await self._service.create_table_if_not_exists(table)
 
     async def exists(self, table: str) -> bool:
@@ -176,14 +153,14 @@ class SdkTables:
 
     async def drop(self, table: str) -> None:
         try:
-            async with _translated(f"table.drop /{table}"):
+            async with self._answers.translated(f"table.drop /{table}"):
                 await self._service.delete_table(table)
         except StorageNotFoundError:
             return
 
     async def get(self, table: str, key: str, row_key: str, *, select: Sequence[str] = ()) -> Row | None:
         try:
-            async with _translated(f"table.get /{table}"):
+            async with self._answers.translated(f"table.get /{table}"):
                 entity = await self._client(table).get_entity(key, row_key, select=list(select) or None)
         except StorageNotFoundError:
             return None
@@ -197,7 +174,7 @@ class SdkTables:
             keys = orjson.loads(continuation)
             token = {"PartitionKey": keys[0], "RowKey": keys[1] or None}
         rows: list[Row] = []
-        async with _translated(f"table.query /{table}"):
+        async with self._answers.translated(f"table.query /{table}"):
             client = self._client(table)
             options: dict[str, Any] = {"select": list(select) or None, "results_per_page": top}
             found = client.query_entities(where, **options) if where else client.list_entities(**options)
@@ -214,7 +191,7 @@ class SdkTables:
     async def apply(self, table: str, change: TableChange) -> str:
         verb, entity, options = _operation(change)
         client = self._client(table)
-        async with _translated(f"table.{change.change.name.lower()} /{table}"):
+        async with self._answers.translated(f"table.{change.change.name.lower()} /{table}"):
             if verb == "delete":
                 await client.delete_entity(entity, **options)
                 return ""
@@ -224,11 +201,8 @@ class SdkTables:
 
     async def apply_all(self, table: str, changes: Sequence[TableChange]) -> list[str]:
         operations = [_operation(change) for change in changes]
-        try:
-            async with _translated(f"table.batch /{table}"):
-                answers = await self._client(table).submit_transaction(operations)
-        except TableTransactionError as exc:
-            raise error_from(call=f"table.batch /{table}", status=exc.status_code or 500, code="", detail=str(exc)) from exc
+        async with self._answers.translated(f"table.batch /{table}"):
+            answers = await self._client(table).submit_transaction(operations)
         return [str(answer.get("etag", "")) for answer in answers]
 
 
@@ -290,7 +264,8 @@ def _from_sdk(value: Any) -> EdmValue:
 class SdkBlobs:
     """`BlobVerbs` on azure-storage-blob."""
 
-    def __init__(self, service: BlobServiceClient, account: StorageAccount) -> None:
+    def __init__(self, service: BlobServiceClient, account: StorageAccount, health: StorageHealth) -> None:
+        self._answers = SdkAnswers(Service.BLOB, health)
         self._service, self._root = service, account.blob_endpoint
 
     def _blob(self, container: str, blob: str) -> Any:
@@ -298,30 +273,30 @@ class SdkBlobs:
 
     async def create_container(self, container: str) -> None:
         try:
-            async with _translated(f"blob.create_container /{container}"):
+            async with self._answers.translated(f"blob.create_container /{container}"):
                 await self._service.create_container(container)
         except StorageConflictError as exc:
             if exc.code != "ContainerAlreadyExists":
                 raise
 
     async def container_exists(self, container: str) -> bool:
-        async with _translated(f"blob.container_exists /{container}"):
+        async with self._answers.translated(f"blob.container_exists /{container}"):
             return bool(await self._service.get_container_client(container).exists())
 
     async def drop_container(self, container: str, *, lease_id: str | None = None) -> None:
         try:
-            async with _translated(f"blob.drop_container /{container}"):
+            async with self._answers.translated(f"blob.drop_container /{container}"):
                 await self._service.delete_container(container, lease=lease_id)
         except StorageNotFoundError:
             return
 
     async def upload(self, container: str, blob: str, content: bytes, *, lease_id: str | None = None) -> None:
-        async with _translated(f"blob.put /{container}"):
+        async with self._answers.translated(f"blob.put /{container}"):
             await self._blob(container, blob).upload_blob(content, overwrite=True, lease=lease_id)
 
     async def upload_new(self, container: str, blob: str, content: bytes) -> bool:
         try:
-            async with _translated(f"blob.put_new /{container}"):
+            async with self._answers.translated(f"blob.put_new /{container}"):
                 await self._blob(container, blob).upload_blob(content, overwrite=False)
         except (StorageConflictError, StoragePreconditionError):
             return False
@@ -329,14 +304,14 @@ class SdkBlobs:
 
     async def download(self, container: str, blob: str) -> bytes | None:
         try:
-            async with _translated(f"blob.get /{container}"):
+            async with self._answers.translated(f"blob.get /{container}"):
                 return bytes(await (await self._blob(container, blob).download_blob()).readall())
         except StorageNotFoundError:
             return None
 
     async def delete(self, container: str, blob: str) -> None:
         try:
-            async with _translated(f"blob.delete /{container}"):
+            async with self._answers.translated(f"blob.delete /{container}"):
                 await self._blob(container, blob).delete_blob()
         except StorageNotFoundError:
             return
@@ -344,7 +319,7 @@ class SdkBlobs:
     async def list(self, container: str, prefix: str, continuation: str | None = None) -> BlobPage:
         names: list[str] = []
         try:
-            async with _translated(f"blob.list /{container}"):
+            async with self._answers.translated(f"blob.list /{container}"):
                 client = self._service.get_container_client(container)
                 pages: Any = client.list_blobs(name_starts_with=prefix or None, include=["metadata"]).by_page(continuation)
                 async for page in pages:
@@ -366,23 +341,23 @@ class SdkBlobs:
         return BlobLeaseClient(self._target(target), lease_id=lease_id)
 
     async def acquire_lease(self, target: LeaseTarget, lease_id: str, seconds: int) -> None:
-        async with _translated(f"blob.lease_acquire /{target.container}"):
+        async with self._answers.translated(f"blob.lease_acquire /{target.container}"):
             await self._lease(target, lease_id).acquire(lease_duration=seconds)
 
     async def change_lease(self, target: LeaseTarget, lease_id: str, new_lease_id: str) -> None:
-        async with _translated(f"blob.lease_change /{target.container}"):
+        async with self._answers.translated(f"blob.lease_change /{target.container}"):
             await self._lease(target, lease_id).change(new_lease_id)
 
     async def renew_lease(self, target: LeaseTarget, lease_id: str) -> None:
-        async with _translated(f"blob.lease_renew /{target.container}"):
+        async with self._answers.translated(f"blob.lease_renew /{target.container}"):
             await self._lease(target, lease_id).renew()
 
     async def release_lease(self, target: LeaseTarget, lease_id: str) -> None:
-        async with _translated(f"blob.lease_release /{target.container}"):
+        async with self._answers.translated(f"blob.lease_release /{target.container}"):
             await self._lease(target, lease_id).release()
 
     async def is_leased(self, target: LeaseTarget) -> bool:
-        async with _translated(f"blob.properties /{target.container}"):
+        async with self._answers.translated(f"blob.properties /{target.container}"):
             client = self._target(target)
             properties = await (client.get_container_properties() if target.blob is None else client.get_blob_properties())
         return str(properties.lease.state).lower() == "leased"
@@ -397,8 +372,9 @@ def _http_options(endpoint: str) -> dict[str, Any]:
     return {} if isinstance(wire, AiohttpWire) else {"transport": KeepAliveSdkTransport(wire)}
 
 
-def open_sdk_transport(account: StorageAccount) -> StorageTransport:
-    """Return the transport on the SDK packages. No request is made yet."""
+def open_sdk_transport(account: StorageAccount, health: StorageHealth | None = None) -> StorageTransport:
+    """Return the transport on the SDK packages. No request is made yet. `health` is told of outages."""
+    health = health or StorageHealth()
     credential = account.credential
     closeable: list[Any] = []
     if isinstance(credential, SharedKey):
@@ -414,9 +390,9 @@ def open_sdk_transport(account: StorageAccount) -> StorageTransport:
     tables = TableServiceClient(account.table_endpoint, credential=table_credential, **_http_options(account.table_endpoint))
     blobs = BlobServiceClient(account.blob_endpoint, credential=other)
     return StorageTransport(
-        queues=SdkQueues(queues),
-        tables=SdkTables(tables),
-        blobs=SdkBlobs(blobs, account),
+        queues=SdkQueues(queues, health),
+        tables=SdkTables(tables, health),
+        blobs=SdkBlobs(blobs, account, health),
         account=account,
         closeable=(queues, tables, blobs, *closeable),
     )
