@@ -25,7 +25,7 @@ from tests.support.crash_matrix import CrashMatrix, Story, azure_processes, fini
 from tests.support.functions import registry_of
 
 COUNTER = EntityId("counter", "c")
-PATIENCE = timedelta(seconds=40)
+PATIENCE = timedelta(seconds=120)
 EVERY = timedelta(milliseconds=300)
 
 

@@ -12,7 +12,7 @@ from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.eventually import eventually
-from support.crash_matrix import Story, check_history, check_runs, finished
+from support.crash_matrix import Story, check_history, check_runs, finished, starts_and_ends
 from support.functions import registry_of
 
 CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
@@ -198,6 +198,8 @@ class Terminate(OneOrchestration):
         status = await client.get_status("main")
         assert status is not None
         assert (status.runtime_status, status.output) == (OrchestrationStatus.TERMINATED, "enough")
+        events = await backend.instances.get_history(InstanceId("main"))
+        assert starts_and_ends(events) in {(1, 1), (0, 0)}  # the latter if it was terminated before it began
 
 
 class Purge(OneOrchestration):

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import FailingTransport, Send, When, is_work
-from support.crash_matrix import CrashMatrix, Scenario, Story, azure_processes, running_process
+from support.crash_matrix import CrashMatrix, Scenario, Story, azure_processes, room_for_runs, running_process
 from support.crash_scenarios import ALL
 
 _TESTS = Path(__file__).resolve().parents[1]
@@ -148,7 +148,6 @@ class KillMatrix:
     first: LocalActivities
     second: LocalActivities
     folder: Path
-    parallel: int = 12
 
     async def run(self, scenario: type[Scenario], when: When) -> int:
         """Return how many processes were killed.
@@ -159,9 +158,9 @@ class KillMatrix:
         remaining = iter(range(1, 1000))
         killed: list[int] = []
         failures: list[str] = []
-        matrix = CrashMatrix(
-            open_backend=azure_processes(self.connection, self.partitions), first=self.first, second=self.second
-        )
+        open_backend = azure_processes(self.connection, self.partitions)
+        matrix = CrashMatrix(open_backend=open_backend, first=self.first, second=self.second)
+        side_by_side = await room_for_runs(open_backend)
 
         async def one_after_the_other(parent: Nursery) -> None:
             for n in remaining:
@@ -190,7 +189,7 @@ class KillMatrix:
                     failures.append(f"{when.value} call {n}: {type(error).__name__} {error}")
 
         async with nursery() as parent:
-            await asyncio.gather(*(one_after_the_other(parent) for _ in range(self.parallel)))
+            await asyncio.gather(*(one_after_the_other(parent) for _ in range(side_by_side)))
         assert not failures, f"{len(failures)} of {len(killed)} runs:\n" + "\n".join(sorted(failures))
         return len(killed)
 
