@@ -1,0 +1,33 @@
+"""A process is killed at any storage call; one that does otherwise with activities goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from durable_ext.runtime.settings import LocalActivities
+from durable_ext.testing.faults import When
+from tests.azurite import Azurite, running_azurite
+from tests.support.crash_matrix import CrashMatrix, Scenario, azure_processes
+from tests.support.crash_scenarios import ALL
+
+
+@pytest.fixture
+def azurite_on_disk(tmp_path: Path) -> Iterator[Azurite]:
+    with running_azurite(location=tmp_path / "azurite") as running:  # in memory it stops to collect garbage
+        yield running
+
+
+@pytest.mark.azurite
+@pytest.mark.slow
+@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize(("first", "second"), [("on", "off"), ("off", "on"), ("batched", "off")])
+@pytest.mark.parametrize("scenario", ALL)
+async def test_a_worker_with_other_settings_goes_on_after_a_crash_at_any_storage_call(
+    azurite_on_disk: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
+) -> None:
+    matrix = CrashMatrix(open_backend=azure_processes(azurite_on_disk.connection_string, 2), first=first, second=second)
+
+    assert await matrix.run(scenario, when) > 3
