@@ -37,7 +37,8 @@ def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement) -> A
         task_hub=task_hub,
         partition_manager=kind,
         max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=1),
+        lease_interval=timedelta(seconds=3 if kind is PartitionManagement.TABLE else 15),
+        lease_acquire_interval=timedelta(seconds=0.5),
         app_lease_renew_interval=timedelta(seconds=1),
     )
 
