@@ -87,12 +87,34 @@ class AzureInstanceStore:
             raise InstanceAlreadyExistsError(instance_id, existing.row.status.value)
         start = _with_generation(start, existing)
         sent = await self._send_start(start)
-        try:
-            await self._write_row(start, existing, sent)
-        except (StorageConflictError, StoragePreconditionError):
-            pass  # another client was faster: our message is a duplicate, which its execution id shows (6.6)
+        await self._write_row_or_refuse(start, existing, sent, reject)
         if sent.claimed:
             self._hand_over([sent])
+
+    async def _write_row_or_refuse(
+        self,
+        start: ExecutionStarted,
+        existing: StoredInstance | None,
+        sent: HeldMessage,
+        reject: frozenset[OrchestrationStatus],
+    ) -> None:
+        """Make the row that of this start, also if other clients start the same id at this moment (6.6).
+
+        Whoever is slower is told: the message is recognized as that of no row and dropped.
+        """
+        while True:
+            try:
+                await self._write_row(start, existing, sent)
+                return
+            except (StorageConflictError, StoragePreconditionError):
+                existing = await self._instances.read(start.instance.instance_id, with_payloads=False)
+            if existing is None:
+                continue
+            if existing.row.execution_id == start.instance.execution_id:
+                return  # the answer to our own write was lost
+            if existing.row.status in reject:
+                await self._discard(sent)
+                raise InstanceAlreadyExistsError(start.instance.instance_id, existing.row.status.value)
 
     async def _create_locally(self, start: ExecutionStarted) -> tuple[bool, StoredInstance | None]:
         """Start an instance that does not exist; false and its row if it does: then nothing is left of the attempt.
@@ -124,9 +146,8 @@ class AzureInstanceStore:
 
     async def send(self, message: OutgoingMessage) -> None:
         await self._ensure_hub()
-        sent = await self._outbox.send_to_instance(message.message, sender=CLIENT, due=message.due)
-        if sent.claimed:
-            self._hand_over([sent])
+        # Through the queue: what is handed over in memory would overtake what another process was told is accepted.
+        await self._outbox.send_to_instance(message.message, sender=CLIENT, due=message.due, claims=False)
 
     async def get_instance(self, instance_id: InstanceId, *, with_payloads: bool = True) -> InstanceRow | None:
         await self._ensure_hub()

@@ -71,9 +71,15 @@ class Outbox:
         return self._owns(self.partition_of(instance_id))
 
     async def send_to_instance(
-        self, message: TaskMessage, *, sender: Sender, episode: int | None = None, due: Ticks | None = None
+        self,
+        message: TaskMessage,
+        *,
+        sender: Sender,
+        episode: int | None = None,
+        due: Ticks | None = None,
+        claims: bool = True,
     ) -> HeldMessage:
-        """Send to the target's control queue.
+        """Send to the target's control queue; with `claims` false through it, behind what others have put there before.
 
         If the returned message is `claimed`, the caller hands it over once it may be processed; otherwise any worker may
         take it from the queue.
@@ -81,7 +87,7 @@ class Outbox:
         index = self.partition_of(message.target.instance_id)
         queue = self._control_queues[index]
         delay = 0.0 if due is None else self._seconds_until(due)
-        if not self._owns(index) or delay > _LONGEST_CLAIMED_DELAY:
+        if not claims or not self._owns(index) or delay > _LONGEST_CLAIMED_DELAY:
             # compat: the provider truncates and fires up to a second early; rounding up is allowed (4.7).
             held = await self._put(queue, message, sender, episode, invisible_for=_whole_seconds(delay))
             if delay <= 0:
