@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -17,12 +18,12 @@ from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint
 from durable_ext.core.events import GenericEvent
-from durable_ext.errors import PayloadTooLargeError
+from durable_ext.errors import BackendUnavailableError, DurableError, InstanceAlreadyExistsError, PayloadTooLargeError
 from durable_ext.runtime.registry import FunctionRegistry
-from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.contract_scenes import Scene, activity, first_episode, ids, messages_of, names, now, raised
 from durable_ext.testing.eventually import eventually
-from durable_ext.testing.faults import CallCounter, Send, When
+from durable_ext.testing.faults import CallCounter, Send, When, is_work
 from tests.azure_hub import AzureHub, run_azure_hub
 from tests.azurite import Azurite, running_azurite
 from tests.support.functions import registry_of
@@ -30,6 +31,8 @@ from tests.support.functions import registry_of
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=15)
+LONG_PATIENCE = timedelta(seconds=60)
+A_MOMENT = timedelta(milliseconds=200)
 PLAIN = WorkerSettings(local_activities="off")
 
 
@@ -91,11 +94,20 @@ class App:
         def one(context: Any) -> Any:
             return (yield context.call_activity("note", "alone"))
 
+        def one_by_one(context: Any) -> Any:
+            names = []
+            for name in ("a", "b", "c"):
+                names.append((yield context.call_activity("note", name)))
+            return names
+
+        def fan(context: Any) -> Any:
+            return (yield context.task_all([context.call_activity("note", name) for name in ("a", "b", "c")]))
+
         def together(context: Any) -> Any:
             context.set_custom_status("begun")
             return (yield context.task_all([context.call_activity("note", name) for name in ("a", "b", "c")]))
 
-        return registry_of(orchestrators=[one, together], activities=[note])
+        return registry_of(orchestrators=[one, one_by_one, fan, together], activities=[note])
 
 
 async def run_together(hub: AzureHub, instance_id: str | None = None) -> None:
@@ -308,6 +320,22 @@ async def test_a_work_item_that_is_delivered_again_while_its_activity_runs_is_no
     assert left is None
 
 
+def deletes_a_work_item(call: StorageCall) -> bool:
+    return call.verb == "queue.delete" and "workitems" in call.resource
+
+
+async def test_an_activity_whose_work_item_could_not_be_deleted_is_not_run_again(azurite: Azurite, task_hub: str) -> None:
+    app, failure = App(), OneFailure(deletes_a_work_item, When.BEFORE)
+    async with run_azure_hub(
+        settings_of(azurite, task_hub), app.registry(), worker_settings=PLAIN, interceptor=failure
+    ) as hub:
+        await run_together(hub)
+        await eventually(lambda: _nothing_is_left(hub), "something is left", within=LONG_PATIENCE, every=A_MOMENT)
+
+    assert failure.has_happened
+    assert app.ran == {"a": 1, "b": 1, "c": 1}
+
+
 class ResultRefused:
     """The first result of an activity is refused, as if its queue were not there."""
 
@@ -373,3 +401,93 @@ async def test_a_session_that_ends_late_leaves_the_next_one_of_its_instance_alon
         batch = await messages_of(second, PATIENCE)
 
     assert names(batch)[0] in ("two", "before")
+
+
+NEVER = 1_000_000
+
+
+async def play_failing_at(azurite: Azurite, number: int, when: When, name: str, local: LocalActivities) -> int:
+    """Play an orchestration while one of its storage calls fails; return how many calls there were.
+
+    Raises:
+        AssertionError: It did not end right, an activity ran too often, or something is left in the hub.
+    """
+    app, armed = App(), asyncio.Event()
+    counter = CallCounter()
+    failure = OneFailure(lambda call: armed.is_set() and is_work(call), when, number)
+
+    async def intercept(call: StorageCall, send: Send) -> HttpAnswer:
+        if armed.is_set() and is_work(call):
+            counter.by_verb[call.verb] += 1
+        return await failure(call, send)
+
+    settings = settings_of(azurite, f"Hub{uuid.uuid4().hex[:12]}")
+    limits = WorkerSettings(local_activities=local)
+    async with run_azure_hub(settings, app.registry(), worker_settings=limits, interceptor=intercept) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=LONG_PATIENCE)
+        armed.set()
+        await _start(hub, name)
+        output = await _output(hub)
+        calls = counter.total
+        await eventually(lambda: _nothing_is_left(hub), "something is left", within=LONG_PATIENCE, every=A_MOMENT)
+    assert output == ["a", "b", "c"]
+    assert app.ran.keys() == {"a", "b", "c"}
+    assert max(app.ran.values()) <= (2 if failure.has_happened else 1), app.ran
+    return calls
+
+
+async def _start(hub: AzureHub, name: str) -> None:
+    is_in_doubt = False
+    while True:
+        try:
+            await hub.client.start(name, instance_id="main")
+            return
+        except BackendUnavailableError:
+            is_in_doubt = True
+        except InstanceAlreadyExistsError:
+            assert is_in_doubt
+            return
+
+
+async def _output(hub: AzureHub) -> Any:
+    while True:
+        try:
+            return (await hub.client.wait_for_completion("main", timeout=LONG_PATIENCE)).output
+        except BackendUnavailableError:
+            continue
+
+
+async def _nothing_is_left(hub: AzureHub) -> bool:
+    queues = [f"{hub.backend.task_hub.lower()}-{name}" for name in ("control-00", "workitems")]
+    return _held(hub) == 0 and sum([await hub.backend._accounts.main.queues.length(queue) for queue in queues]) == 0
+
+
+MATRIX = [
+    ("together", "on"),
+    *[
+        pytest.param(name, local, marks=pytest.mark.slow)
+        for name, local in [("fan", "on"), ("one_by_one", "on"), ("fan", "off"), ("one_by_one", "off"), ("fan", "batched")]
+    ],
+]
+
+
+@pytest.mark.parametrize("when", When)
+@pytest.mark.parametrize(("name", "local"), MATRIX)
+async def test_whichever_call_fails_activities_run_at_most_twice_and_nothing_is_left(
+    azurite: Azurite, name: str, local: LocalActivities, when: When
+) -> None:
+    slots = asyncio.Semaphore(6)
+    calls = await play_failing_at(azurite, NEVER, when, name, local)
+
+    async def play(number: int) -> str | None:
+        async with slots:
+            try:
+                await play_failing_at(azurite, number, when, name, local)
+            except (AssertionError, DurableError) as error:
+                return f"call {number}: {type(error).__name__} {error}"
+        return None
+
+    failures = [failure for failure in await asyncio.gather(*map(play, range(1, calls + 1))) if failure]
+
+    assert failures == []
+    assert calls > 5

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
@@ -35,6 +35,7 @@ _QUICK_SECONDS: Final = 0.5
 _OUTAGE_WAIT_SECONDS: Final = 5.0
 _LAST_GET_SECONDS: Final = 5.0
 _NO_EPISODE: Final = -1
+_MOST_ENDED: Final = 10_000
 _SUSPECT_DEATHS: Final = 2
 _SUSPECT_WAIT_SECONDS: Final = 5
 
@@ -72,6 +73,7 @@ class WorkItemQueue:
         self._fetched_at = 0.0
         self._count = _FIRST_GET
         self._suspect: HeldMessage | None = None
+        self._ended: OrderedDict[str, None] = OrderedDict()  # ids of items whose results are sent, and that may be left
         self._fetch_task: asyncio.Task[bool] | None = None
         self._emptied = False
         self._draining = False
@@ -140,7 +142,7 @@ class WorkItemQueue:
                 return False
             self._emptied = len(messages) < self._count
             held, _ = await self._reader.read_all(self._queue, messages, visibility, asked)
-            held = await self._with_one_suspect([one for one in held if not self._keeper.takes_again(one)])
+            held = await self._with_one_suspect(await self._without_known(held))
         except BackendError as exc:
             _log.log(
                 logging.INFO if is_told(exc) else logging.WARNING,
@@ -169,6 +171,12 @@ class WorkItemQueue:
             await self._queues.create(self._queue)
             return ()
 
+    async def _without_known(self, fetched: list[HeldMessage]) -> list[HeldMessage]:
+        """Leave out what is delivered again though it is held here, or though its result was sent from here."""
+        unheld = [held for held in fetched if not self._keeper.takes_again(held)]
+        await self._keeper.delete_all(held for held in unheld if held.message_id in self._ended)
+        return [held for held in unheld if held.message_id not in self._ended]
+
     async def _with_one_suspect(self, fetched: list[HeldMessage]) -> list[HeldMessage]:
         """Give back all suspects but one, before anything of what was fetched may begin."""
         kept, others = [], []
@@ -189,7 +197,10 @@ class WorkItemQueue:
         return held is not None and await self._keeper.begin(held)
 
     async def complete(self, item: ActivityWorkItem, result: HistoryEvent) -> None:
-        """Send the result, then delete the item. After a crash between the two the activity runs again (8.10)."""
+        """Send the result, then delete the item. After a crash between the two the activity runs again (8.10).
+
+        An item that could not be deleted, or not in time, comes back; if it comes to this worker it is deleted then.
+        """
         held = self._keeper.find(item.item_id)
         scheduled = item.message.target
         episode = held.envelope.episode if held is not None else None
@@ -207,11 +218,16 @@ class WorkItemQueue:
             if held is not None and held.dequeue_count == 1 and not held.is_old:
                 sent.work_item_deleted = deleted  # the session that uses the result waits for it (`rival_results.py`)
             self._hand_over([sent])
+        self._ended[item.item_id] = None
+        if len(self._ended) > _MOST_ENDED:
+            self._ended.popitem(last=False)
         is_gone = False
         try:
             is_gone = held is not None and await self._keeper.delete(held)
         finally:
             deleted.set_result(is_gone)
+        if is_gone:
+            self._ended.pop(item.item_id, None)
 
     async def abandon(self, item: ActivityWorkItem) -> None:
         held = self._keeper.find(item.item_id)
