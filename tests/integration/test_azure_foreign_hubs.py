@@ -43,7 +43,7 @@ from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 
-PATIENCE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=60)
 WIDE_TEXT = "語" * 30_000
 
 

@@ -6,6 +6,7 @@ Source: specs/azure-storage.md 5.2 to 5.5, 6.2, 6.3, 12.1; the recorded hub is o
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import pytest
 from azure.data.tables import TableServiceClient
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
@@ -237,3 +240,45 @@ def comparable(row: Columns) -> Columns:
         else:
             out[name] = value.replace(execution_id, "ID") if isinstance(value, str) else (type(value), value)
     return out
+
+
+async def test_a_checkpoint_of_several_batches_is_complete_with_the_last(azurite: Azurite) -> None:
+    def fan_out(context: Any) -> Any:
+        return (yield context.task_all([context.call_activity("SayHello", str(number)) for number in range(150)]))
+
+    registry = FunctionRegistry()
+    registry.add_orchestrator(OrchestratorDefinition(name="FanOut", function=fan_out))
+    registry.add_activity(ActivityDefinition(name="SayHello", call=say_hello, is_async=True))
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub="BatchHub", partition_count=1)
+    calls = CallCounter()
+    async with run_azure_hub(
+        settings, registry, worker_settings=WorkerSettings(local_activities="off"), interceptor=calls
+    ) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+        await hub.client.start("FanOut", None, "wide")
+        await hub.client.wait_for_completion("wide", timeout=PATIENCE)
+
+    bodies = [call.body for call in calls.trace if call.verb == "table.batch" and b"BatchHubHistory" in call.body]
+    first = [
+        (body.count(b'"EventType"'), b'"IsCheckpointComplete":true' in body, b"CheckpointCompletedTimestamp" in body)
+        for body in bodies[:2]
+    ]
+    assert first == [(99, False, False), (54, True, True)]
+
+
+async def test_a_message_of_more_than_45_kilobytes_travels_in_a_blob_and_no_other(azurite: Azurite) -> None:
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub="EdgeHub", partition_count=1)
+    sizes = range(22_480, 22_620, 5)
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    async with run_azure_hub(settings, FunctionRegistry(), serve=False) as hub:
+        for size in sizes:
+            await hub.client.start_recorded("Unknown", '"' + "é" * size + '"', f"edge-{size}")
+        texts = [message.text for message in await transport.queues.get("edgehub-control-00", count=32, visibility=60)]
+    names = [envelope["CompressedBlobName"] for envelope in map(json.loads, texts)]
+    inline = [len(text.encode()) for text, name in zip(texts, names, strict=True) if name is None]
+    contents = [await transport.blobs.download("edgehub-largemessages", name) for name in names if name is not None]
+    await transport.close()
+
+    offloaded = [len(gzip.decompress(content or b"")) for content in contents]
+    assert len(texts) == len(sizes)
+    assert max(inline) <= 45 * 1024 < min(offloaded)
