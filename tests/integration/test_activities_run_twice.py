@@ -140,8 +140,17 @@ async def check_that_results_were_used_once(
     assert len({run.token for run in runs}) > len(output) == 3
 
 
-@pytest.mark.parametrize("claims", [True, False])
-@pytest.mark.parametrize(("orchestrator", "local"), [("chain", "off"), ("eternal", "off"), ("eternal", "on")])
+@pytest.mark.parametrize(
+    ("orchestrator", "local", "claims"),
+    [
+        ("chain", "off", False),
+        ("eternal", "on", True),
+        pytest.param("chain", "off", True, marks=pytest.mark.slow),
+        pytest.param("eternal", "off", True, marks=pytest.mark.slow),
+        pytest.param("eternal", "off", False, marks=pytest.mark.slow),
+        pytest.param("eternal", "on", False, marks=pytest.mark.slow),
+    ],
+)
 async def test_a_result_that_may_have_a_rival_is_stored_before_anything_computed_from_it_is_sent(
     azurite: Azurite, task_hub: str, orchestrator: str, local: LocalActivities, claims: bool
 ) -> None:
