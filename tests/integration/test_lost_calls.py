@@ -23,8 +23,14 @@ def azurite(tmp_path: Path) -> Iterator[Azurite]:
 
 @pytest.mark.azurite
 @pytest.mark.parametrize("when", When)
-@pytest.mark.parametrize("local", ["on", "off"])
-@pytest.mark.parametrize("scenario", [pytest.param(kind, marks=() if kind is Hello5 else pytest.mark.slow) for kind in ALL])
+@pytest.mark.parametrize(
+    ("scenario", "local"),
+    [
+        pytest.param(scenario, local, marks=() if (scenario, local) == (Hello5, "on") else pytest.mark.slow)
+        for scenario in ALL
+        for local in ("on", "off")
+    ],
+)
 async def test_a_storage_call_that_fails_changes_nothing(
     azurite: Azurite, scenario: type[Scenario], local: LocalActivities, when: When
 ) -> None:
