@@ -490,4 +490,4 @@ async def test_whichever_call_fails_activities_run_at_most_twice_and_nothing_is_
     failures = [failure for failure in await asyncio.gather(*map(play, range(1, calls + 1))) if failure]
 
     assert failures == []
-    assert calls > 5
+    assert calls >= 5
