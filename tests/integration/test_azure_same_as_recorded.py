@@ -6,6 +6,7 @@ Recorded: tests/interop; the forms of messages that no recording has are those o
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -392,3 +393,36 @@ async def test_large_starts_leave_the_rows_of_recorded_ones(azurite: Azurite, ta
     for instance_id in (str(row["PartitionKey"]) for row in theirs):
         ours, wanted = _comparable(rows, instance_id), _comparable(theirs, instance_id)
         assert ours == wanted
+
+
+async def test_the_app_lease_blob_has_the_text_of_the_recorded_one(azurite: Azurite, task_hub: str) -> None:
+    (recorded,) = (
+        base64.b64decode(blob["base64"])
+        for container, blobs in _recorded("finished").content["containers"].items()
+        for blob in blobs.values()
+        if container.endswith("-applease")
+    )
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub, app_name="peer")
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+        ours = await transport.blobs.download(f"{task_hub.lower()}-applease", f"{task_hub.lower()}-appleaseinfo")
+    await transport.close()
+
+    assert ours == recorded
+
+
+async def test_the_answer_to_a_task_without_an_episode_has_episode_minus_one(azurite: Azurite, task_hub: str) -> None:
+    (message,) = _recorded("hello-workitem-queued").content["queues"]["fxhelloworkitemqueued-workitems"]
+    without = re.sub(r'"Episode":\d+,', "", message["text"])
+    assert without != message["text"]
+    calls = CallCounter()
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub)
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    async with run_azure_hub(settings, interop_registry(), interceptor=calls):
+        await transport.queues.put(f"{task_hub.lower()}-workitems", without)
+        await eventually(lambda: calls.by_verb["queue.put"] == 1, within=PATIENCE)
+    await transport.close()
+
+    (body,) = [call.body.decode() for call in calls.trace if call.verb == "queue.put"]
+    assert json.loads(unescape(body[len(_OPENING) : -len(_CLOSING)]))["Episode"] == -1
