@@ -372,9 +372,21 @@ class InstanceRun:
                 return await self._hand_over(await self._play(found.messages), wave, scheduled)
             if found is SessionEnd.LOST:
                 return None
+            if wave.unfinished and (found is SessionEnd.YIELD or services.is_draining()):
+                writer.add((*take_events(scheduled, list(scheduled)), closing))
+                return await self._give_away(episode, wave)
             limit = results_per_write(services.traits, len(writer.pending))
             await wave.wait(limit, episode.awaited_together)
             results = wave.take(limit)
+
+    async def _give_away(self, episode: Episode, wave: LocalWave) -> Played | None:
+        """End a wave because this worker stops or loses the partition: what has not begun may run elsewhere."""
+        waiting, running = wave.hand_over()
+        claimed = [OutgoingActivity(message=message, run_here=True) for message in running]
+        receipt = await self._writer.write_last(episode, (*claimed, *self._outgoing(waiting)))
+        self._services.activities.run_claimed(wave.adopt(receipt.activities))
+        self._wave = None
+        return await self._next_episode()
 
     async def _hand_over(self, episode: Episode, wave: LocalWave, scheduled: dict[int, HistoryEvent]) -> Played | None:
         """End a wave before it is done: the rest of it becomes claimed work items beside an episode's own."""

@@ -57,21 +57,29 @@ async def running(
         local_activity_spill=timedelta(milliseconds=100), session_idle_timeout=timedelta(milliseconds=300), **settings
     )
     with place_of(store, folder) as place:
-        if store == "sqlite":
-            async with run_task_hub(place, registry, settings=limits) as hub:
-                yield hub
-            return
-        azure = AzureStorageSettings(
-            connection=place,
-            task_hub="LongHub",
-            partition_count=1,
-            max_queue_polling_interval=timedelta(seconds=0.2),
-            lease_acquire_interval=timedelta(seconds=0.3),
-            use_app_lease=False,
-        )
-        async with run_azure_hub(azure, registry, worker_settings=limits) as azure_hub:
-            await eventually(lambda: azure_hub.backend.owns(0), within=PATIENCE)
-            yield azure_hub
+        async with worker_at(store, place, registry, limits) as hub:
+            yield hub
+
+
+@asynccontextmanager
+async def worker_at(
+    store: str, place: str, registry: FunctionRegistry, limits: WorkerSettings
+) -> AsyncIterator[AzureHub | RunningTaskHub]:
+    if store == "sqlite":
+        async with run_task_hub(place, registry, settings=limits) as hub:
+            yield hub
+        return
+    azure = AzureStorageSettings(
+        connection=place,
+        task_hub="LongHub",
+        partition_count=1,
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_acquire_interval=timedelta(seconds=0.3),
+        use_app_lease=False,
+    )
+    async with run_azure_hub(azure, registry, worker_settings=limits) as azure_hub:
+        await eventually(lambda: azure_hub.backend.owns(0), within=PATIENCE)
+        yield azure_hub
 
 
 STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
@@ -115,3 +123,26 @@ async def test_an_instance_with_long_activities_is_running(store: str, names: li
 
         await eventually(is_running, "the row still says Pending", within=PATIENCE, every=EVERY)
         app.gate.set()
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_activities_that_have_not_begun_when_a_worker_drains_run_elsewhere(store: str, tmp_path: Path) -> None:
+    one, other = LongActivities(), LongActivities()
+    other.gate.set()
+    limits = WorkerSettings(local_activity_spill=timedelta(milliseconds=100), max_concurrent_activities=2)
+    names = [f"activity {number}" for number in range(12)]
+    with place_of(store, tmp_path) as place:
+        async with worker_at(store, place, one.registry(), limits) as first:
+            instance_id = await first.client.start("fan", names)
+            await eventually(lambda: sum(one.ran.values()) == 2, "they do not begin", within=PATIENCE)
+
+            draining = asyncio.ensure_future(first.worker.drain(timedelta(seconds=60)))
+            async with worker_at(store, place, other.registry(), limits) as second:
+                await eventually(lambda: sum(other.ran.values()) == 10, "they do not run elsewhere", within=PATIENCE)
+                one.gate.set()
+                assert await draining
+                await second.client.raise_event(instance_id, "go")
+                status = await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
+
+    assert status.output == names
+    assert one.ran + other.ran == dict.fromkeys(names, 1)
