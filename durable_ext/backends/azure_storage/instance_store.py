@@ -28,10 +28,10 @@ from durable_ext.backends.protocol import PurgeResult
 from durable_ext.core.events import ExecutionStarted, GenericEvent, HistoryEvent, OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
-from durable_ext.core.timestamps import ticks_from_datetime
+from durable_ext.core.timestamps import TICKS_PER_SECOND, ticks_from_datetime
 from durable_ext.errors import InstanceAlreadyExistsError
 
-_FIRST_POLL_SECONDS: Final = 0.1
+_FIRST_POLL_SECONDS: Final = 0.15
 _LONGEST_POLL_SECONDS: Final = 2.0
 _MAX_PAGE: Final = 1000
 
@@ -156,10 +156,10 @@ class AzureInstanceStore:
     async def wait_for_change(
         self, instance_id: InstanceId, known: InstanceRow | None, wait: timedelta
     ) -> InstanceRow | None:
-        if known is None and self._outbox.is_local(instance_id):
+        if known is None:
             # A row that this process has just made needs no reading; if it is purged meanwhile, the next poll tells.
             created = self._watch.created(instance_id)
-            if created is not None:
+            if created is not None and (self._outbox.is_local(instance_id) or self._is_new(created)):
                 return created
         deadline = self._clock.monotonic() + wait.total_seconds()
         wakeup = self._watch.begin(instance_id)
@@ -176,9 +176,14 @@ class AzureInstanceStore:
                     return row
                 read = not await wakeup.wait(min(pause, left))
                 if read:
-                    pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+                    pause = min(pause * 2, _LONGEST_POLL_SECONDS)
         finally:
             self._watch.end(instance_id, wakeup)
+
+    def _is_new(self, row: InstanceRow) -> bool:
+        """Whether a row was made so lately that another worker will hardly have changed it."""
+        age = ticks_from_datetime(self._clock.now()) - row.last_updated_at
+        return age < _FIRST_POLL_SECONDS * TICKS_PER_SECOND
 
     async def query_instances(
         self, wanted: InstanceFilter, *, page_size: int = 100, continuation: str | None = None, with_payloads: bool = True
