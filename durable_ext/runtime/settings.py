@@ -32,7 +32,7 @@ class WorkerSettings:
         max_cached_sessions: How many of them; least recently used ones go first.
         function_timeout: Upper bound for one activity, one entity batch and one episode; `None` = none.
         episode_warning: An episode that blocks its thread for longer is reported and its thread replaced.
-        max_stuck_threads: After so many replacements no new orchestrations are taken and health says unhealthy.
+        max_stuck_threads: After so many replacements no new orchestrations are taken (`TaskHubWorker.is_healthy` is false).
         max_sync_threads: Threads for activities and entities that are not `async def`; `None` = as many as may run at once.
         max_processes: Processes for `executor="process"`; `None` = one per core.
         max_entity_batch: Operations in one entity batch, `None` = all that wait.
