@@ -34,7 +34,8 @@ class BackendTraits:
     Attributes:
         kind: `"embedded"` or `"azure"`; for banners and logs.
         max_timer: Longest single timer, `None` = no limit; longer ones are split into steps of `long_timer_step`.
-        max_events_per_write: Events that become durable atomically (99 on Azure Storage), `None` = any number.
+        max_events_per_write: Events that become durable atomically (99 on Azure Storage), `None` = any number, and with
+            them all else of a checkpoint.
         stores_start_before_local_activity: Rule R1 of design.md 5: OrchestratorStarted and ExecutionStarted must be
             stored before the first local activity of a generation.
         keeps_trigger: Rule R6: one message that loads the execution stays unconsumed while local waves are written.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
+from durable_ext.backends.azure_storage.service import TRAITS as AZURE_TRAITS
 from durable_ext.backends.protocol import (
     BackendTraits,
     Checkpoint,
@@ -14,16 +14,6 @@ from durable_ext.backends.protocol import (
 )
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.errors import PayloadTooLargeError
-
-AZURE_LIKE = BackendTraits(
-    kind="azure",
-    max_timer=timedelta(days=6),
-    long_timer_step=timedelta(days=3),
-    max_events_per_write=99,
-    stores_start_before_local_activity=True,
-    keeps_trigger=True,
-    delivers_in_order=False,
-)
 
 
 class RecordingSession:
@@ -47,7 +37,7 @@ class RecordingBackend:
     """`checkpoints` of orchestrations by instance id, in order."""
 
     inner: SqliteBackend
-    traits: BackendTraits = AZURE_LIKE
+    traits: BackendTraits = AZURE_TRAITS
     checkpoints: dict[str, list[Checkpoint]] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:

@@ -14,7 +14,7 @@ from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWrite
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
 from durable_ext.backends.azure_storage.due_messages import DueMessages
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
-from durable_ext.backends.azure_storage.history_table import HistoryTable
+from durable_ext.backends.azure_storage.history_table import MAX_ROWS_PER_BATCH, HistoryTable
 from durable_ext.backends.azure_storage.hub_accounts import HubAccounts
 from durable_ext.backends.azure_storage.hub_resources import HubResources
 from durable_ext.backends.azure_storage.instance_store import AzureInstanceStore
@@ -44,14 +44,13 @@ from durable_ext.backends.protocol import (
 )
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
-_HISTORY_ROWS_PER_WRITE = 99
 _LISTENING_POLL_SECONDS = 0.02
 
 TRAITS = BackendTraits(
     kind="azure",
     max_timer=timedelta(days=6),
     long_timer_step=timedelta(days=3),
-    max_events_per_write=_HISTORY_ROWS_PER_WRITE,
+    max_events_per_write=MAX_ROWS_PER_BATCH,
     stores_start_before_local_activity=True,
     keeps_trigger=True,
     delivers_in_order=False,
