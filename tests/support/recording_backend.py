@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from durable_ext.backends.azure_storage.service import TRAITS as AZURE_TRAITS
