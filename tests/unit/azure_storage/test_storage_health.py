@@ -63,6 +63,47 @@ def test_a_service_that_refuses_now_and_then_is_one_outage(
     assert len(caplog.records) == 1
 
 
+def test_a_service_that_nobody_calls_again_does_not_keep_an_outage_alive(
+    health: StorageHealth, clock: Stopwatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    health.failed("blob", GONE)
+    for second in range(0, 120, 10):
+        clock.now = second
+        health.answered("queue")
+    assert not health.is_down
+    health.failed("table", GONE)
+    assert health.is_down
+
+    assert [record.__dict__["event"] for record in caplog.records] == ["storage_down", "storage_up", "storage_down"]
+    assert caplog.records[1].message == "Azure Storage answers again, after 70 s."
+
+
+def test_a_service_that_fails_long_after_another_is_an_outage_of_its_own(
+    health: StorageHealth, clock: Stopwatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    health.failed("blob", GONE)
+    clock.now = 3_600
+    health.failed("table", GONE)
+    clock.now += 10
+    health.answered("table")
+
+    assert not health.is_down
+    assert [record.__dict__["event"] for record in caplog.records] == ["storage_down", "storage_down", "storage_up"]
+    assert caplog.records[2].message == "Azure Storage answers again, after 10 s."
+
+
+def test_an_outage_lasts_as_long_as_one_service_keeps_failing(
+    health: StorageHealth, clock: Stopwatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for second in range(0, 600, 30):
+        clock.now = second
+        health.failed("blob", GONE)
+        health.answered("queue")
+
+    assert health.is_down
+    assert len(caplog.records) == 1
+
+
 def test_an_outage_that_turns_into_a_refusal_tells_that_too(health: StorageHealth, caplog: pytest.LogCaptureFixture) -> None:
     refused = StorageAccessError(call="queue.get /q", status=403, code="AuthenticationFailed")
     for error in (GONE, refused, GONE, refused):

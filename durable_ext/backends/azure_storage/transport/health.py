@@ -14,6 +14,7 @@ from durable_ext.backends.azure_storage.transport.errors import StorageAccessErr
 from durable_ext.errors import BackendError
 
 _CALM_SECONDS: Final = 5.0  # a service that throttles answers some requests
+_SILENT_SECONDS: Final = 60.0  # nobody calls a service that has failed and neither fails nor answers for so long
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
@@ -41,6 +42,7 @@ class StorageHealth:
         if not self._watched:
             return False
         now = self._clock()
+        self._forget_silent(service, now)
         if not self._failed_at:
             self._began = now
             self._told.clear()
@@ -66,12 +68,23 @@ class StorageHealth:
         return waiting
 
     def answered(self, service: str) -> None:
-        """A service answered, be it with a refusal. The outage is over when all do again, for some seconds."""
-        failed = self._failed_at.get(service)
-        now = self._clock()
-        if failed is None or now - failed < _CALM_SECONDS:
+        """A service answered, be it with a refusal.
+
+        The outage is over when all do again, for some seconds, but those that nobody has called for a minute.
+        """
+        if not self._failed_at:
             return
-        del self._failed_at[service]
+        now = self._clock()
+        failed = self._failed_at.get(service)
+        if failed is not None and now - failed >= _CALM_SECONDS:
+            del self._failed_at[service]
+        self._forget_silent(service, now)
         if not self._failed_at:
             seconds = now - self._began
             _log.warning("Azure Storage answers again, after %.0f s.", seconds, extra={"event": "storage_up"})
+
+    def _forget_silent(self, heard_of: str, now: float) -> None:
+        """Leave out the other services that nobody calls: their answers never come, and would hide the next outage."""
+        silent = [name for name, at in self._failed_at.items() if name != heard_of and now - at > _SILENT_SECONDS]
+        for name in silent:
+            del self._failed_at[name]
