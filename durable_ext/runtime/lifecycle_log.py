@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -28,6 +29,7 @@ log = logging.getLogger("durable_ext.runtime.lifecycle")
 
 _DETAILS: Final = re.compile(r' \n (?:\{"\$type":|Message: |None\b)')
 _MOST_REFUSED: Final = 10_000
+_MOST_REASONS: Final = 1_000  # they name versions, which clients choose
 _STARTS: Final = (ExecutionStarted, ExecutionSuspended, ExecutionResumed)
 
 
@@ -60,7 +62,7 @@ class LeftToOthers:
     """Says why this worker leaves instances and activities to others: once for each reason, then at DEBUG."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._told: OrderedDict[str, None] = OrderedDict()
         self._refused: set[str] = set()
 
     def tell(self, instance_id: str, reason: str | None) -> None:
@@ -74,7 +76,10 @@ class LeftToOthers:
             reason,
             extra={"event": "orchestration_left", "instance_id": instance_id},
         )
-        self._told.add(reason)
+        self._told[reason] = None
+        self._told.move_to_end(reason)
+        if len(self._told) > _MOST_REASONS:
+            self._told.popitem(last=False)
 
     def tell_refused(self, instance_id: str, error: RequestRefusedError) -> None:
         """Log that the store refuses what an instance has to store; once for each instance, then at DEBUG."""
