@@ -167,6 +167,8 @@ class OrchestrationSession(Protocol):
             CheckpointConflictError: The lock was lost or somebody else has written: the session is over and nothing
                 of this checkpoint will count.
             PayloadTooLargeError: A value cannot be stored; nothing was written, the session goes on.
+            RequestRefusedError: The store refuses it, now and later. If `is_too_large` the session goes on, and may be
+                given less to store.
             BackendUnavailableError: The store could not be reached within its retries; the outcome is unknown and the
                 session is over.
         """

@@ -28,7 +28,7 @@ from durable_ext.core.events import GenericEvent, TaskScheduled
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
 from durable_ext.core.timestamps import ticks_from_datetime
-from durable_ext.errors import CheckpointConflictError
+from durable_ext.errors import CheckpointConflictError, RequestRefusedError
 
 _Send = Callable[[], Awaitable[HeldMessage]]
 _SENDS_AT_ONCE = 64  # fewer than connections, so that none waits for one after it was checked
@@ -91,8 +91,9 @@ class CheckpointWriter:
           between batches of 2: a prefix of the episode is history, replay decides the rest again;
           after 2, before 3: the row is stale until the next message, a terminal one is repaired by it (8.6);
           after 3: results and external events are found in history and dropped, but events for a generation that is over.
-        If a call fails and this process lives on, it leaves the same behind at once: what was sent before 2 is deleted, as
-        far as nobody has taken it; what we had claimed is visible to all once 2 has begun, because history may tell of it.
+        If a call fails and this process lives on, it leaves the same behind at once: what was sent is deleted, as far as
+        nobody has taken it, if 2 has not begun or its first batch was refused; otherwise what we had claimed is visible to
+        all, because history may tell of it.
         When the episode runs again it has the same results of activities: one that may have a rival was stored by a
         checkpoint of its own before (`rival_results.py`).
         A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
@@ -105,6 +106,7 @@ class CheckpointWriter:
         Raises:
             CheckpointConflictError: Somebody else has written the instance.
             PayloadTooLargeError: Nothing was written.
+            RequestRefusedError: The service refuses a call, now and later.
             BackendUnavailableError: The outcome is unknown.
         """
         if checkpoint.instance is not None:
@@ -117,10 +119,12 @@ class CheckpointWriter:
         rows = self._history.prepare(instance_id, cursor, checkpoint.new_events)
         sent = await self._send(checkpoint, sender, episode, check)
         items = sent[len(checkpoint.messages) :]
+        # Now: the receipt of a renewal does not tell how the message was put.
+        sent_once = tuple([held.message.event.event_id for held in items if not held.receipt.may_have_twin])
         run_here = [held for held in items if held.claimed]
         for held in run_here:
             self._work_item_keeper.hold(held)
-        at_stake = [held for held in sent if held.claimed]
+        at_stake, count = [held for held in sent if held.claimed], cursor.count
         try:
             if checkpoint.new_events:
                 await self._append(instance_id, cursor, rows, check)
@@ -135,16 +139,13 @@ class CheckpointWriter:
                 self._row_written(instance_id, checkpoint.instance)
                 if not await still_ours():
                     await self._wake(instance_id, sender)
-            if replaced_blobs:
-                await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
-            if settled:
-                await self._work_item_keeper.delete_all(settled)
-            if consumed:
-                await self._control_keeper.delete_all(consumed)
-        except BaseException:
-            await self._leave_to_others(at_stake)
+            await self._clean_up(replaced_blobs, settled, consumed)
+        except BaseException as error:
+            if isinstance(error, RequestRefusedError) and checkpoint.new_events and cursor.count == count:
+                await self._take_back(sent)
+            else:
+                await self._leave_to_others(at_stake)
             raise
-        sent_once = tuple([held.message.event.event_id for held in items if not held.receipt.may_have_twin])
         return WrittenCheckpoint(run_here=tuple(run_here), sent_once=sent_once)
 
     async def _append(
@@ -154,6 +155,17 @@ class CheckpointWriter:
             await self._history.append(cursor, rows, self._clock.now(), before_batch=check)
         except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
             raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
+
+    async def _clean_up(
+        self, replaced_blobs: frozenset[str], settled: Sequence[HeldMessage], consumed: Sequence[HeldMessage]
+    ) -> None:
+        """Steps 4 and 5."""
+        if replaced_blobs:
+            await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
+        if settled:
+            await self._work_item_keeper.delete_all(settled)
+        if consumed:
+            await self._control_keeper.delete_all(consumed)
 
     async def _leave_to_others(self, claimed: Sequence[HeldMessage]) -> None:
         """What was sent counts as sent, as if another worker could have taken it already: history may tell of it."""

@@ -1,0 +1,131 @@
+"""What a checkpoint has sent when its history is refused, and what it knows of work items that were put twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.errors import error_from
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.backends.protocol import Checkpoint
+from durable_ext.core.events import GenericEvent, TaskCompleted
+from durable_ext.errors import RequestRefusedError
+from durable_ext.testing.contract_scenes import Scene, activity, messages_of, next_episode, now, raised
+from durable_ext.testing.faults import Send
+from tests.azurite import Azurite, running_azurite
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=15)
+WORK_ITEM_VISIBILITY = timedelta(seconds=2)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        partition_count=1,
+        work_item_queue_visibility=WORK_ITEM_VISIBILITY,
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_acquire_interval=timedelta(seconds=0.3),
+        use_app_lease=False,
+    )
+
+
+def writes_history(call: StorageCall) -> bool:
+    return call.verb == "table.batch" and b"History" in call.body
+
+
+class PutTwiceAndRenewed:
+    """Work items are put at the second try, after one that worked too; history waits until one of them was renewed."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        self._renewed = asyncio.Event()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        if not self.armed:
+            return await send()
+        if writes_history(call):
+            await self._renewed.wait()
+        answer = await send()
+        if "workitems" in call.resource and call.verb == "queue.put":
+            return replace(await send(), attempts=2)
+        if "workitems" in call.resource and call.verb == "queue.update":
+            self._renewed.set()
+        return answer
+
+
+async def test_a_work_item_that_was_put_twice_is_known_as_such_after_its_renewal(azurite: Azurite, task_hub: str) -> None:
+    twice = PutTwiceAndRenewed()
+    async with AzureStorageBackend(settings_of(azurite, task_hub), interceptor=twice) as backend:
+        await backend.start_worker()
+        scene = Scene(backend, PATIENCE)
+        start = await scene.start()
+        session = await scene.session()
+        scheduled = activity(start.instance, 0, run_here=True)
+
+        twice.armed = True
+        _, receipt = await scene.begin(session, scheduled.message.event, activities=(scheduled,))
+        done = TaskCompleted(timestamp=now(), task_scheduled_id=0, result='"Hi"')
+        await backend.activities.complete(receipt.activities[0], done)
+        await messages_of(session, PATIENCE)
+
+        assert await session.results_may_differ()
+
+
+class HistoryRefused:
+    """From the `first` batch of history on, the service refuses them all."""
+
+    def __init__(self, first: int, code: str) -> None:
+        self._left, self._code, self.armed = first, code, False
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        if self.armed and writes_history(call):
+            self._left -= 1
+            if self._left <= 0:
+                raise error_from(call="table.batch", status=400, code=self._code, detail="")
+        return await send()
+
+
+@pytest.mark.parametrize(("rows", "left"), [(1, 0), (120, 1)])
+@pytest.mark.parametrize("run_here", [True, False])
+@pytest.mark.parametrize("code", ["InvalidInput", "EntityTooLarge"])
+async def test_what_was_sent_is_taken_back_if_no_history_of_it_is_stored(
+    azurite: Azurite, task_hub: str, rows: int, left: int, run_here: bool, code: str
+) -> None:
+    refused = HistoryRefused(2 if left else 1, code)
+    async with AzureStorageBackend(settings_of(azurite, task_hub), interceptor=refused) as backend:
+        await backend.start_worker()
+        session, start = await Scene(backend, PATIENCE).started_session()
+        assert start.instance.execution_id is not None
+        scheduled = activity(start.instance, 0, run_here=run_here)
+
+        refused.armed = True
+        events = next_episode(*[GenericEvent(timestamp=now(), data="x")] * rows, decisions=(scheduled.message.event,))
+        with pytest.raises(RequestRefusedError):
+            await session.checkpoint(
+                Checkpoint(
+                    execution_id=start.instance.execution_id,
+                    new_events=events,
+                    messages=(raised("another", "hello"),),
+                    activities=(scheduled,),
+                )
+            )
+        queues = backend._accounts.main.queues
+        lengths = [await queues.length(f"{task_hub.lower()}-{name}") for name in ("control-00", "workitems")]
+
+    assert lengths == [left, left]
