@@ -108,7 +108,7 @@ async def test_a_renewal_that_hangs_holds_up_no_other_one(azurite: Azurite) -> N
     hanging: list[str] = []
 
     async def hangs(call: StorageCall, send: Send) -> HttpAnswer:
-        if call.verb == "queue.hide":
+        if call.verb == "queue.update":
             hanging[:] = hanging or [call.resource]
             if call.resource in hanging:
                 await released.wait()
@@ -132,6 +132,7 @@ async def test_a_renewal_that_hangs_holds_up_no_other_one(azurite: Azurite) -> N
         await keeper.stop()
         await loops.stop()
         await transport.close()
+    assert hanging
 
 
 async def hold_one(queues: QueueVerbs, keeper: MessageKeeper, clock: SystemClock) -> HeldMessage:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Generator, Iterator
 from datetime import timedelta
@@ -12,6 +14,7 @@ import pytest
 from azure_hub import AzureHub, run_azure_hub
 from azurite import Azurite, running_azurite
 
+from durable_ext.backends.azure_storage.outbox import next_sequence_number
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
@@ -141,3 +144,14 @@ async def test_of_clients_that_start_one_id_at_the_same_moment_one_succeeds_and_
             status = await host.client.get_status(instance_id)
             assert status is not None
             assert status.input_as(list) == [winner]
+
+
+def test_messages_of_two_processes_are_numbered_in_the_order_in_which_they_were_sent() -> None:
+    """Within a second their numbers order them, and each process has its own."""
+    program = "from durable_ext.backends.azure_storage.outbox import next_sequence_number as n; print(n())"
+    before = next_sequence_number()
+    beside = int(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout)
+    after = next_sequence_number()
+
+    assert before < beside < after
+    assert next_sequence_number() > after

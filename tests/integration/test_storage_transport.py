@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from durable_ext.backends.azure_storage.large_payloads import LargePayloads
+from durable_ext.backends.azure_storage.names import HubNames
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.blob import LeaseTarget
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
@@ -275,3 +277,16 @@ async def test_a_lease_can_be_taken_over_with_its_id_and_released(transport: Sto
     await transport.blobs.release_lease(target, OTHER)
 
     assert not await transport.blobs.is_leased(target)
+
+
+async def test_a_payload_is_stored_though_its_container_was_deleted_meanwhile(
+    transport: StorageTransport, task_hub: str
+) -> None:
+    names = HubNames(task_hub=task_hub)
+    payloads = LargePayloads(transport.blobs, names)
+    await payloads.store("one.json.gz", "first")
+    await transport.blobs.drop_container(names.large_message_container)
+
+    await payloads.store("two.json.gz", "second")
+
+    assert await payloads.load("two.json.gz") == "second"

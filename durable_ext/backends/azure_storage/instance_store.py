@@ -106,7 +106,9 @@ class AzureInstanceStore:
             try:
                 await self._write_row(start, existing, sent)
                 return
-            except (StorageConflictError, StoragePreconditionError):
+            except (StorageConflictError, StoragePreconditionError) as exc:
+                if exc.code == "TableBeingDeleted":
+                    raise
                 existing = await self._instances.read(start.instance.instance_id, with_payloads=False)
             if existing is None:
                 continue

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from durable_ext.backends.azure_storage.message_codec import decode_envelope
 from durable_ext.backends.azure_storage.names import HubNames, property_blob
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError
 from durable_ext.codec.wire import WireFormatError
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.errors import DamagedPayloadError, MissingPayloadError, PayloadTooLargeError
@@ -90,7 +91,12 @@ class LargePayloads:
         if not self._created:
             await self._blobs.create_container(self._container)
             self._created = True
-        await self._blobs.upload(self._container, name, await _beside_the_loop(_packed, content))
+        packed = await _beside_the_loop(_packed, content)
+        try:
+            await self._blobs.upload(self._container, name, packed)
+        except StorageNotFoundError:  # somebody has deleted the hub, which was made again since
+            await self._blobs.create_container(self._container)
+            await self._blobs.upload(self._container, name, packed)
         return BlobReference(name, self._blobs.url(self._container, name))
 
     async def store_column(self, key: str, row_key: str, event_type: str, column: str, text: str) -> BlobReference:
