@@ -5,7 +5,11 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("busy", deadline=None)  # an example may meet a busy moment of the machine
+hypothesis.settings.load_profile("busy")
 
 CONTRACT_MODULES = sorted(
     f"durable_ext.testing.{path.stem}"
