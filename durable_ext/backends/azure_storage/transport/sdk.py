@@ -1,6 +1,6 @@
 """The same verbs on the Azure SDK packages: slower, but with everything the SDKs know (proxies, every credential).
 
-Imported only when a connection asks for it.
+Imported only when host.json asks for it (`storageProvider.transport`).
 """
 
 from __future__ import annotations
