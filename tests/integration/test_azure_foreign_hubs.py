@@ -111,7 +111,7 @@ DAMAGED = {
 
 
 async def test_blobs_that_are_damaged_and_endless_nesting_stop_no_worker(
-    azurite: Azurite, task_hub: str, transport: StorageTransport
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
 ) -> None:
     low = task_hub.lower()
     texts = [f'{{"TaskMessage":null,"CompressedBlobName":"{name}"}}' for name in DAMAGED]
@@ -123,13 +123,16 @@ async def test_blobs_that_are_damaged_and_endless_nesting_stop_no_worker(
         for queue in (f"{low}-control-00", f"{low}-workitems"):
             for text in texts:
                 await transport.queues.put(queue, text)
-            await eventually(partial(_all_taken, transport, queue), within=PATIENCE, message=f"{queue} was not read")
+            all_read = partial(_are_unreadable, caplog, queue, len(texts))
+            await eventually(all_read, within=PATIENCE, message=f"{queue} was not read")
 
         await _finishes_work_that_others_send(hub, azurite, task_hub)
 
 
-async def _all_taken(transport: StorageTransport, queue: str) -> bool:
-    return not await transport.queues.get(queue, count=1, visibility=1)
+def _are_unreadable(caplog: pytest.LogCaptureFixture, queue: str, count: int) -> bool:
+    """Whether the worker has taken so many messages of a queue and said of each that it cannot read it."""
+    told = [each.__dict__ for each in caplog.records if each.__dict__.get("event") == "message_unreadable"]
+    return len({each["message_id"] for each in told if each["queue"] == queue}) == count
 
 
 async def _finishes_work_that_others_send(hub: AzureHub, azurite: Azurite, task_hub: str) -> None:

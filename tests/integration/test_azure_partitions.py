@@ -279,8 +279,7 @@ async def test_a_worker_that_stops_while_it_asks_for_partitions_leaves_no_wish_b
     await second.start_worker()
     await asyncio.wait_for(asks.wait(), PATIENCE.total_seconds())
     closing = asyncio.create_task(second.close())
-    for _ in range(10):  # until it waits for its leases: nothing on the way there takes time
-        await asyncio.sleep(0)
+    await eventually(lambda: second._leases._stopping, "it does not begin to stop", within=PATIENCE)
     goes_on.set()
     await closing
 

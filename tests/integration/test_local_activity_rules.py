@@ -341,18 +341,25 @@ async def test_results_that_do_not_wake_the_code_wait_for_the_others(tmp_path: P
     assert len(local_writes(checkpoints)) == 1
 
 
-async def test_width_alone_never_spills(tmp_path: Path) -> None:
-    async def brief(value: int) -> int:
-        await asyncio.sleep(0.005)
+async def test_width_alone_never_spills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    time_of_loop, passed = loop.time, 0.0
+
+    async def a_second(value: int) -> int:
+        nonlocal passed
+        passed += 1.0  # for everything that waits in this loop
+        await asyncio.sleep(0)
         return value
 
     def wide(context: Any) -> Any:
-        return (yield context.task_all([context.call_activity("brief", i) for i in range(60)]))
+        return (yield context.task_all([context.call_activity("a_second", i) for i in range(60)]))
 
-    settings = WorkerSettings(local_activity_spill=timedelta(milliseconds=60), max_concurrent_activities=2)
-    async with recorded(tmp_path, registry_of(orchestrators=[wide], activities=[brief]), settings) as hub:
+    monkeypatch.setattr(loop, "time", lambda: time_of_loop() + passed)
+    settings = WorkerSettings(local_activity_spill=timedelta(seconds=20), max_concurrent_activities=2)
+    async with recorded(tmp_path, registry_of(orchestrators=[wide], activities=[a_second]), settings) as hub:
         output, checkpoints = await hub.finish("wide")
 
+    assert passed == 60  # three times what spills, and no activity took more than some seconds of it
     assert output == list(range(60))
     assert not any(checkpoint.activities for checkpoint in checkpoints)
     assert len(local_writes(checkpoints)) > 1
