@@ -26,6 +26,7 @@ from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send, When, is_work
 from tests.azure_hub import AzureHub, run_azure_hub
 from tests.azurite import Azurite, running_azurite
+from tests.support.crash_matrix import room_for_runs
 from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
@@ -404,6 +405,7 @@ async def test_a_session_that_ends_late_leaves_the_next_one_of_its_instance_alon
 
 
 NEVER = 1_000_000
+MOST_RUNS = 6
 
 
 async def play_failing_at(azurite: Azurite, number: int, when: When, name: str, local: LocalActivities) -> int:
@@ -476,7 +478,8 @@ MATRIX = [
 async def test_whichever_call_fails_activities_run_at_most_twice_and_nothing_is_left(
     azurite: Azurite, name: str, local: LocalActivities, when: When
 ) -> None:
-    slots = asyncio.Semaphore(6)
+    room = await room_for_runs(lambda hub, _: AzureStorageBackend(settings_of(azurite, hub)))
+    slots = asyncio.Semaphore(min(MOST_RUNS, room))
     calls = await play_failing_at(azurite, NEVER, when, name, local)
 
     async def play(number: int) -> str | None:
