@@ -12,22 +12,26 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from durable_ext.aio.clock import SystemClock
+from durable_ext.aio.supervisor import LoopFailedError
 from durable_ext.backends.protocol import Checkpoint
 from durable_ext.backends.sqlite.connection import Connection, connect
 from durable_ext.backends.sqlite.schema import SCHEMA_VERSION, bundled_migrations, bundled_schema, prepare_schema
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.core.messages import InstanceId
+from durable_ext.core.timestamps import TICKS_PER_SECOND
 from durable_ext.errors import (
     BackendError,
     BackendUnavailableError,
     ConfigurationError,
     InstanceAlreadyExistsError,
 )
-from durable_ext.testing.contract_scenes import ANY_STATUS, RUNNING_STATUSES, Scene, next_episode, start_event
+from durable_ext.testing.contract_scenes import ANY_STATUS, RUNNING_STATUSES, Scene, next_episode, now, start_event
 from durable_ext.testing.eventually import eventually
 
 PATIENCE = timedelta(seconds=10)
@@ -275,6 +279,25 @@ async def test_a_file_that_is_gone_is_said_once_each_time(
 
 async def _at_once(value: bool) -> bool:
     return value
+
+
+class StoppedClock(SystemClock):
+    """A clock by which nobody can sleep."""
+
+    def sleep(self, seconds: float) -> Any:
+        raise OSError("the clock has stopped")
+
+
+async def test_a_loop_that_dies_is_told_to_whoever_started_the_worker(hub_file: Path, task_hub: str) -> None:
+    told: list[LoopFailedError] = []
+    async with SqliteBackend(SqliteSettings(path=hub_file, task_hub=task_hub), StoppedClock()) as backend:
+        await backend.start_worker(told.append)
+        later = start_event("later", scheduled_start_time=now() + 3_600 * TICKS_PER_SECOND)
+        await backend.instances.create_instance(later, reject=ANY_STATUS)
+        await eventually(lambda: told, "the death of the loop is not reported", within=PATIENCE)
+
+    assert [failure.loop_name for failure in told] == ["sqlite.alarm"]
+    assert str(told[0].__cause__) == "the clock has stopped"
 
 
 async def test_one_refused_write_does_not_take_its_group_with_it(backend: SqliteBackend) -> None:
