@@ -66,7 +66,7 @@ class LocalWave:
     ) -> None:
         self._services = services
         self._session = session
-        self._lost = False
+        self._lost = self._adopted = False
         self._loop = asyncio.get_running_loop()
         self._spill_seconds = services.settings.local_activity_spill.total_seconds()
         self._queue: CallQueue[TaskMessage] = CallQueue(
@@ -153,6 +153,7 @@ class LocalWave:
                 others.append(item)
             else:
                 adopted.set_result(item)
+                self._adopted = True
         return others
 
     def hand_over(self) -> tuple[list[TaskMessage], list[TaskMessage]]:
@@ -181,9 +182,8 @@ class LocalWave:
 
     def cancel(self) -> None:
         """End the wave because the session is lost: discard, and stop what runs unless a work item is among it."""
-        adopted = any(item.done() and item.result() is not None for item in self._spilled.values())
         self.discard()
-        if not adopted:
+        if not self._adopted:
             for task in list(self._queue.runners):
                 self._services.runner.revoke(task)
 
