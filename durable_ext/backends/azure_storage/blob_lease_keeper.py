@@ -28,6 +28,7 @@ _log = logging.getLogger("durable_ext.backends.azure_storage")
 _OWNERSHIP_SECONDS: Final = 15  # fixed in the provider, as the interval below
 _OWNERSHIP_INTERVAL: Final = timedelta(seconds=5)
 _WARNED_FAILURE: Final = 2
+_FAILURE_PAUSE_SECONDS: Final = 0.1
 _STOP_POLL_SECONDS: Final = 0.1
 _STOP_LIMIT_SECONDS: Final = 75.0
 _CONFIRM_LIMIT_SECONDS: Final = 30.0
@@ -40,6 +41,7 @@ class HeldBlobLeases:
         self.blobs, self._seconds, self._clock = blobs, seconds, clock
         self.held: dict[str, BlobLease] = {}
         self.valid_until: dict[str, float] = {}
+        self.is_cut_off = False  # the last time, a lease could not be renewed: an outage
         self._is_first_time = True
 
     async def take(self, me: str, *, steals: bool, wanted: Callable[[str], bool]) -> list[str]:
@@ -65,6 +67,7 @@ class HeldBlobLeases:
     async def renew(self, wanted: Callable[[str], bool]) -> list[str]:
         """Renew what is wanted, release the rest; return the partitions that are held no more."""
         gone: list[str] = []
+        self.is_cut_off = False
         for partition, lease in list(self.held.items()):
             started = self._clock.monotonic()
             if not wanted(partition):
@@ -74,7 +77,8 @@ class HeldBlobLeases:
             try:
                 still_held = await self.blobs.renew(lease)
             except BackendError:
-                continue  # in an outage it runs out by itself
+                self.is_cut_off = True  # it runs out by itself
+                continue
             if still_held:
                 self._keep(lease, started)
             else:
@@ -192,6 +196,9 @@ class BlobLeaseKeeper:
                     exc,
                     extra={"event": "lease_round_failed", "worker_id": self._me, "failures": failures},
                 )
+            if failures or self._truth.is_cut_off:
+                # Who waits in `confirm` asks for a round after every round: this pause is one that no wake-up shortens.
+                await self._clock.sleep(_FAILURE_PAUSE_SECONDS)
             self._round_done.set()
             if self._stopping and not self._listening.states:
                 self._stopped.set()

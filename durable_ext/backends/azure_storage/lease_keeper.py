@@ -117,8 +117,9 @@ class TableLeaseKeeper:
                     str(exc) or type(exc).__name__,
                     extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(exc), "failures": failures},
                 )
+                # Who waits in `confirm` asks for a round after every round: this pause is one that no wake-up shortens.
+                await self._clock.sleep(_FAILURE_PAUSE_SECONDS)
                 if failures <= _MAX_QUICK_FAILURES:
-                    await self._wakeup.wait(_FAILURE_PAUSE_SECONDS)
                     continue
                 soon = False
             finally:

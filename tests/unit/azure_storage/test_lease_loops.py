@@ -1,0 +1,144 @@
+"""The loops that keep leases, beside a store that refuses every call at once: specs/azure-storage.md 7."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import pytest
+
+from durable_ext.backends.azure_storage.blob_lease_keeper import BlobLeaseKeeper
+from durable_ext.backends.azure_storage.blob_leases import BlobLease
+from durable_ext.backends.azure_storage.lease_keeper import TableLeaseKeeper
+from durable_ext.backends.azure_storage.leases import DrainState
+from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
+from durable_ext.testing.clock import ManualClock
+
+QUEUE = "hub-control-00"
+MANY_TURNS = 500
+
+
+class Listening:
+    """Partition 0 is listened to, whatever the keeper does."""
+
+    def __init__(self) -> None:
+        self.states = {0: DrainState.LISTENING}
+
+    def listens(self, partition: int) -> bool:
+        return partition in self.states
+
+    def listen(self, partition: int) -> None:
+        self.states[partition] = DrainState.LISTENING
+
+    def drain(self, partition: int) -> None:
+        self.states[partition] = DrainState.DRAINED
+
+    def lose(self, partition: int) -> None:
+        self.states.pop(partition, None)
+
+    forget = lose
+
+
+class RefusingStore:
+    """Table and blobs in an outage whose calls fail at once."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def load(self) -> NoReturn:
+        await self._refuse()
+
+    async def list(self, *_: object) -> NoReturn:
+        await self._refuse()
+
+    async def renew_lease(self, *_: object) -> NoReturn:
+        await self._refuse()
+
+    async def upload(self, *_: object, **__: object) -> NoReturn:
+        await self._refuse()
+
+    async def _refuse(self) -> NoReturn:
+        self.calls += 1
+        await asyncio.sleep(0)
+        raise StorageUnavailableError(call="any", why="out")
+
+
+async def no_restoration() -> bool:
+    return False
+
+
+def keeper_of(kind: str, store: Any, listening: Any, clock: ManualClock) -> TableLeaseKeeper | BlobLeaseKeeper:
+    if kind == "table":
+        return TableLeaseKeeper(
+            table=store,
+            partitions={QUEUE: 0},
+            partition_count=1,
+            listening=listening,
+            worker_id="me",
+            lease_interval=timedelta(seconds=30),
+            acquire_interval=timedelta(seconds=10),
+            clock=clock,
+            server_offset=timedelta,
+            restore_hub=no_restoration,
+        )
+    keeper = BlobLeaseKeeper(
+        blobs=store,
+        container="leases",
+        partitions={QUEUE: 0},
+        listening=listening,
+        worker_id="me",
+        lease_interval=timedelta(seconds=30),
+        interval=timedelta(seconds=10),
+        safe=kind == "safe",
+        clock=clock,
+        restore_hub=no_restoration,
+    )
+    for leases in (keeper._first, keeper._ownership):
+        if leases is not None:
+            leases.held[QUEUE] = BlobLease(blob=f"any/{QUEUE}", partition=QUEUE, owner="me", token="t", is_leased=True)
+    return keeper
+
+
+@asynccontextmanager
+async def confirming(keeper: TableLeaseKeeper | BlobLeaseKeeper) -> AsyncIterator[None]:
+    """A keeper that runs, and a checkpoint that waits until its lease is confirmed."""
+    keeper.begin()
+    tasks = [asyncio.ensure_future(keeper.run()), asyncio.ensure_future(keeper.confirm(0))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def turns() -> None:
+    for _ in range(MANY_TURNS):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", ["table", "safe", "legacy"])
+async def test_who_waits_for_a_lease_in_an_outage_does_not_make_the_loop_spin(kind: str) -> None:
+    store, clock = RefusingStore(), ManualClock()
+    keeper = keeper_of(kind, store, Listening(), clock)
+    async with confirming(keeper):
+        for rounds in range(1, 21):
+            await turns()
+            assert store.calls <= rounds * 3
+            assert store.calls >= rounds
+            await clock.advance(timedelta(milliseconds=100))
+
+
+@pytest.mark.parametrize("kind", ["table", "safe", "legacy"])
+async def test_a_keeper_that_stops_in_an_outage_is_not_held_up_by_the_pause(kind: str) -> None:
+    store, clock = RefusingStore(), ManualClock()
+    keeper = keeper_of(kind, store, Listening(), clock)
+    async with confirming(keeper):
+        await turns()
+        stopping = asyncio.ensure_future(keeper.stop())
+        for _ in range(60):
+            await clock.advance(timedelta(milliseconds=100))
+        await asyncio.wait_for(stopping, 5)
