@@ -126,16 +126,18 @@ class SessionDirectory:
 
     async def _load(self, inbox: InstanceInbox) -> None:
         try:
-            async with self._loads:
-                await self._load_until_known(inbox)
-        except BaseException:
+            await self._load_until_known(inbox)
+        except BaseException as error:
             inbox.state = InboxState.IDLE
+            if isinstance(error, Exception):  # a mistake of ours: its messages must not be held, and renewed, for ever
+                self._supervisor.start("end", self._abandon_pending(inbox))
             raise
 
     async def _load_until_known(self, inbox: InstanceInbox) -> None:
         while inbox.pending:
             try:
-                session = await self._try_load(inbox)
+                async with self._loads:
+                    session = await self._try_load(inbox)
             except BackendUnavailableError as exc:
                 _log.log(
                     logging.INFO if is_told(exc) else logging.WARNING,
@@ -210,7 +212,7 @@ class SessionDirectory:
         visibility = timedelta(seconds=self._keeper.visibility)
         for held in list(inbox.pending):
             event = held.message.event
-            if not isinstance(event, ExecutionStarted):
+            if not isinstance(event, ExecutionStarted) or held not in inbox.pending:  # lost while another one was judged
                 continue
             if held.message.target.execution_id == loaded.execution_id and loaded.events:
                 continue
@@ -310,13 +312,6 @@ class SessionDirectory:
         """Hand out nothing new; every session is asked to end."""
         self._draining = True
         self._wake_all()
-
-    async def end_all(self) -> None:
-        """End the sessions that are still in use, because whoever used them has stopped."""
-        for inbox in list(self._inboxes.values()):
-            session = inbox.session
-            if session is not None and inbox.state is InboxState.ACTIVE:
-                await self.end_and_wait(inbox, session, session.surrender(), delayed=False)
 
     def leave(self, partition: int) -> None:
         """Ask the sessions of one partition to end."""
