@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Final
 
 from durable_ext.aio.backoff import PollingBackoff, redelivery_delay
@@ -41,12 +42,14 @@ class ControlQueueListener:
         batch_size: int,
         buffer_threshold: int,
         max_interval: float,
+        is_deleted: Callable[[], bool],
     ) -> None:
+        """`is_deleted` = whether this process itself has deleted the hub."""
         self._queue, self._queues, self._reader = queue, queues, reader
         self._keeper, self._directory = keeper, directory
         self._outbox, self._partition, self._forwarded = outbox, partition, False
         self._batch_size, self._threshold = batch_size, buffer_threshold
-        self._backoff = PollingBackoff(max_interval)
+        self._backoff, self._is_deleted = PollingBackoff(max_interval), is_deleted
         self._wakeup = Wakeup()
         self._stopping = False
 
@@ -86,8 +89,10 @@ class ControlQueueListener:
     async def _receive_or_create(self) -> int:
         try:
             return await self._receive()
-        except StorageNotFoundError:  # somebody has deleted the hub
-            await self._queues.create(self._queue)
+        except StorageNotFoundError:
+            if self._is_deleted():
+                return 0
+            await self._queues.create(self._queue)  # somebody else has deleted it
             return self._batch_size
 
     async def _receive(self) -> int:

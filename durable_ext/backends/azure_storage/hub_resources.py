@@ -72,29 +72,33 @@ class HubResources:
             self._created, self._deleted_here = True, False
 
     async def _create_all(self) -> None:
-        await self._create_app_lease()
-        await self._create_leases()
         names = self._names
+        await self._create_app_lease()
         await asyncio.gather(
             self._tables.create(names.history_table),
             self._tables.create(names.instances_table),
             self._queues.create(names.work_item_queue),
             *(self._queues.create(queue) for queue in self.control_queues),
         )
+        await self._create_leases()  # last: workers take a hub that has leases for a whole one
 
     async def restore(self) -> bool:
         """Make a hub again that has gone while it was served; false if this process itself has deleted it."""
         if self._deleted_here:
             return False
+        async with self._lock:
+            await self._create_all()
         _log.warning(
-            "Task hub '%s' is gone: somebody has deleted it, or the emulator was emptied. It is made again, without its "
+            "Task hub '%s' was gone: somebody has deleted it, or the emulator was emptied. It is made again, without its "
             "instances.",
             self._names.task_hub,
             extra={"event": "hub_gone", "task_hub": self._names.task_hub},
         )
-        async with self._lock:
-            await self._create_all()
         return True
+
+    def is_deleted_here(self) -> bool:
+        """Whether this process itself has deleted the hub, and not made it again since."""
+        return self._deleted_here
 
     async def exists(self) -> bool:
         names = self._names
@@ -146,7 +150,7 @@ class HubResources:
         created = ticks_to_iso(ticks_from_datetime(self._clock.now()))
         hub = {"TaskHubName": self._names.task_hub, "CreatedAt": created, "PartitionCount": self._settings.partition_count}
         await self._blobs.upload_new(container, "taskhub.json", json.dumps(hub, separators=(",", ":")).encode())
-        for kind in kinds:
+        for kind in reversed(kinds):  # a hub without leases of the first kind is one that has gone
             for queue in self.control_queues:
                 lease = {"PartitionId": queue, "Owner": None, "Token": None, "Epoch": 0}
                 await self._blobs.upload_new(container, f"{kind}/{queue}", json.dumps(lease, separators=(",", ":")).encode())

@@ -142,6 +142,7 @@ class AzureStorageBackend:
             max_interval=settings.max_queue_polling_interval.total_seconds(),
             hand_over=self._hand_over,
             errands=self._errands,
+            is_deleted=self._resources.is_deleted_here,
         )
         self._wire_partitions(settings, main, tracking, MessageReader(payloads, CONTROL_EVENTS), control_keeper)
         self._instances = self._wire_instances(tables, names, history, instances, payloads, control_keeper)
@@ -206,6 +207,7 @@ class AzureStorageBackend:
                 batch_size=settings.control_queue_batch_size,
                 buffer_threshold=settings.control_queue_buffer_threshold,
                 max_interval=settings.max_queue_polling_interval.total_seconds(),
+                is_deleted=self._resources.is_deleted_here,
             )
 
         self._listening = ListeningPartitions(

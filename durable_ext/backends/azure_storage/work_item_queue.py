@@ -62,11 +62,13 @@ class WorkItemQueue:
         max_interval: float,
         hand_over: Callable[[Sequence[HeldMessage]], None],
         errands: Supervisor,
+        is_deleted: Callable[[], bool],
     ) -> None:
+        """`is_deleted` = whether this process itself has deleted the hub."""
         self._queue, self._queues, self._reader = queue, queues, reader
         self._keeper, self._outbox, self._clock = keeper, outbox, clock
         self._hand_over, self._errands = hand_over, errands
-        self._backoff = PollingBackoff(max_interval)
+        self._backoff, self._is_deleted = PollingBackoff(max_interval), is_deleted
         self._wakeup = Wakeup()
         self._fetch_ended = Wakeup()
         self._fetched: deque[HeldMessage] = deque()
@@ -167,8 +169,9 @@ class WorkItemQueue:
     async def _get_or_create(self, visibility: int) -> Sequence[QueueMessage]:
         try:
             return await self._queues.get(self._queue, count=self._count, visibility=visibility)
-        except StorageNotFoundError:  # somebody has deleted the hub
-            await self._queues.create(self._queue)
+        except StorageNotFoundError:
+            if not self._is_deleted():
+                await self._queues.create(self._queue)  # somebody else has deleted it
             return ()
 
     async def _without_known(self, fetched: list[HeldMessage]) -> list[HeldMessage]:
