@@ -38,6 +38,7 @@ from durable_ext.testing.faults import FailingTransport, When, is_work
 
 _NEVER = 1_000_000
 _MOST, _LEAST = 12, 2
+_SOME = 4
 _QUICK_SECONDS = 0.3
 PATIENCE = timedelta(seconds=180)
 
@@ -50,10 +51,12 @@ class Story:
     Attributes:
         ran: How often each activity ran, in all processes.
         doubtful: Steps that failed in a process that died: they may have been carried out.
+        is_disturbed: A process has died, or a call of it has failed, so that an activity may run again.
     """
 
     def __init__(self, journal: Path | None = None) -> None:
         self.doubtful: set[str] = set()
+        self.is_disturbed = journal is not None
         self._done: set[str] = set()
         self._journal = journal
         lines = journal.read_text().splitlines() if journal is not None and journal.exists() else []
@@ -184,6 +187,7 @@ class CrashMatrix:
                 dying.cancel()
                 playing.cancel()
                 await asyncio.gather(playing, dying, return_exceptions=True)
+        story.is_disturbed = transport.killed_at is not None
         await self.go_on(scenario, hub, story)
 
     async def go_on(self, scenario: Scenario, hub: str, story: Story) -> None:
@@ -231,21 +235,27 @@ async def at_every_call(play: Callable[[int], Awaitable[FailingTransport]], when
         side_by_side: How many runs at a time.
 
     Raises:
-        AssertionError: Some runs did not end as they should; the text names the calls.
+        AssertionError: Some runs did not end as they should, or in too many there was no such call; the text names them.
     """
     calls = (await play(_NEVER)).count
     slots = asyncio.Semaphore(side_by_side)
     failures: list[str] = []
+    unharmed: list[int] = []
 
     async def one(n: int) -> None:
         async with slots:
             try:
-                await asyncio.wait_for(play(n), 3 * PATIENCE.total_seconds())
+                transport = await asyncio.wait_for(play(n), 3 * PATIENCE.total_seconds())
             except (AssertionError, asyncio.TimeoutError, Exception) as error:
                 failures.append(f"{when.value} call {n}: {error or type(error).__name__}")
+            else:
+                if transport.killed_at is None:
+                    unharmed.append(n)
 
     await asyncio.gather(*(one(n) for n in range(1, calls + 1)))
     assert not failures, f"{len(failures)} of {calls} runs:\n" + "\n".join(sorted(failures))
+    # The number of calls varies with what is written together, so the last ones may be missing in some runs.
+    assert len(unharmed) <= calls // _SOME, f"{len(unharmed)} of {calls} runs had no such call: {sorted(unharmed)}"
     return calls
 
 
@@ -320,5 +330,7 @@ async def _ended(backend: Backend, instance_id: str) -> bool:
 
 
 def check_runs(story: Story, activities: Sequence[str]) -> None:
-    """Each activity ran, and nothing else did."""
+    """Each activity ran, and nothing else did: once, or at most twice if something failed on the way."""
     assert set(story.ran) == set(activities)
+    most = 2 if story.is_disturbed else 1
+    assert max(story.ran.values(), default=0) <= most, f"an activity ran more than {most} times: {story.ran}"

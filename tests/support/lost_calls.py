@@ -72,6 +72,7 @@ class LossMatrix:
             transport.armed = True
             await asyncio.wait_for(_insist(scenario, process.client, story), PATIENCE.total_seconds())
             transport.armed = False
+            story.is_disturbed = transport.killed_at is not None
             await scenario.check(process.client, process.backend, story)
 
 
