@@ -32,7 +32,7 @@ def failing_instead(
     """Return a checkpoint in place of the refused one: it consumes the same messages and ends the instance as failed.
 
     Nothing else of the refused one is kept but the start of a generation. `events` are all that the instance has decided,
-    stored or not; the end gets an id beyond theirs. A parent hears of the failure.
+    stored or not; the end gets an id beyond theirs. A parent hears of the failure. The custom status stays.
     """
     failure = failure_from_exception(error)
     outbox = Outbox(started=started, now=now, store_inputs=False, new_execution_id=new_execution_id, messages=[])
@@ -47,12 +47,13 @@ def failing_instead(
     is_new = any(isinstance(event, ExecutionStarted) for event in refused.new_events)
     opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now), *((started,) if is_new else ()))
     decisions = (*outbox.events, OrchestratorCompleted(timestamp=now))
+    shown = refused.instance.custom_status if refused.instance is not None else None
     return replace(
         refused,
         new_events=(*opening, *decisions),
         messages=tuple(outbox.messages),
         activities=(),
         instance=instance_update(
-            (*opening, *decisions), execution_id=refused.execution_id, custom_status=None, last_updated_at=now
+            (*opening, *decisions), execution_id=refused.execution_id, custom_status=shown, last_updated_at=now
         ),
     )

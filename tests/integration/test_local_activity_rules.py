@@ -32,7 +32,7 @@ from durable_ext.core.events import (
     TaskScheduled,
 )
 from durable_ext.runtime.registry import FunctionRegistry
-from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.eventually import eventually
 from tests.support.functions import registry_of
@@ -425,3 +425,25 @@ async def test_what_the_store_refuses_for_its_size_fails_the_instance(tmp_path: 
 
     assert status.runtime_status is OrchestrationStatus.FAILED
     assert "more than the 1000 that can be stored" in str(status.output)
+
+
+@pytest.mark.parametrize(("name", "local"), [("long_output", "on"), ("long_input", "on"), ("long_input", "off")])
+async def test_an_instance_that_fails_for_its_size_keeps_its_custom_status(
+    tmp_path: Path, name: str, local: LocalActivities
+) -> None:
+    def long_output(context: Any) -> str:
+        context.set_custom_status("half way")
+        return "x" * 5_000
+
+    def long_input(context: Any) -> Any:
+        context.set_custom_status("half way")
+        yield context.call_activity("echo", 1)
+        yield context.call_activity("echo", "x" * 5_000)
+
+    registry = registry_of(orchestrators=[long_output, long_input], activities=[echo])
+    async with recorded(tmp_path, registry, WorkerSettings(local_activities=local), kind=NarrowBackend) as hub:
+        instance_id = await hub.client.start(name)
+        status = await hub.client.wait_for_completion(instance_id)
+
+    assert status.runtime_status is OrchestrationStatus.FAILED
+    assert status.custom_status == "half way"
