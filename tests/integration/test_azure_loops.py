@@ -253,3 +253,33 @@ async def test_a_blob_lease_that_cannot_be_renewed_runs_out(azurite: Azurite) ->
     await leases.renew(lambda _: True)
     assert leases.is_valid("hub-control-00")
     await transport.close()
+
+
+async def test_blob_leases_are_renewed_beside_one_whose_renewal_hangs(azurite: Azurite) -> None:
+    released, hanging = asyncio.Event(), False
+
+    async def hangs(call: StorageCall, send: Send) -> HttpAnswer:
+        if hanging and call.verb == "blob.lease_renew" and call.resource.endswith("control-00"):
+            await released.wait()
+        return await send()
+
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string), interceptor=hangs)
+    clock, names = ManualClock(), ["hub-control-00", "hub-control-01"]
+    await transport.blobs.create_container("hanging-leases")
+    for name in names:
+        free = BlobLease(blob=f"default/{name}", partition=name)
+        await transport.blobs.upload("hanging-leases", free.blob, lease_content(free))
+    leases = HeldBlobLeases(LeaseBlobs(transport.blobs, "hanging-leases", "default", 15), 3, clock)
+    assert await leases.take("me", steals=True, wanted=lambda _: True) == names
+
+    hanging = True
+    await clock.advance(timedelta(seconds=2))
+    gone = await asyncio.wait_for(leases.renew(lambda _: True), 10)
+    await clock.advance(timedelta(seconds=2))
+    assert (gone, sorted(leases.held), leases.is_cut_off) == ([], names, True)
+    assert [leases.is_valid(name) for name in names] == [False, True]
+
+    released.set()
+    await leases.renew(lambda _: True)
+    assert [leases.is_valid(name) for name in names] == [True, True]
+    await transport.close()

@@ -66,25 +66,28 @@ class HeldBlobLeases:
 
     async def renew(self, wanted: Callable[[str], bool]) -> list[str]:
         """Renew what is wanted, release the rest; return the partitions that are held no more."""
-        gone: list[str] = []
         self.is_cut_off = False
-        for partition, lease in list(self.held.items()):
-            started = self._clock.monotonic()
-            if not wanted(partition):
-                await self.release(partition)
-                gone.append(partition)
-                continue
-            try:
-                still_held = await self.blobs.renew(lease)
-            except BackendError:
-                self.is_cut_off = True  # it runs out by itself
-                continue
-            if still_held:
+        every = list(self.held.values())
+        # Beside each other, and none for longer than leaves time to try again: one that hangs lets no other run out.
+        kept = await asyncio.gather(*(self._renew_or_release(lease, wanted(lease.partition)) for lease in every))
+        return [lease.partition for lease, is_kept in zip(every, kept, strict=True) if not is_kept]
+
+    async def _renew_or_release(self, lease: BlobLease, is_wanted: bool) -> bool:
+        """Return whether the lease may still be held."""
+        # A third of the shortest lease: intents that hang may not take the time of the ownership either.
+        started, limit = self._clock.monotonic(), min(self._seconds, _OWNERSHIP_SECONDS) / 3
+        try:
+            if not is_wanted:
+                await asyncio.wait_for(self.release(lease.partition), limit)
+                return False
+            if await asyncio.wait_for(self.blobs.renew(lease), limit):
                 self._keep(lease, started)
-            else:
-                self._drop(partition)
-                gone.append(partition)
-        return gone
+                return True
+        except (BackendError, asyncio.TimeoutError):
+            self.is_cut_off = True  # it runs out by itself
+            return is_wanted
+        self._drop(lease.partition)
+        return False
 
     async def release(self, partition: str) -> None:
         """Give one lease up."""
