@@ -136,6 +136,7 @@ class BlobLeaseKeeper:
         self._ownership = HeldBlobLeases(ownership, _OWNERSHIP_SECONDS, clock) if safe else None
         self._names = {index: name for name, index in partitions.items()}
         self._wakeup, self._round_done = Wakeup(), Wakeup()
+        self._is_restoring = False  # what a restoration that has failed leaves may look like a whole hub
         self._stopping = False
         self._stopped = asyncio.Event()
 
@@ -210,8 +211,10 @@ class BlobLeaseKeeper:
 
     async def _take_first(self) -> None:
         await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions)
-        if not self._first.held and not await self._first.blobs.load():
+        if self._is_restoring or (not self._first.held and not await self._first.blobs.load()):
+            self._is_restoring = True
             await self._restore_hub()
+            self._is_restoring = False
 
     async def _renew(self) -> None:
         if self._stopping:

@@ -61,6 +61,7 @@ class TableLeaseKeeper:
         self._round_done = Wakeup()
         self._stopping = False
         self._is_first_round = True
+        self._is_restoring = False  # what a restoration that has failed leaves may look like a whole hub
         self._stopped = asyncio.Event()
 
     def owns(self, partition: int) -> bool:
@@ -180,11 +181,15 @@ class TableLeaseKeeper:
         return plan.soon or any(state is not DrainState.LISTENING for state in self._listening.states.values())
 
     async def _load(self) -> Sequence[Lease]:
-        try:
-            return await self._table.load()
-        except StorageNotFoundError:
-            if self._stopping or not await self._restore_hub():
-                raise
+        if not self._is_restoring or self._stopping:
+            try:
+                return await self._table.load()
+            except StorageNotFoundError:
+                if self._stopping:
+                    raise
+        self._is_restoring = True
+        await self._restore_hub()
+        self._is_restoring = False
         return await self._table.load()
 
     def _plan(self, leases: Sequence[Lease], states: Mapping[int, DrainState], now: datetime) -> LeaseRound:

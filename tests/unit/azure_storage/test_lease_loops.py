@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from durable_ext.backends.azure_storage.blob_lease_keeper import BlobLeaseKeeper
 from durable_ext.backends.azure_storage.blob_leases import BlobLease
 from durable_ext.backends.azure_storage.lease_keeper import TableLeaseKeeper
 from durable_ext.backends.azure_storage.leases import DrainState
-from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, StorageUnavailableError
 from durable_ext.testing.clock import ManualClock
 
 QUEUE = "hub-control-00"
@@ -70,7 +70,9 @@ async def no_restoration() -> bool:
     return False
 
 
-def keeper_of(kind: str, store: Any, listening: Any, clock: ManualClock) -> TableLeaseKeeper | BlobLeaseKeeper:
+def keeper_of(
+    kind: str, store: Any, listening: Any, clock: ManualClock, restore: Callable[[], Awaitable[bool]] = no_restoration
+) -> TableLeaseKeeper | BlobLeaseKeeper:
     if kind == "table":
         return TableLeaseKeeper(
             table=store,
@@ -82,7 +84,7 @@ def keeper_of(kind: str, store: Any, listening: Any, clock: ManualClock) -> Tabl
             acquire_interval=timedelta(seconds=10),
             clock=clock,
             server_offset=timedelta,
-            restore_hub=no_restoration,
+            restore_hub=restore,
         )
     keeper = BlobLeaseKeeper(
         blobs=store,
@@ -94,7 +96,7 @@ def keeper_of(kind: str, store: Any, listening: Any, clock: ManualClock) -> Tabl
         interval=timedelta(seconds=10),
         safe=kind == "safe",
         clock=clock,
-        restore_hub=no_restoration,
+        restore_hub=restore,
     )
     for leases in (keeper._first, keeper._ownership):
         if leases is not None:
@@ -142,3 +144,31 @@ async def test_a_keeper_that_stops_in_an_outage_is_not_held_up_by_the_pause(kind
         for _ in range(60):
             await clock.advance(timedelta(milliseconds=100))
         await asyncio.wait_for(stopping, 5)
+
+
+class HalfMadeStore:
+    """A hub that has gone; the first restoration makes the lease table and fails at its rows."""
+
+    def __init__(self) -> None:
+        self.restorations = 0
+
+    async def load(self) -> list[Any]:
+        if not self.restorations:
+            raise StorageNotFoundError(call="table.query", status=404, code="TableNotFound")
+        return []
+
+    async def restore(self) -> bool:
+        self.restorations += 1
+        if self.restorations == 1:
+            raise StorageUnavailableError(call="table.batch", why="out")
+        return True
+
+
+async def test_a_restoration_that_made_the_lease_table_and_not_its_rows_is_done_again() -> None:
+    store, clock = HalfMadeStore(), ManualClock()
+    running = asyncio.ensure_future(keeper_of("table", store, Listening(), clock, store.restore).run())
+    for _ in range(5):
+        await turns()
+        await clock.advance(timedelta(milliseconds=100))
+    running.cancel()
+    assert store.restorations == 2
