@@ -330,7 +330,10 @@ async def _ended(backend: Backend, instance_id: str) -> bool:
 
 
 def check_runs(story: Story, activities: Sequence[str]) -> None:
-    """Each activity ran, and nothing else did: once, or at most twice if something failed on the way."""
+    """Each activity ran, and nothing else did: once, or up to three times if something failed on the way.
+
+    Three: its result was not sent, so its work item comes again; the episode that sent it was not stored, so it sends another.
+    """
     assert set(story.ran) == set(activities)
-    most = 2 if story.is_disturbed else 1
+    most = 3 if story.is_disturbed else 1
     assert max(story.ran.values(), default=0) <= most, f"an activity ran more than {most} times: {story.ran}"
