@@ -332,7 +332,7 @@ async def _ended(backend: Backend, instance_id: str) -> bool:
 def check_runs(story: Story, activities: Sequence[str]) -> None:
     """Each activity ran, and nothing else did: once, or up to three times if something failed on the way.
 
-    Three: its result was not sent, so its work item comes again; the episode that sent it was not stored, so it sends another.
+    Three: its result was not sent, so its work item comes again, and its episode was not stored, so it sends another one.
     """
     assert set(story.ran) == set(activities)
     most = 3 if story.is_disturbed else 1
