@@ -236,6 +236,7 @@ async def test_an_instance_that_the_service_refuses_to_store_is_kept_told_once_a
     azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = refusing(b"Hello Seattle", "InvalidInput")
+    caplog.set_level(logging.DEBUG, "durable_ext.runtime")  # before the first pause, each of which is twice the last
     async with run_azure_hub(settings_of(azurite, task_hub), interop_registry(), interceptor=refused) as hub:
         bad = await hub.client.start("HelloSequence", 2)
         good = await hub.client.start("HelloSequence", 1)
@@ -244,7 +245,6 @@ async def test_an_instance_that_the_service_refuses_to_store_is_kept_told_once_a
         def refusals() -> list[logging.LogRecord]:
             return [each for each in caplog.records if getattr(each, "event", None) == "checkpoint_refused"]
 
-        caplog.set_level(logging.DEBUG, "durable_ext.runtime")
         await eventually(lambda: len(refusals()) >= 2, within=PATIENCE)
         await hub.client.terminate(bad, "cannot be helped")
         terminated = await hub.client.wait_for_completion(bad, timeout=PATIENCE)
