@@ -31,7 +31,7 @@ from durable_ext.core.messages import InstanceId, OrchestrationInstance, Outgoin
 from durable_ext.core.timestamps import TICKS_PER_SECOND, ticks_from_datetime
 from durable_ext.errors import InstanceAlreadyExistsError
 
-_FIRST_POLL_SECONDS: Final = 0.15
+_FIRST_POLL_SECONDS: Final = 0.1
 _LONGEST_POLL_SECONDS: Final = 2.0
 _MAX_PAGE: Final = 1000
 
@@ -178,7 +178,7 @@ class AzureInstanceStore:
                     return row
                 read = not await wakeup.wait(min(pause, left))
                 if read:
-                    pause = min(pause * 2, _LONGEST_POLL_SECONDS)
+                    pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
         finally:
             self._watch.end(instance_id, wakeup)
 
