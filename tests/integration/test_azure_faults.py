@@ -236,7 +236,8 @@ async def test_an_instance_that_the_service_refuses_to_store_is_kept_told_once_a
     azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = refusing(b"Hello Seattle", "InvalidInput")
-    caplog.set_level(logging.DEBUG, "durable_ext.runtime")  # before the first pause, each of which is twice the last
+    # Before the first pause, each of which is twice the last; by name, since a host that ran in this process set its level.
+    caplog.set_level(logging.DEBUG, "durable_ext.runtime.lifecycle")
     async with run_azure_hub(settings_of(azurite, task_hub), interop_registry(), interceptor=refused) as hub:
         bad = await hub.client.start("HelloSequence", 2)
         good = await hub.client.start("HelloSequence", 1)
