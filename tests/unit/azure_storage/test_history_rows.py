@@ -88,7 +88,7 @@ def test_a_row_of_an_older_writer_with_hardly_a_column_is_read(name: str) -> Non
 @given(st.sampled_from(sorted(EVENT_CLASS_BY_NAME)), st.text(alphabet=st.characters(), max_size=20))
 def test_any_text_comes_back_from_the_json_of_a_row(name: str, text: str) -> None:
     event = event_from_columns({"EventType": name, "ExecutionId": "e"})
-    texts = {member.attribute: text for member in EVENT_MEMBERS[type(event)] if member.kind is Kind.TEXT}
+    texts: dict[str, Any] = {member.attribute: text for member in EVENT_MEMBERS[type(event)] if member.kind is Kind.TEXT}
     written = event_to_columns(replace(event, **texts), "e")
 
     for ascii_only in (True, False):
