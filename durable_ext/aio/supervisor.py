@@ -21,6 +21,16 @@ class LoopFailedError(RuntimeError):
         super().__init__(f"The loop '{loop_name}' stopped unexpectedly.")
 
 
+def failure_of(task: asyncio.Task[Any]) -> LoopFailedError | None:
+    """Return what an ended task died of, `None` if it came to its end or was cancelled."""
+    error = None if task.cancelled() else task.exception()
+    if error is None:
+        return None
+    failure = LoopFailedError(task.get_name())
+    failure.__cause__ = error
+    return failure
+
+
 FailureReport = Callable[[LoopFailedError], None]
 
 
@@ -65,16 +75,10 @@ class Supervisor:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            return
-        failure = LoopFailedError(task.get_name())
-        failure.__cause__ = error
-        if self.failure is None:
-            self.failure = failure
-        self._on_failure(failure)
+        failure = failure_of(task)
+        if failure is not None:
+            self.failure = self.failure or failure
+            self._on_failure(failure)
 
     async def stop(self) -> None:
         """Cancel every task and wait until all have ended.

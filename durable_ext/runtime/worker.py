@@ -192,14 +192,13 @@ class TaskHubWorker:
         self._entity_options = _entity_options(backend.traits, settings)
         self._machinery: _Machinery | None = None
         self._stopped = False
-        self._healthy = True
         self.failure: asyncio.Future[LoopFailedError | None] | None = None
 
     @property
     def is_healthy(self) -> bool:
         """Whether all loops run and episodes can be played."""
-        machinery = self._machinery
-        return machinery is not None and not self._stopped and self._healthy and machinery.thread.healthy
+        machinery, failure = self._machinery, self.failure  # which is done when the worker has stopped, too
+        return machinery is not None and failure is not None and not failure.done() and machinery.thread.healthy
 
     @property
     def cached_sessions(self) -> int:
@@ -256,7 +255,6 @@ class TaskHubWorker:
         log.error("the worker takes no new work: %s", failure, exc_info=failure.__cause__, extra={"event": "worker_failed"})
         if self._machinery is not None:
             self._machinery.begin_to_drain()
-        self._healthy = False
         if self.failure is not None and not self.failure.done():
             self.failure.set_result(failure)
 

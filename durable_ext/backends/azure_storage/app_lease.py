@@ -19,7 +19,7 @@ from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTa
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
     StoragePreconditionError,
-    is_told,
+    level_of,
 )
 from durable_ext.errors import BackendError
 
@@ -72,7 +72,7 @@ class AppLease:
                 acquired = await self._try_acquire()
             except BackendError as exc:
                 _log.log(
-                    logging.INFO if is_told(exc) else logging.WARNING,
+                    level_of(exc),
                     "app lease could not be taken: %s",
                     exc,
                     extra={"event": "app_lease_unavailable", "error": str(exc)},

@@ -41,12 +41,14 @@ class HeldBlobLeases:
         self.blobs, self._seconds, self._clock = blobs, seconds, clock
         self.held: dict[str, BlobLease] = {}
         self.valid_until: dict[str, float] = {}
+        self.any_found = True  # when they were last looked for
         self.is_cut_off = False  # the last time, a lease could not be renewed: an outage
         self._is_first_time = True
 
     async def take(self, me: str, *, steals: bool, wanted: Callable[[str], bool]) -> list[str]:
         """Acquire what the plan says and `wanted` allows; return the partitions gained."""
         leases = await self.blobs.load()
+        self.any_found = bool(leases)
         if self._is_first_time:
             # A process started again after a crash need not wait until the leases of its former life run out: whoever knows
             # the token in their content may take them over. Only once, as in the table.
@@ -211,7 +213,7 @@ class BlobLeaseKeeper:
 
     async def _take_first(self) -> None:
         await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions)
-        if self._is_restoring or (not self._first.held and not await self._first.blobs.load()):
+        if self._is_restoring or not (self._first.held or self._first.any_found):
             self._is_restoring = True
             await self._restore_hub()
             self._is_restoring = False

@@ -17,7 +17,7 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage, Messag
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
-from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
 from durable_ext.errors import BackendError
 
@@ -72,7 +72,7 @@ class ControlQueueListener:
                 found = await self._receive_or_create()
             except BackendError as exc:
                 _log.log(
-                    logging.INFO if is_told(exc) else logging.WARNING,
+                    level_of(exc),
                     "control queue '%s' could not be read: %s",
                     self._queue,
                     exc,
@@ -102,10 +102,8 @@ class ControlQueueListener:
         if not messages:
             return 0
         held, unreadable = await self._reader.read_all(self._queue, messages, visibility, asked)
-        if self._stopping:  # one that is held already is delivered for its new receipt
-            fresh = [one for one in held if self._keeper.find(one.message_id) is None]
-            self._directory.deliver([one for one in held if one not in fresh])
-            await self._keeper.give_back_all(fresh)
+        if self._stopping:
+            await self._keeper.give_back_all([one for one in held if not self._keeper.takes_again(one)])
             return 0
         ours, others = self._sorted(held)
         self._directory.deliver(ours)

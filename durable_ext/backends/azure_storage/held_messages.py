@@ -17,7 +17,7 @@ from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.message_codec import Envelope, begun_runs, with_begun_runs
-from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError, is_told
+from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
 from durable_ext.core.events import GenericEvent
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
@@ -206,7 +206,7 @@ class MessageKeeper:
         except BackendError as exc:
             # It comes back by itself and is recognized as done (specs/azure-storage.md 8.10).
             _log.log(
-                logging.INFO if is_told(exc) else logging.WARNING,
+                level_of(exc),
                 "message %s could not be deleted: %s",
                 message.message_id,
                 exc,
@@ -290,7 +290,7 @@ class MessageKeeper:
             )
         except BackendError as exc:
             _log.log(
-                logging.INFO if is_told(exc) else logging.WARNING,
+                level_of(exc),
                 "message %s could not be renewed: %s",
                 message.message_id,
                 exc,

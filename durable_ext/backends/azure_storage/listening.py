@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.aio.supervisor import FailureReport, LoopFailedError
+from durable_ext.aio.supervisor import FailureReport, failure_of
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
 from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
@@ -144,9 +144,8 @@ class ListeningPartitions:
         self._drained()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failure = LoopFailedError(task.get_name())
-            failure.__cause__ = error
+        failure = failure_of(task)
+        if failure is not None:
             self._failed(failure)
 
     def _say(self, text: str, event: str, partition: int) -> None:

@@ -27,7 +27,7 @@ from durable_ext.backends.azure_storage.history_table import NO_HISTORY, History
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
-from durable_ext.backends.azure_storage.transport.errors import is_told
+from durable_ext.backends.azure_storage.transport.errors import level_of
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.core.ids import continues
@@ -140,7 +140,7 @@ class SessionDirectory:
                     session = await self._try_load(inbox)
             except BackendUnavailableError as exc:
                 _log.log(
-                    logging.INFO if is_told(exc) else logging.WARNING,
+                    level_of(exc),
                     "%s: instance could not be loaded: %s",
                     inbox.instance_id,
                     exc,

@@ -21,7 +21,7 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage, Messag
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
-from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, is_told
+from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import QueueMessage, QueueVerbs
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import HistoryEvent
@@ -147,7 +147,7 @@ class WorkItemQueue:
             held = await self._with_one_suspect(await self._without_known(held))
         except BackendError as exc:
             _log.log(
-                logging.INFO if is_told(exc) else logging.WARNING,
+                level_of(exc),
                 "work-item queue '%s' could not be read: %s",
                 self._queue,
                 exc,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError, RequestRefusedError
@@ -91,6 +92,11 @@ def error_from(*, call: str, status: int, code: str, detail: str) -> BackendErro
     if status in (400, 413):
         return StorageRefusedError(call=call, status=status, code=code, detail=detail)
     return StorageError(call=call, status=status, code=code, detail=detail)
+
+
+def level_of(error: BaseException) -> int:
+    """Return the log level for an error that work goes on after: a warning, unless it is of an outage already told."""
+    return logging.INFO if is_told(error) else logging.WARNING
 
 
 def is_told(error: BaseException) -> bool:
