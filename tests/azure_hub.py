@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Final
+
+from azurite import Azurite
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
@@ -17,6 +20,28 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
+
+SHORT_LOCKS: Final = {
+    "control_queue_visibility": timedelta(seconds=3),
+    "work_item_queue_visibility": timedelta(seconds=3),
+    "lease_interval": timedelta(seconds=3),
+}
+"""Fields of settings: what a dead worker held is free after 3 s."""
+
+
+def short_settings(azurite: Azurite | str, task_hub: str, **fields: Any) -> AzureStorageSettings:
+    """Return the settings of a worker that looks often: every 0.2 s at its queues, every 0.3 s at the leases.
+
+    `azurite` may be a connection string; `fields` are of `AzureStorageSettings` and beat what is set here.
+    """
+    values: dict[str, Any] = {
+        "connection": azurite if isinstance(azurite, str) else azurite.connection_string,
+        "task_hub": task_hub,
+        "max_queue_polling_interval": timedelta(seconds=0.2),
+        "lease_acquire_interval": timedelta(seconds=0.3),
+        **fields,
+    }
+    return AzureStorageSettings(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

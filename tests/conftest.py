@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from azurite import Azurite, running_azurite
 
 hypothesis.settings.register_profile("busy", deadline=None)  # an example may meet a busy moment of the machine
 hypothesis.settings.load_profile("busy")
@@ -30,3 +32,21 @@ def repository() -> Path:
 def task_hub() -> str:
     """A task hub name that no other test uses: letters and digits, starting with a letter."""
     return f"Hub{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    """Run an emulator for the tests of one module, in memory.
+
+    A fresh one per module: whatever a test did to it ends there, and in memory it stands still while it removes what a
+    minute of heavy use has left. What runs that long takes `azurite_on_disk`.
+    """
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture
+def azurite_on_disk(tmp_path: Path) -> Iterator[Azurite]:
+    """Run an emulator for one test that stores its messages in files: it never stops to collect garbage."""
+    with running_azurite(location=tmp_path / "azurite") as running:
+        yield running

@@ -15,7 +15,7 @@ import pytest
 from azure.storage.blob import generate_account_sas
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings, IdentityConnection, TransportKind
+from durable_ext.backends.azure_storage.settings import IdentityConnection, TransportKind
 from durable_ext.backends.azure_storage.transport.account import (
     Identity,
     SharedKey,
@@ -26,6 +26,7 @@ from durable_ext.backends.azure_storage.transport.account import (
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
 from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
+from tests.azure_hub import short_settings
 from tests.integration import test_storage_transport as verbs
 
 URIS = {name: os.environ[f"TEST_{name.upper()}_URI"] for name in ("Blob", "Queue", "Table")}
@@ -93,14 +94,12 @@ class TestAHubWithAnIdentity(BackendContract):
         )
 
         async def open_one(*, worker: bool = True) -> Backend:
-            settings = AzureStorageSettings(
-                connection=connection,
-                task_hub=task_hub,
+            settings = short_settings(
+                connection,
+                task_hub,
                 control_queue_visibility=timedelta(seconds=6),
                 work_item_queue_visibility=timedelta(seconds=6),
-                max_queue_polling_interval=timedelta(seconds=0.2),
                 lease_interval=timedelta(seconds=3),
-                lease_acquire_interval=timedelta(seconds=0.3),
                 transport=self.transport_kind,
             )
             backend = AzureStorageBackend(settings)

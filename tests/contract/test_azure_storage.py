@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import ClassVar
 
 import pytest
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings, TransportKind
+from durable_ext.backends.azure_storage.settings import TransportKind
 from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import SHORT_LOCKS, short_settings
+from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 class TestAzureStorage(BackendContract):
@@ -32,16 +27,7 @@ class TestAzureStorage(BackendContract):
         opened: list[AzureStorageBackend] = []
 
         async def open_one(*, worker: bool = True) -> Backend:
-            settings = AzureStorageSettings(
-                connection=azurite.connection_string,
-                task_hub=task_hub,
-                control_queue_visibility=timedelta(seconds=3),
-                work_item_queue_visibility=timedelta(seconds=3),
-                max_queue_polling_interval=timedelta(seconds=0.2),
-                lease_interval=timedelta(seconds=3),
-                lease_acquire_interval=timedelta(seconds=0.3),
-                transport=self.transport,
-            )
+            settings = short_settings(azurite, task_hub, transport=self.transport, **SHORT_LOCKS)
             backend = AzureStorageBackend(settings)
             await backend.open()
             opened.append(backend)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,8 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import FailingTransport, Send, When
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import short_settings
+from tests.azurite import Azurite
 from tests.support.crash_matrix import finished, running_process
 from tests.support.functions import registry_of
 
@@ -32,12 +33,6 @@ pytestmark = pytest.mark.azurite
 
 PATIENCE_SECONDS = 60
 FIRST = "-"
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +91,13 @@ def app(runs: list[Run], begins: Callable[[str], Awaitable[None]]) -> FunctionRe
 
 
 def settings_of(azurite: Azurite, task_hub: str, *, claims: bool = True) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
+    return short_settings(
+        azurite,
+        task_hub,
         partition_count=1,
         control_queue_visibility=timedelta(seconds=7),  # a work item comes back first
         work_item_queue_visibility=timedelta(seconds=2),
-        max_queue_polling_interval=timedelta(milliseconds=300),
         lease_interval=timedelta(seconds=3),
-        lease_acquire_interval=timedelta(milliseconds=300),
         claim_at_enqueue=claims,
         use_app_lease=False,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -24,7 +23,7 @@ from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
 from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 from tests.bench.functions import GREETINGS, bench_registry
 
 pytestmark = pytest.mark.azurite
@@ -33,12 +32,6 @@ PATIENCE = timedelta(seconds=60)
 EMPTY = {"queue.get", "table.upsert_merge"}
 IN_PROCESS = {"queue.put": 1, "table.insert": 1, "table.batch": 6, "queue.delete": 1}
 PLAIN = {"queue.put": 11, "table.insert": 1, "table.batch": 6, "queue.delete": 11}
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from azure.storage.queue import QueueClient
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.client.opening import open_client
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import short_settings
+from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 def visible(azurite: Azurite, queue: str) -> int:
@@ -33,13 +26,12 @@ def visible(azurite: Azurite, queue: str) -> int:
 
 
 async def test_a_worker_with_a_full_buffer_leaves_the_rest_to_others(azurite: Azurite, task_hub: str) -> None:
-    settings = AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
+    settings = short_settings(
+        azurite,
+        task_hub,
         partition_count=1,
         control_queue_batch_size=2,
         control_queue_buffer_threshold=5,
-        max_queue_polling_interval=timedelta(seconds=0.1),
     )
     queue = settings.names.control_queue(0)
     calls = CallCounter()

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -38,7 +37,7 @@ from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.contract_scenes import Scene, activity, next_episode
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send
-from tests.azure_hub import run_azure_hub
+from tests.azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
 from tests.azurite import Azurite, free_ports, running_azurite
 from tests.interop_app import interop_registry
 
@@ -47,22 +46,8 @@ pytestmark = pytest.mark.azurite
 PATIENCE = timedelta(seconds=30)
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        control_queue_visibility=timedelta(seconds=3),
-        work_item_queue_visibility=timedelta(seconds=3),
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_interval=timedelta(seconds=3),
-        lease_acquire_interval=timedelta(seconds=0.3),
-    )
+    return short_settings(azurite, task_hub, **SHORT_LOCKS)
 
 
 class Pausable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -36,8 +36,8 @@ from durable_ext.errors import DamagedPayloadError, PayloadTooLargeError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.frozen_hub import frozen_hubs, load_hub
 from tests.interop_app import interop_registry
 
@@ -45,12 +45,6 @@ pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=60)
 WIDE_TEXT = "語" * 30_000
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture
@@ -63,16 +57,7 @@ async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
 
 
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        partition_count=1,
-        control_queue_visibility=timedelta(seconds=3),
-        work_item_queue_visibility=timedelta(seconds=3),
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_interval=timedelta(seconds=3),
-        lease_acquire_interval=timedelta(seconds=0.3),
-    )
+    return short_settings(azurite, task_hub, partition_count=1, **SHORT_LOCKS)
 
 
 def wide_registry() -> FunctionRegistry:

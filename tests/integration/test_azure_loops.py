@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from azure_hub import run_azure_hub
-from azurite import Azurite, running_azurite
+from azurite import Azurite
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
@@ -40,12 +39,6 @@ from tests.support.functions import registry_of
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -17,8 +16,8 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.errors import BackendError, InstanceWaitTimeoutError
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
@@ -31,18 +30,11 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
+    return short_settings(
+        azurite,
+        task_hub,
         partition_manager=kind,
-        max_queue_polling_interval=timedelta(seconds=0.2),
         lease_interval=timedelta(seconds=3 if kind is PartitionManagement.TABLE else 15),
         lease_acquire_interval=timedelta(seconds=0.5),
         app_lease_renew_interval=timedelta(seconds=1),

@@ -5,7 +5,7 @@ Source: specs/azure-storage.md 4.5, 8.4, 8.6; other writers of a hub are not our
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,20 +17,14 @@ from durable_ext.backends.azure_storage.transport.account import account_from_co
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 from tests.support.provider_messages import provider_message
 
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture
@@ -41,13 +35,7 @@ async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
 
 
 def settings_of(azurite: Azurite, task_hub: str, **fields: Any) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=0.5),
-        **fields,
-    )
+    return short_settings(azurite, task_hub, **fields)
 
 
 def control_queue(hub: str, instance_id: str, partitions: int = 4) -> str:

@@ -5,7 +5,7 @@ Monitoring tools know a hub by its name and take the default of four. Source: sp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,20 +19,14 @@ from durable_ext.backends.azure_storage.transport.account import account_from_co
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 from tests.support.provider_messages import provider_message
 
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture
@@ -43,14 +37,7 @@ async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
 
 
 def settings_of(azurite: Azurite, task_hub: str, partition_count: int, **fields: Any) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        partition_count=partition_count,
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=0.5),
-        **fields,
-    )
+    return short_settings(azurite, task_hub, partition_count=partition_count, **fields)
 
 
 async def visit(transport: StorageTransport, settings: AzureStorageSettings, partition_count: int = 4) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -22,20 +21,14 @@ from durable_ext.backends.azure_storage.worker_ids import new_worker_id
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 
 KINDS = list(PartitionManagement)
 PATIENCE = timedelta(seconds=40)
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture(params=KINDS, ids=[kind.value for kind in KINDS])
@@ -45,19 +38,14 @@ def kind(request: pytest.FixtureRequest) -> PartitionManagement:
 
 
 def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement, **fields: object) -> AzureStorageSettings:
-    values: dict[str, object] = {
-        "connection": azurite.connection_string,
-        "task_hub": task_hub,
-        "partition_manager": kind,
-        "control_queue_visibility": timedelta(seconds=3),
-        "work_item_queue_visibility": timedelta(seconds=3),
-        "max_queue_polling_interval": timedelta(seconds=0.2),
+    values = {
+        **SHORT_LOCKS,
         # Blob leases last 15 s at least.
         "lease_interval": timedelta(seconds=3 if kind is PartitionManagement.TABLE else 15),
         "lease_acquire_interval": timedelta(seconds=0.5),
         **fields,
     }
-    return AzureStorageSettings(**values)  # type: ignore[arg-type]
+    return short_settings(azurite, task_hub, partition_manager=kind, **values)
 
 
 async def open_worker(settings: AzureStorageSettings) -> AzureStorageBackend:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -18,8 +17,8 @@ from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.client.opening import open_client
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
@@ -28,16 +27,8 @@ PATIENCE = timedelta(seconds=60)
 COMPLETED = frozenset({OrchestrationStatus.COMPLETED})
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string, task_hub=task_hub, max_queue_polling_interval=timedelta(seconds=0.2)
-    )
+    return short_settings(azurite, task_hub)
 
 
 def rows_by_instance(azurite: Azurite, task_hub: str) -> tuple[Counter[str], Counter[str]]:

@@ -5,7 +5,7 @@ Source: specs/azure-storage.md 6.6, 8.3, 8.6.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -18,8 +18,8 @@ from durable_ext.client.client import DurableClient
 from durable_ext.client.opening import open_client
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 from tests.support.provider_messages import provider_message
 
@@ -27,12 +27,6 @@ pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
 LATE_SECONDS = 3
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture
@@ -44,12 +38,7 @@ async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
 
 @pytest.fixture
 def settings(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=0.5),
-    )
+    return short_settings(azurite, task_hub)
 
 
 async def end_of_first_run(settings: AzureStorageSettings) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +25,7 @@ from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
 from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 
@@ -35,12 +34,6 @@ RECORDED = Path(__file__).parents[1] / "interop" / "finished.json"
 CITIES = ["Tokyo", "Seattle", "London"]
 
 Columns = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 def three_activities(context: Any) -> Any:

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -28,7 +27,7 @@ from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
 from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 from tests.frozen_hub import INTEROP, FrozenHub, frozen_hubs, load_hub
 from tests.interop_app import interop_registry
 
@@ -79,12 +78,6 @@ class Stored:
 
     tables: dict[str, list[Columns]]
     messages: list[str]
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture(scope="module", params=["off", "on"])

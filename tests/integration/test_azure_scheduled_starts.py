@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from durable_ext.backends.azure_storage.partitions import partition_index
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.core.events import OrchestratorStarted
 from durable_ext.core.timestamps import ticks_to_datetime
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 from tests.support.provider_messages import provider_message
 
@@ -23,16 +21,8 @@ PATIENCE = timedelta(seconds=30)
 AHEAD = timedelta(seconds=5)
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 async def test_a_start_message_that_appears_before_its_time_waits_on(azurite: Azurite, task_hub: str) -> None:
-    settings = AzureStorageSettings(
-        connection=azurite.connection_string, task_hub=task_hub, max_queue_polling_interval=timedelta(seconds=0.2)
-    )
+    settings = short_settings(azurite, task_hub)
     transport = open_lean_transport(settings.account)
     async with run_azure_hub(settings, interop_registry()) as hub:
         due = datetime.now(timezone.utc) + AHEAD

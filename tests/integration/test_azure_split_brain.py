@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -24,8 +24,8 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
@@ -40,26 +40,15 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 def settings_of(
     azurite: Azurite, task_hub: str, kind: PartitionManagement = PartitionManagement.TABLE, **fields: Any
 ) -> AzureStorageSettings:
-    values: dict[str, Any] = {
-        "control_queue_visibility": timedelta(seconds=3),
-        "work_item_queue_visibility": timedelta(seconds=3),
-        "max_queue_polling_interval": timedelta(seconds=0.2),
+    values = {
+        **SHORT_LOCKS,
         "lease_interval": timedelta(seconds=3 if kind is PartitionManagement.TABLE else 15),
-        "lease_acquire_interval": timedelta(seconds=0.3),
         **fields,
     }
-    return AzureStorageSettings(
-        connection=azurite.connection_string, task_hub=task_hub, partition_manager=kind, use_app_lease=False, **values
-    )
+    return short_settings(azurite, task_hub, partition_manager=kind, use_app_lease=False, **values)
 
 
 class Sleeper:

@@ -6,7 +6,6 @@ Source: specs/azure-storage.md 6.5, 10.7, 11.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -15,8 +14,8 @@ from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
@@ -25,20 +24,9 @@ PATIENCE = timedelta(seconds=30)
 LARGE = "x" * 100_000
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 @pytest.fixture
 def settings(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        fetch_large_messages=False,
-    )
+    return short_settings(azurite, task_hub, fetch_large_messages=False)
 
 
 async def test_a_status_shows_the_address_of_a_large_value(settings: AzureStorageSettings) -> None:

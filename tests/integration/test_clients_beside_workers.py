@@ -6,13 +6,13 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from azure_hub import AzureHub, run_azure_hub
-from azurite import Azurite, running_azurite
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.outbox import next_sequence_number
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -47,12 +47,6 @@ def echo(context: Any) -> Any:
 
 def functions() -> FunctionRegistry:
     return registry_of(orchestrators=[three_events, echo], entities=[register])
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:

@@ -21,12 +21,6 @@ def azurite() -> Iterator[Azurite]:
         yield running
 
 
-@pytest.fixture
-def azurite_on_disk(tmp_path: Path) -> Iterator[Azurite]:
-    with running_azurite(location=tmp_path / "azurite") as running:  # it never stops, however long a test takes
-        yield running
-
-
 # What the process that dies and the one that goes on do with activities. "on", "off" is invariant I1 of design.md 5.
 MODES = [("on", "off"), ("on", "on"), ("off", "off")]
 

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 from tests.support.crash_matrix import CrashMatrix, Scenario, azure_processes
 from tests.support.crash_scenarios import ALL
-
-
-@pytest.fixture
-def azurite_on_disk(tmp_path: Path) -> Iterator[Azurite]:
-    with running_azurite(location=tmp_path / "azurite") as running:  # in memory it stops to collect garbage
-        yield running
 
 
 @pytest.mark.azurite

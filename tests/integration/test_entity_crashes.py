@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,19 +18,13 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 from tests.support.crash_matrix import CrashMatrix, Story, azure_processes, finished
 from tests.support.functions import registry_of
 
 COUNTER = EntityId("counter", "c")
 PATIENCE = timedelta(seconds=120)
 EVERY = timedelta(milliseconds=300)
-
-
-@pytest.fixture
-def azurite(tmp_path: Path) -> Iterator[Azurite]:
-    with running_azurite(location=tmp_path) as running:  # in memory it stands still after a minute
-        yield running
 
 
 def counter(context: Any) -> None:
@@ -231,8 +223,8 @@ def writes_row_of_counter(call: StorageCall) -> bool:
 
 
 @pytest.mark.azurite
-async def test_a_crash_before_the_row_of_an_entity_is_mended_when_its_message_comes_again(azurite: Azurite) -> None:
-    open_one = azure_processes(azurite.connection_string, 1)
+async def test_a_crash_before_the_row_of_an_entity_is_mended_when_its_message_comes_again(azurite_on_disk: Azurite) -> None:
+    open_one = azure_processes(azurite_on_disk.connection_string, 1)
     matrix = CrashMatrix(open_backend=open_one, first="on", second="on", counts=writes_row_of_counter)
 
     assert await matrix.run(SignalsOfAClient, When.BEFORE) == 2
@@ -247,8 +239,8 @@ SCENARIOS = [NewGenerations, AtOnce, AfterAnEvent, EventsInARow, LaterSignals, B
 @pytest.mark.parametrize("mode", ["on", "off"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_requests_to_entities_count_once_whatever_dies_when(
-    azurite: Azurite, scenario: type[CountedSignals], mode: LocalActivities, when: When
+    azurite_on_disk: Azurite, scenario: type[CountedSignals], mode: LocalActivities, when: When
 ) -> None:
-    matrix = CrashMatrix(open_backend=azure_processes(azurite.connection_string, 1), first=mode, second=mode)
+    matrix = CrashMatrix(open_backend=azure_processes(azurite_on_disk.connection_string, 1), first=mode, second=mode)
 
     assert await matrix.run(scenario, when) > 5

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from durable_ext.backends.azure_storage.names import HubNames
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.frozen_hub import FrozenHub, frozen_hubs, load_hub
 from tests.interop_app import interop_registry
 from tests.support.crash_matrix import Story
@@ -32,12 +31,6 @@ SPILL = timedelta(milliseconds=100)
 RECORDED = frozen_hubs("local_activities")
 # Flawed, and seen as such here: what comes before the start message is lost or undone.
 ALSO_BAD = {"s11c-terminate-before-history"}
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture
@@ -128,13 +121,7 @@ async def test_a_plain_worker_could_go_on_after_each_of_our_writes(
     def look(call: StorageCall, hub: StoredHub) -> None:
         bad.extend(f"after {call.verb} {call.resource}: {reason}" for reason in stuck_instances(hub, registry))
 
-    settings = AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        partition_count=2,
-        max_queue_polling_interval=timedelta(milliseconds=300),
-        use_app_lease=False,
-    )
+    settings = short_settings(azurite, task_hub, partition_count=2, use_app_lease=False)
     writes = WriteByWrite(HubReader(transport, settings.names), settings.names.work_item_queue, look)
     worker = WorkerSettings(
         local_activities=local, local_activity_spill=SPILL if scenario is SlowActivities else timedelta(hours=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -24,8 +24,8 @@ from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.contract_scenes import Scene, activity, first_episode, ids, messages_of, names, now, raised
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send, When, is_work
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.support.crash_matrix import room_for_runs
 from tests.support.functions import registry_of
 
@@ -37,23 +37,9 @@ A_MOMENT = timedelta(milliseconds=200)
 PLAIN = WorkerSettings(local_activities="off")
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        partition_count=1,
-        control_queue_visibility=timedelta(seconds=3),
-        work_item_queue_visibility=timedelta(seconds=3),
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_interval=timedelta(seconds=4),
-        lease_acquire_interval=timedelta(seconds=0.3),
-        use_app_lease=False,
+    return short_settings(
+        azurite, task_hub, partition_count=1, use_app_lease=False, **{**SHORT_LOCKS, "lease_interval": timedelta(seconds=4)}
     )
 
 

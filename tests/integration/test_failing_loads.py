@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -17,7 +17,8 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.testing.contract_scenes import Scene, child_start, messages_of, names, new_id, raised
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import short_settings
+from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 
@@ -26,20 +27,12 @@ LOADS_AT_ONCE = 32
 LOAD_RETRY_SECONDS = 5.0
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
+    return short_settings(
+        azurite,
+        task_hub,
         partition_count=1,
         control_queue_visibility=timedelta(seconds=3),
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=0.3),
         control_queue_buffer_threshold=256,
         use_app_lease=False,
     )

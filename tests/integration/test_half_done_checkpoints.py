@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,7 +18,8 @@ from durable_ext.core.events import GenericEvent, TaskCompleted
 from durable_ext.errors import RequestRefusedError
 from durable_ext.testing.contract_scenes import Scene, activity, messages_of, next_episode, now, raised
 from durable_ext.testing.faults import Send
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import short_settings
+from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 
@@ -27,21 +27,9 @@ PATIENCE = timedelta(seconds=15)
 WORK_ITEM_VISIBILITY = timedelta(seconds=2)
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
-    return AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        partition_count=1,
-        work_item_queue_visibility=WORK_ITEM_VISIBILITY,
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=0.3),
-        use_app_lease=False,
+    return short_settings(
+        azurite, task_hub, partition_count=1, work_item_queue_visibility=WORK_ITEM_VISIBILITY, use_app_lease=False
     )
 
 

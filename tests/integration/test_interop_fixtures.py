@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -20,8 +20,8 @@ from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.frozen_hub import FrozenHub, frozen_hubs, load_hub
 from tests.interop_app import interop_registry
 
@@ -41,12 +41,6 @@ MANAGERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 @pytest.fixture
 async def loaded(
     request: pytest.FixtureRequest, azurite: Azurite, task_hub: str
@@ -57,12 +51,10 @@ async def loaded(
         await load_hub(frozen, transport, task_hub, max_delay=60 if frozen.name in SLOW else 1)
     finally:
         await transport.close()
-    settings = AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
+    settings = short_settings(
+        azurite,
+        task_hub,
         app_name="peer",
-        max_queue_polling_interval=timedelta(seconds=1),
-        lease_acquire_interval=timedelta(seconds=1),
         partition_manager=MANAGERS[frozen.about["leases"]],
         message_encoding=MessageEncoding.BASE64 if frozen.name.endswith("base64") else MessageEncoding.UTF8,
     )

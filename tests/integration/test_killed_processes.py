@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 from tests.support.crash_matrix import Scenario
 from tests.support.crash_scenarios import ALL, Purge
 from tests.support.killed_process import KillMatrix
-
-
-@pytest.fixture
-def azurite(tmp_path: Path) -> Iterator[Azurite]:
-    with running_azurite(location=tmp_path / "azurite") as running:  # in memory it stops to collect garbage
-        yield running
 
 
 @pytest.mark.azurite
@@ -28,13 +21,15 @@ def azurite(tmp_path: Path) -> Iterator[Azurite]:
 @pytest.mark.parametrize("scenario", [pytest.param(kind, marks=() if kind is Purge else pytest.mark.slow) for kind in ALL])
 @pytest.mark.parametrize(("first", "second"), [("on", "off"), pytest.param("off", "on", marks=pytest.mark.slow)])
 async def test_a_sigkill_at_any_storage_call_changes_nothing(
-    azurite: Azurite,
+    azurite_on_disk: Azurite,
     tmp_path: Path,
     scenario: type[Scenario],
     first: LocalActivities,
     second: LocalActivities,
     when: When,
 ) -> None:
-    matrix = KillMatrix(connection=azurite.connection_string, partitions=2, first=first, second=second, folder=tmp_path)
+    matrix = KillMatrix(
+        connection=azurite_on_disk.connection_string, partitions=2, first=first, second=second, folder=tmp_path
+    )
 
     assert await matrix.run(scenario, when) > 3

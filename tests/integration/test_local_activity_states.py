@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.client.client import DurableClient
@@ -21,8 +20,8 @@ from durable_ext.core.messages import InstanceId
 from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import AzureHub, run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.frozen_hub import FrozenHub, frozen_hubs, load_hub
 from tests.interop_app import ActivityRuns, interop_registry
 
@@ -51,12 +50,6 @@ class TakenOver:
     runs: ActivityRuns
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
-
-
 @pytest.fixture(params=["on", pytest.param("off", marks=pytest.mark.slow)])
 def local_activities(request: pytest.FixtureRequest) -> Any:
     return request.param
@@ -72,12 +65,7 @@ async def taken_over(
         await load_hub(frozen, transport, task_hub, max_delay=5 if frozen.name in LATE else 1, redeliver=True)
     finally:
         await transport.close()
-    settings = AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        use_app_lease=False,
-        max_queue_polling_interval=timedelta(milliseconds=500),
-    )
+    settings = short_settings(azurite, task_hub, use_app_lease=False)
     runs = ActivityRuns()
     worker = WorkerSettings(local_activities=local_activities)
     async with run_azure_hub(settings, interop_registry(runs), worker_settings=worker) as hub:

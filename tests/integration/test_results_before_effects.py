@@ -7,31 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.faults import is_write
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite, running_azurite
+from tests.azure_hub import run_azure_hub, short_settings
+from tests.azurite import Azurite
 from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @dataclass(slots=True)
@@ -96,12 +89,7 @@ def app(trace: Trace) -> FunctionRegistry:
 
 async def traced(azurite: Azurite, task_hub: str, local: LocalActivities) -> Trace:
     trace = Trace()
-    settings = AzureStorageSettings(
-        connection=azurite.connection_string,
-        task_hub=task_hub,
-        use_app_lease=False,
-        max_queue_polling_interval=timedelta(milliseconds=300),
-    )
+    settings = short_settings(azurite, task_hub, use_app_lease=False)
     worker = WorkerSettings(local_activities=local)
     async with run_azure_hub(settings, app(trace), worker_settings=worker, interceptor=trace) as hub:
         instance_id = await hub.client.start("everything")

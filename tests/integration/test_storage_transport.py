@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -19,7 +19,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StoragePreconditionError,
 )
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, literal
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 
@@ -27,12 +27,6 @@ KEYS = ["plain", "a b", "it's", "x^0y", "日本", "%41", "@counter@key", "+&=;:"
 TEXTS = ["", "x", "\x7f", "\u0085", "\u2028", "😀", '\\"q\\"', "a\tb", "a\r\nb", "\x01", "-- PUT http", "a\ud800b"]
 ONE = "dda8b646-0000-0000-0000-000000000000"
 OTHER = "dda8b647-0000-0000-0000-000000000000"
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 @pytest.fixture(params=["lean", "sdk"])

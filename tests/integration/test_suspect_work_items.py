@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -21,17 +20,11 @@ from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMes
 from durable_ext.core.timestamps import Ticks
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azurite import Azurite, running_azurite
+from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 
 DEATHS = 3
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 def work_item(task_id: int, *, begun: int) -> str:
