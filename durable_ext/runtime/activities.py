@@ -160,7 +160,8 @@ class ActivityDispatcher:
         backoff = Backoff()
         while not self.draining:
             # A slot must be free, but is not held while waiting: local activities may use it meanwhile.
-            await self._slots.take()
+            if not await self._slots.take():
+                return
             self._slots.give_back()
             try:
                 item = await self._store.lock_next_activity(_LOCK_WAIT)
@@ -172,8 +173,12 @@ class ActivityDispatcher:
                 self._queue.add((item,))
 
     def run_claimed(self, items: Iterable[ActivityWorkItem]) -> None:
-        """Run work items that a checkpoint gave back locked."""
-        self._queue.add(items)
+        """Run work items that a checkpoint gave back locked; a worker that drains gives them to others."""
+        if not self._slots.closed:
+            self._queue.add(items)
+            return
+        for item in items:
+            self._supervisor.start("activity-release", self._give_up(self._store.release, item))
 
     async def finish(self, item: ActivityWorkItem, result: TaskCompleted | TaskFailed) -> None:
         """Complete an item, trying again while the store cannot be reached.

@@ -18,14 +18,23 @@ class CallQueue(Generic[T]):
     """Runs `call(item)` for each item, as many at once as there are slots. Used from one event loop only.
 
     Not one task per item: a runner starts the next one only when it is about to wait, so a thousand calls that never
-    suspend cost two tasks. `call` must not raise; what it raises stops the supervisor.
+    suspend cost two tasks. `call` must not raise; what it raises stops the supervisor. When the slots are closed, what has
+    not begun stays in `waiting`, and `turned_away` is called.
     """
 
-    def __init__(self, name: str, slots: Slots, supervisor: Supervisor, call: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        slots: Slots,
+        supervisor: Supervisor,
+        call: Callable[[T], Awaitable[None]],
+        turned_away: Callable[[], None] | None = None,
+    ) -> None:
         self._name = name
         self._slots = slots
         self._supervisor = supervisor
         self._call = call
+        self._turned_away = turned_away
         self._starting = False
         self.waiting: deque[T] = deque()
         self.runners: set[asyncio.Task[None]] = set()
@@ -47,11 +56,10 @@ class CallQueue(Generic[T]):
         held, turn = False, 0
         try:
             try:
-                await slots.take()
-                held = True
+                held = await slots.take()
             finally:
                 self._starting = False
-            while waiting:
+            while held and waiting and not slots.closed:
                 item = waiting.popleft()
                 if waiting and not self._starting:
                     self._start_runner()
@@ -61,8 +69,9 @@ class CallQueue(Generic[T]):
                     turn, held = 0, False
                     slots.give_back()
                     await asyncio.sleep(0)
-                    await slots.take()
-                    held = True
+                    held = await slots.take()
+            if slots.closed and self._turned_away is not None:
+                self._turned_away()
         finally:
             if held:
                 slots.give_back()

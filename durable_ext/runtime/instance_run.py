@@ -44,6 +44,7 @@ from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.session_writer import SessionWriter
+from durable_ext.runtime.slots import Ticket
 from durable_ext.runtime.stuck_episodes import StuckEpisode
 from durable_ext.runtime.wave_settlement import WaveSettlement
 
@@ -74,6 +75,7 @@ class InstanceRun:
         self._wave: LocalWave | None = None
         self._alone: Episode | None = None
         self._alone_item: asyncio.Future[ActivityWorkItem | None] | None = None
+        self._ticket: Ticket | None = None  # while its only activity waits for a slot
 
     # Life.
 
@@ -241,7 +243,7 @@ class InstanceRun:
         if services.traits.stores_start_before_local_activity:
             await writer.write_before_local(episode)
         services.rest.watch(self)
-        if len(episode.activities) == 1:
+        if len(episode.activities) == 1 and (services.activity_slots.try_take() or await self._waited_for_slot()):
             results: Sequence[ActivityResult] = (await self._run_alone(episode.activities[0], episode),)
         else:
             wave = self._wave = LocalWave(episode.activities, services, self._session)
@@ -297,11 +299,24 @@ class InstanceRun:
         await self._store(Played(episode), decided)
         return None if self._player.is_over(episode) else await self._next_episode()
 
+    async def _waited_for_slot(self) -> bool:
+        """Wait for a slot for one activity; return whether there is one.
+
+        Not if that takes long or the worker drains: then the activity is a wave, which looks for messages while it waits,
+        and gives away what has not begun.
+        """
+        slots, spill = self._services.activity_slots, self._services.spill
+        self._ticket = slots.stand_in_line()
+        spill.watch(self)
+        try:
+            return await slots.redeem(self._ticket)
+        finally:
+            spill.forget(self)
+            self._ticket = None
+
     async def _run_alone(self, message: TaskMessage, episode: Episode) -> ActivityResult:
-        """Await one activity inside this task: no task of its own, no switch for one that never waits."""
+        """Await one activity inside this task, which has a slot: no task of its own, no switch for one that never waits."""
         services = self._services
-        if not services.activity_slots.try_take():
-            await services.activity_slots.take()
         try:
             if not await self._session.confirm():
                 raise CheckpointConflictError(self._instance_id, "its lock was lost")
@@ -322,6 +337,9 @@ class InstanceRun:
 
     def spill(self) -> None:
         """Rule R5: the activity takes long. Its task goes on with it alone; a new one owns the session."""
+        if self._ticket is not None:
+            self._services.activity_slots.turn_away(self._ticket)
+            return
         episode, self._alone = self._alone, None
         if episode is not None:
             self._alone_item = asyncio.get_running_loop().create_future()

@@ -70,7 +70,7 @@ class LocalWave:
         self._loop = asyncio.get_running_loop()
         self._spill_seconds = services.settings.local_activity_spill.total_seconds()
         self._queue: CallQueue[TaskMessage] = CallQueue(
-            "local-activity", services.activity_slots, services.supervisor, self._run
+            "local-activity", services.activity_slots, services.supervisor, self._run, self._awaken
         )
         self._results: list[ActivityResult] = []
         self._messages = {message.event.event_id: message for message in messages}
@@ -98,8 +98,9 @@ class LocalWave:
     async def wait(self, at_most: int | None, together: int) -> None:
         """Return when everything has ended, when `at_most` results are there, or after the spill time.
 
-        Also soon after a result that may wake the code: it does not wait for all (`together` results wake it), or the
-        result is a failure. Those that come within 10 ms of each other travel together, for 30 ms.
+        Also when the worker begins to drain, and soon after a result that may wake the code: it does not wait for all
+        (`together` results wake it), or the result is a failure. Those that come within 10 ms of each other travel
+        together, for 30 ms.
         """
         if self._lost:
             raise CheckpointConflictError(self._session.instance.instance_id, "its lock was lost")

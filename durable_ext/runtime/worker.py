@@ -139,8 +139,9 @@ class _Machinery:
         self.loops.start("activities", self.activities.run())
 
     def begin_to_drain(self) -> None:
-        """No loop takes anything after what it has."""
+        """No loop takes anything after what it has, and no activity begins."""
         self.draining = True
+        self.activity_slots.close()
         self.orchestrations.draining = self.entities.draining = self.activities.draining = True
 
     async def stop(self) -> None:

@@ -12,17 +12,16 @@ from typing import Any
 
 import pytest
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.core.events import EventRaised, OrchestrationStatus, TaskScheduled
 from durable_ext.core.messages import InstanceId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
-from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
-from tests.azure_hub import AzureHub, run_azure_hub
+from durable_ext.testing.task_hub import RunningTaskHub
+from tests.azure_hub import AzureHub
 from tests.support.functions import registry_of
-from tests.support.store_place import place_of
+from tests.support.store_place import STORES, place_of, worker_at
 
 PATIENCE = timedelta(seconds=20)
 EVERY = timedelta(milliseconds=50)
@@ -60,30 +59,6 @@ async def running(
     with place_of(store, folder) as place:
         async with worker_at(store, place, registry, limits) as hub:
             yield hub
-
-
-@asynccontextmanager
-async def worker_at(
-    store: str, place: str, registry: FunctionRegistry, limits: WorkerSettings
-) -> AsyncIterator[AzureHub | RunningTaskHub]:
-    if store == "sqlite":
-        async with run_task_hub(place, registry, settings=limits) as hub:
-            yield hub
-        return
-    azure = AzureStorageSettings(
-        connection=place,
-        task_hub="LongHub",
-        partition_count=1,
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=0.3),
-        use_app_lease=False,
-    )
-    async with run_azure_hub(azure, registry, worker_settings=limits) as azure_hub:
-        await eventually(lambda: azure_hub.backend.owns(0), within=PATIENCE)
-        yield azure_hub
-
-
-STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -1,12 +1,23 @@
-"""Where a hub lies in tests that run on both stores."""
+"""Where a hub lies in tests that run on both stores, and workers on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
+from tests.azure_hub import AzureHub, run_azure_hub
 from tests.azurite import running_azurite
+
+STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
 
 
 @contextmanager
@@ -17,3 +28,25 @@ def place_of(store: str, folder: Path) -> Iterator[str]:
         return
     with running_azurite() as azurite:
         yield azurite.connection_string
+
+
+@asynccontextmanager
+async def worker_at(
+    store: str, place: str, registry: FunctionRegistry, limits: WorkerSettings
+) -> AsyncIterator[AzureHub | RunningTaskHub]:
+    """Run a worker on the hub at a `place`; on Azure Storage it has taken the hub's only partition."""
+    if store == "sqlite":
+        async with run_task_hub(place, registry, settings=limits) as hub:
+            yield hub
+        return
+    azure = AzureStorageSettings(
+        connection=place,
+        task_hub="PlaceHub",
+        partition_count=1,
+        max_queue_polling_interval=timedelta(seconds=0.2),
+        lease_acquire_interval=timedelta(seconds=0.3),
+        use_app_lease=False,
+    )
+    async with run_azure_hub(azure, registry, worker_settings=limits) as azure_hub:
+        await eventually(lambda: azure_hub.backend.owns(0), within=timedelta(seconds=20))
+        yield azure_hub

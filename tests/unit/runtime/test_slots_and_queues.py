@@ -75,8 +75,70 @@ async def test_a_slot_that_comes_free_just_after_a_cancellation_goes_to_the_next
     outcomes = await asyncio.gather(cancelled, next_one, return_exceptions=True)
 
     assert isinstance(outcomes[0], asyncio.CancelledError)
-    assert outcomes[1] is None
+    assert outcomes[1] is True
     assert slots.taken == 1
+
+
+async def test_closed_slots_turn_everybody_away() -> None:
+    slots = Slots(1)
+    await slots.take()
+    waiting = asyncio.ensure_future(slots.take())
+    await asyncio.sleep(0)
+    slots.close()
+
+    assert not await waiting
+    slots.give_back()
+    assert not slots.try_take()
+    assert not await slots.take()
+    assert slots.taken == 0
+
+
+async def test_a_slot_that_is_given_just_before_they_close_is_given_back() -> None:
+    slots = Slots(1)
+    await slots.take()
+    waiting = asyncio.ensure_future(slots.take())
+    await asyncio.sleep(0)
+    slots.give_back()
+    slots.close()
+
+    assert not await waiting
+    assert slots.taken == 0
+
+
+async def test_who_is_turned_away_leaves_the_line() -> None:
+    slots = Slots(1)
+    await slots.take()
+    ticket = slots.stand_in_line()
+    next_one = asyncio.ensure_future(slots.take())
+    await asyncio.sleep(0)
+    slots.turn_away(ticket)
+    slots.give_back()
+
+    assert not await slots.redeem(ticket)
+    assert await next_one
+    slots.turn_away(ticket)  # too late to matter
+    assert slots.taken == 1
+
+
+async def test_a_queue_begins_nothing_after_its_slots_are_closed() -> None:
+    began: list[int] = []
+    go_on, turned_away = asyncio.Event(), asyncio.Event()
+
+    async def call(item: int) -> None:
+        began.append(item)
+        await go_on.wait()
+
+    slots = Slots(1)
+    queue = CallQueue("call", slots, Supervisor("test"), call, turned_away.set)
+    queue.add(range(3))
+    await eventually(lambda: began == [0])
+    slots.close()
+    go_on.set()
+    await turned_away.wait()
+    await eventually(lambda: slots.taken == 0)
+
+    assert began == [0]
+    assert list(queue.waiting) == [1, 2]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
