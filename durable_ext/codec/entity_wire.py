@@ -166,7 +166,7 @@ class JsonEntityCodec:
         queue_size = members.get("queueSize")
         return EntityStatus(
             exists=bool(members.get("entityExists")),
-            queue_size=queue_size if isinstance(queue_size, int) else 0,
+            queue_size=queue_size if type(queue_size) is int else 0,  # true is an int as well
             locked_by=_text_member(members, "lockedBy"),
         )
 

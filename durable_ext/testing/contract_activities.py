@@ -93,7 +93,7 @@ class ActivityStoreContract:
 
     async def test_a_run_that_its_worker_ends_alive_is_no_death(self, scene: Scene) -> None:
         await scheduled(scene, 1)
-        for _ in range(3):  # the first run is not counted anyway
+        for _ in range(2):  # the first run is not counted anyway; the pause before a repetition doubles
             item = await scene.backend.activities.lock_next_activity(scene.patience)
             assert item is not None
             assert await scene.backend.activities.begin(item)
@@ -102,7 +102,7 @@ class ActivityStoreContract:
         again = await scene.backend.activities.lock_next_activity(scene.patience)
 
         assert again is not None
-        assert (again.dequeue_count, again.deaths) == (4, 0)
+        assert (again.dequeue_count, again.deaths) == (3, 0)
 
     async def test_activities_that_run_here_come_back_locked_and_in_order(self, scene: Scene) -> None:
         _, _, receipt = await scheduled(scene, 5, run_here=True)

@@ -162,6 +162,10 @@ def test_a_custom_status_that_is_no_entity_status_reads_as_empty(text: str | Non
     assert CODEC.read_status(text) == EntityStatus()
 
 
+def test_a_queue_size_of_true_is_no_number() -> None:
+    assert CODEC.status_text(CODEC.read_status('{"entityExists":true,"queueSize":true}')) == '{"entityExists":true}'
+
+
 ODD = st.sampled_from([None, True, 5, -1, 10**30, 1.5, "", "x", "2024-05-06T07:08:09Z", [], [5], {}, {"a": 1}, {"x": [5]}])
 READERS: Final[dict[str, Callable[[str], str]]] = {
     "request": lambda text: CODEC.request_text(CODEC.read_request(text), typed=False),

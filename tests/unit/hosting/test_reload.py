@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from durable_ext.hosting.local import reload
 from durable_ext.hosting.local.reload import app_files, wait_for_change
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "_LOOK_MILLISECONDS", 50)
 
 
 @pytest.fixture
@@ -51,7 +57,7 @@ async def test_a_later_change_is_seen_and_what_does_not_concern_the_app_is_not(a
     for number in range(100):
         (app / "notes.txt").write_text(str(number), encoding="utf-8")
         (app / ".venv" / "lib" / "x.py").write_text(str(number), encoding="utf-8")
-    done, _ = await asyncio.wait((watch,), timeout=1.5)
+    done, _ = await asyncio.wait((watch,), timeout=0.5)  # it looks ten times
     (app / "package" / "part.py").write_text("2", encoding="utf-8")
 
     assert not done
