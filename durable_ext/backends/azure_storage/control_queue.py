@@ -125,9 +125,12 @@ class ControlQueueListener:
         if not self._forwarded:
             self._forwarded = True
             _log.warning(
-                "a client of this hub counts with another number of partitions: its messages in queue '%s' are put into "
-                "those of their instances. Give it the partitionCount of this app's host.json.",
+                "a client of this hub counts with another number of partitions: its messages in queue '%s', of which %s for "
+                "instance '%s' is the first, are put into those of their instances. Give it the partitionCount of this app's "
+                "host.json.",
                 self._queue,
+                held.message_id,
+                held.message.target.instance_id,
                 extra={"event": "message_forwarded", "queue": self._queue, "message_id": held.message_id},
             )
         await self._outbox.forward(held)

@@ -196,11 +196,17 @@ class MessageKeeper:
             await self._queues.delete(message.queue, message.receipt)
             return True
         except StorageNotFoundError:
-            _log.info("message was gone", extra={"event": "message_gone", "message_id": message.message_id})
+            _log.info(
+                "message %s was gone",
+                message.message_id,
+                extra={"event": "message_gone", "message_id": message.message_id},
+            )
         except StorageError as exc:
             # By another worker, or by a renewal of ours whose answer was lost. It is recognized as done when it comes back.
             _log.info(
-                "message was taken meanwhile",
+                "message %s was taken meanwhile: %s",
+                message.message_id,
+                exc.code,
                 extra={"event": "message_lost", "message_id": message.message_id, "code": exc.code},
             )
         except BackendError as exc:
@@ -226,7 +232,9 @@ class MessageKeeper:
             await self._queues.hide(message.queue, message.receipt, visibility=seconds, text=text)
         except BackendError as exc:
             _log.info(
-                "message could not be given back",
+                "message %s could not be given back: %s",
+                message.message_id,
+                exc,
                 extra={"event": "message_not_given_back", "message_id": message.message_id, "error": str(exc)},
             )
 
@@ -285,7 +293,9 @@ class MessageKeeper:
             # Somebody else has taken or deleted it; the commit will show who was faster.
             self._held.pop(message.message_id, None)
             _log.info(
-                "message renewal was refused",
+                "message %s is not ours any more: its renewal was refused, %s",
+                message.message_id,
+                exc.code,
                 extra={"event": "renewal_refused", "message_id": message.message_id, "code": exc.code},
             )
         except BackendError as exc:

@@ -161,8 +161,14 @@ class InstancesTable:
         try:
             return await self.resolved(row, with_payloads=with_payloads)
         except (MissingPayloadError, DamagedPayloadError) as exc:
-            _log.warning("an instance is listed without its payload: %s", exc, extra={"event": "payload_unreadable"})
-            return row_from_entity(row.entity)
+            found = row_from_entity(row.entity)
+            _log.warning(
+                "instance '%s' is listed without its payload: %s",
+                found.instance_id,
+                exc,
+                extra={"event": "payload_unreadable", "instance_id": found.instance_id},
+            )
+            return found
 
     async def text_behind(self, address: str) -> str:
         """Return the text that a column shows the address of; any other text as it is."""

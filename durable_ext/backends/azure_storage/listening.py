@@ -149,4 +149,10 @@ class ListeningPartitions:
             self._failed(failure)
 
     def _say(self, text: str, event: str, partition: int) -> None:
-        _log.info(text, extra={"event": event, "task_hub": self._task_hub, "partition": partition})
+        _log.info(
+            "%s: %02d of task hub '%s'",
+            text,
+            partition,
+            self._task_hub,
+            extra={"event": event, "task_hub": self._task_hub, "partition": partition},
+        )

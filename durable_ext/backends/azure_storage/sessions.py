@@ -109,7 +109,9 @@ class SessionDirectory:
     def discard(self, held: HeldMessage) -> None:
         """Delete a message that must not be played."""
         _log.info(
-            "duplicate message deleted",
+            "duplicate message %s of instance '%s' deleted",
+            held.message_id,
+            _instance(held),
             extra={"event": "duplicate_deleted", "message_id": held.message_id, "instance_id": _instance(held)},
         )
         self._supervisor.start("discard", self._keeper.delete(held))
@@ -117,7 +119,9 @@ class SessionDirectory:
     def postpone(self, held: HeldMessage) -> None:
         """Give back a message that came before what it answers was stored."""
         _log.info(
-            "message is too early",
+            "message %s of instance '%s' is too early",
+            held.message_id,
+            _instance(held),
             extra={"event": "message_too_early", "message_id": held.message_id, "instance_id": _instance(held)},
         )
         self._supervisor.start("postpone", self._keeper.abandon(held))
@@ -141,7 +145,7 @@ class SessionDirectory:
             except BackendUnavailableError as exc:
                 _log.log(
                     level_of(exc),
-                    "%s: instance could not be loaded: %s",
+                    "instance '%s' could not be loaded: %s",
                     inbox.instance_id,
                     exc,
                     extra={"event": "load_failed", "instance_id": inbox.instance_id, "error": str(exc)},
@@ -151,7 +155,9 @@ class SessionDirectory:
             except (BackendError, ValueError) as exc:
                 # Something that cannot be read: kept, retried with growing delays, said once per delivery.
                 _log.error(
-                    "instance cannot be read",
+                    "instance '%s' cannot be read, and is tried again later: %s",
+                    inbox.instance_id,
+                    exc,
                     extra={"event": "instance_unreadable", "instance_id": inbox.instance_id, "error": str(exc)},
                 )
                 await self._abandon_pending(inbox)

@@ -19,7 +19,7 @@ class StorageError(BackendError):
 
     def __init__(self, *, call: str, status: int, code: str, detail: str = "") -> None:
         self.call, self.status, self.code = call, status, code
-        super().__init__(f"Azure Storage refused {call}: {status} {code} {detail[:300]}".rstrip())
+        super().__init__(f"Azure Storage refused {call}: {status} {code} {detail}".rstrip())
 
 
 class StorageNotFoundError(StorageError):
@@ -32,6 +32,18 @@ class StorageConflictError(StorageError):
 
 class StoragePreconditionError(StorageError):
     """412: the ETag or the lease id is no longer the current one."""
+
+
+class StorageResourceMissingError(StorageNotFoundError, BackendUnavailableError):
+    """404: the whole queue, table or container is not there; somebody may be making it again at this moment."""
+
+
+class StorageResourceDeletedError(StorageConflictError, BackendUnavailableError):
+    """409: the queue, table or container is being deleted, and can be made again when that is over."""
+
+
+_MISSING: Final = frozenset({"QueueNotFound", "TableNotFound", "ContainerNotFound"})
+_BEING_DELETED: Final = frozenset({"QueueBeingDeleted", "TableBeingDeleted", "ContainerBeingDeleted"})
 
 
 class StorageRefusedError(StorageError, RequestRefusedError):
@@ -78,17 +90,19 @@ _ADVICE: Final = (
 
 
 def error_from(*, call: str, status: int, code: str, detail: str) -> BackendError:
-    """Return the exception for an answer that is no success."""
+    """Return the exception for an answer that is no success; `detail` is one line."""
     if status in (401, 403):
         return StorageAccessError(call=call, status=status, code=code)
     if status == 404:
-        return StorageNotFoundError(call=call, status=status, code=code, detail=detail)
+        missing = StorageResourceMissingError if code in _MISSING else StorageNotFoundError
+        return missing(call=call, status=status, code=code, detail=detail)
     if status == 409:
-        return StorageConflictError(call=call, status=status, code=code, detail=detail)
+        conflict = StorageResourceDeletedError if code in _BEING_DELETED else StorageConflictError
+        return conflict(call=call, status=status, code=code, detail=detail)
     if status == 412:
         return StoragePreconditionError(call=call, status=status, code=code, detail=detail)
     if status in (408, 429) or status >= 500:
-        return StorageUnavailableError(call=call, why=f"{status} {code}")
+        return StorageUnavailableError(call=call, why=f"{status} {code} {detail}".rstrip())
     if status in (400, 413):
         return StorageRefusedError(call=call, status=status, code=code, detail=detail)
     return StorageError(call=call, status=status, code=code, detail=detail)

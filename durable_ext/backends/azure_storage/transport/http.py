@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,11 +23,11 @@ from durable_ext.backends.azure_storage.transport.errors import (
     error_from,
 )
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
+from durable_ext.backends.azure_storage.transport.refusal_text import refusal_code, refusal_text
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, open_wire
 from durable_ext.errors import BackendError
 
-_CODE: Final = re.compile(rb"<Code>([^<]*)</Code>")
 _NO_ACCESS: Final = frozenset({401, 403})
 _OUTAGE_STATUSES: Final = RETRIED_STATUSES | _NO_ACCESS
 _DEFAULT_RETRY: Final = RetryPolicy()
@@ -153,7 +151,7 @@ class StorageHttp:
                 if answer.status not in RETRIED_STATUSES:
                     raise self._refusal(f"{verb} {path}", service, answer)
                 failure = StorageUnavailableError(
-                    call=f"{verb} {path}", why=f"{answer.status} {error_code(answer)} {_detail(answer)}"
+                    call=f"{verb} {path}", why=f"{answer.status} {refusal_code(answer)} {refusal_text(answer)}".rstrip()
                 )
                 retry_after = retry_after_seconds(answer.headers.get("retry-after"), answer.headers.get("date"))
                 if retry_after:
@@ -193,9 +191,9 @@ class StorageHttp:
         return failure
 
     def _refusal(self, call: str, service: Service, answer: HttpAnswer) -> BackendError:
-        status, code = answer.status, error_code(answer)
+        status, code = answer.status, refusal_code(answer)
         if status not in _NO_ACCESS:
-            return error_from(call=call, status=status, code=code, detail=_detail(answer))
+            return error_from(call=call, status=status, code=code, detail=refusal_text(answer))
         refused = StorageAccessError(
             call=call, status=status, code=code, advice=access_advice(self._account, service, self.server_offset())
         )
@@ -237,23 +235,3 @@ class StorageHttp:
 def _root(endpoint: str) -> tuple[str, str]:
     parts = urlsplit(endpoint)
     return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
-
-
-def error_code(answer: HttpAnswer) -> str:
-    """Return the service's error code of an answer, the empty string if it has none."""
-    header = answer.headers.get("x-ms-error-code")
-    if header:
-        return header
-    found = _CODE.search(answer.body)
-    if found:
-        return found[1].decode("ascii", "replace")
-    if answer.body[:1] == b"{":
-        try:
-            return str(json.loads(answer.body)["odata.error"]["code"])
-        except (ValueError, KeyError, TypeError):
-            return ""
-    return ""
-
-
-def _detail(answer: HttpAnswer) -> str:
-    return answer.body[:300].decode("utf-8", "replace")

@@ -10,6 +10,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsE
 from durable_ext.backends.azure_storage.transport.account import Service
 from durable_ext.backends.azure_storage.transport.errors import StorageAccessError, StorageUnavailableError, error_from
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
+from durable_ext.backends.azure_storage.transport.refusal_text import one_line
 from durable_ext.errors import BackendError
 
 
@@ -48,7 +49,7 @@ def _refusal(call: str, error: HttpResponseError) -> BackendError:
     # The queue client raises this for 204 too, when the queue was there already.
     status = 409 if isinstance(error, ResourceExistsError) else error.status_code or 500
     code = str(getattr(error, "error_code", "") or "").rsplit(".", 1)[-1]
-    return error_from(call=call, status=status, code=_plain_code(code), detail=error.message or "")
+    return error_from(call=call, status=status, code=_plain_code(code), detail=one_line(error.message or ""))
 
 
 def _plain_code(code: str) -> str:

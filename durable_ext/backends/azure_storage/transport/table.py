@@ -27,6 +27,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
     error_from,
 )
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
+from durable_ext.backends.azure_storage.transport.refusal_text import refusal_code, refusal_text
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 
 _JSON: Final = {
@@ -36,7 +37,6 @@ _JSON: Final = {
 _WRITE: Final = _JSON | {"content-type": "application/json", "prefer": "return-no-content"}
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
 _ETAG: Final = re.compile(rb"(?im)^etag:\s*(.+?)\r?$")
-_BATCH_CODE: Final = re.compile(rb'"code"\s*:\s*"([^"]+)"')
 MAX_BATCH: Final = 100
 
 
@@ -243,13 +243,7 @@ def _batch_etags(answer: HttpAnswer, table: str, count: int) -> list[str]:
         parts = _STATUS.split(answer.body)[2::2]
         return [_etag(part) for part in parts]
     failed = next((status for status in statuses if status >= 300), 500)
-    code = _BATCH_CODE.search(answer.body)
-    raise error_from(
-        call=f"table.batch /{table}",
-        status=failed,
-        code=code[1].decode() if code else "",
-        detail=answer.body[-300:].decode("utf-8", "replace"),
-    )
+    raise error_from(call=f"table.batch /{table}", status=failed, code=refusal_code(answer), detail=refusal_text(answer))
 
 
 def _etag(part: bytes) -> str:
