@@ -19,6 +19,7 @@ from durable_ext.backends.azure_storage.instances_table import PLAIN_COLUMNS, In
 from durable_ext.backends.azure_storage.large_payloads import check_plain_column
 from durable_ext.backends.azure_storage.message_codec import CLIENT
 from durable_ext.backends.azure_storage.outbox import Outbox
+from durable_ext.backends.azure_storage.poll_pace import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Poll, PollPace
 from durable_ext.backends.azure_storage.purge import Purge
 from durable_ext.backends.azure_storage.query import instance_filter_text
 from durable_ext.backends.azure_storage.rewind import Rewind
@@ -31,8 +32,6 @@ from durable_ext.core.messages import InstanceId, OrchestrationInstance, Outgoin
 from durable_ext.core.timestamps import TICKS_PER_SECOND, ticks_from_datetime
 from durable_ext.errors import InstanceAlreadyExistsError
 
-_FIRST_POLL_SECONDS: Final = 0.1
-_LONGEST_POLL_SECONDS: Final = 2.0
 _MAX_PAGE: Final = 1000
 
 
@@ -59,6 +58,7 @@ class AzureInstanceStore:
         self._tables, self._instances_table = tables, instances_table
         self._purge, self._rewind, self._watch, self._clock = purge, rewind, watch, clock
         self._hand_over, self._discard = hand_over, discard
+        self._pace = PollPace()
 
     async def create_instance(self, start: ExecutionStarted, *, reject: frozenset[OrchestrationStatus]) -> None:
         """Start an instance.
@@ -166,26 +166,33 @@ class AzureInstanceStore:
         deadline = self._clock.monotonic() + wait.total_seconds()
         wakeup = self._watch.begin(instance_id)
         # Where this process writes the row, the watch tells; polling is for the case that the partition moves away.
-        pause = _LONGEST_POLL_SECONDS if self._outbox.is_local(instance_id) else _FIRST_POLL_SECONDS
-        read = False
+        is_local = self._outbox.is_local(instance_id)
+        poll = self._pace.begin(wakeup, LONGEST_PAUSE_SECONDS if is_local else FIRST_PAUSE_SECONDS)
+        row = None if known is None else self._watch.look(known)
         try:
             while True:
-                row = None if read or known is None else self._watch.look(known)
                 if row is None:
                     row = await self.get_instance(instance_id)
+                    self._pace.has_read(poll, news=row != known)
                 left = deadline - self._clock.monotonic()
                 if row != known or left <= 0:
                     return row
-                read = not await wakeup.wait(min(pause, left))
-                if read:
-                    pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+                told = await wakeup.wait(min(poll.pause, left)) or not await self._turn(poll, deadline)
+                row = self._watch.look(known) if told and known is not None else None
         finally:
+            self._pace.end(poll)
             self._watch.end(instance_id, wakeup)
+
+    async def _turn(self, poll: Poll, deadline: float) -> bool:
+        """Wait for a turn to read, or the deadline; false if this process has written the row meanwhile."""
+        self._pace.ask(poll)
+        told = not poll.is_due and await poll.wakeup.wait(deadline - self._clock.monotonic())
+        return poll.is_due or not told
 
     def _is_new(self, row: InstanceRow) -> bool:
         """Whether a row was made so lately that another worker will hardly have changed it."""
         age = ticks_from_datetime(self._clock.now()) - row.last_updated_at
-        return age < _FIRST_POLL_SECONDS * TICKS_PER_SECOND
+        return age < FIRST_PAUSE_SECONDS * TICKS_PER_SECOND
 
     async def query_instances(
         self, wanted: InstanceFilter, *, page_size: int = 100, continuation: str | None = None, with_payloads: bool = True

@@ -1,0 +1,91 @@
+"""Waits of one process take turns to read: the shortest pause first, sooner after news, later after reads in vain."""
+
+from __future__ import annotations
+
+import asyncio
+
+from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.poll_pace import LONGEST_PAUSE_SECONDS, Poll, PollPace
+
+
+async def turn_of(pace: PollPace, poll: Poll, order: list[Poll]) -> None:
+    pace.ask(poll)
+    while not poll.is_due:
+        await poll.wakeup.wait(10)
+    order.append(poll)
+
+
+async def test_the_first_turn_is_at_once_and_the_others_wait_for_theirs() -> None:
+    pace = PollPace()
+    first, second = (pace.begin(Wakeup(), 0.1) for _ in range(2))
+
+    pace.ask(first)
+    pace.ask(second)
+
+    assert (first.is_due, second.is_due) == (True, False)
+    assert await second.wakeup.wait(10)
+    assert second.is_due
+
+
+async def test_whoever_waits_with_short_pauses_has_its_turn_before_those_that_wait_for_long() -> None:
+    pace, order = PollPace(), list[Poll]()
+    pace.ask(pace.begin(Wakeup(), 0.1))
+    long_ones = [pace.begin(Wakeup(), LONGEST_PAUSE_SECONDS) for _ in range(5)]
+    young = pace.begin(Wakeup(), 0.1)
+
+    await asyncio.gather(*(turn_of(pace, poll, order) for poll in (*long_ones, young)))
+
+    assert order == [young, *long_ones]
+
+
+async def test_a_wait_that_is_over_has_no_turn_and_delays_nobody() -> None:
+    pace, order = PollPace(), list[Poll]()
+    pace.ask(pace.begin(Wakeup(), 0.1))
+    left, kept = (pace.begin(Wakeup(), 0.1) for _ in range(2))
+    pace.ask(left)
+    pace.end(left)
+
+    await turn_of(pace, kept, order)
+
+    assert order == [kept]
+    assert not left.is_due
+
+
+async def test_asking_again_takes_the_place_of_what_was_asked_before() -> None:
+    pace, order = PollPace(), list[Poll]()
+    pace.ask(pace.begin(Wakeup(), 0.1))
+    impatient, other = (pace.begin(Wakeup(), 0.1) for _ in range(2))
+    pace.ask(impatient)
+
+    await asyncio.wait_for(asyncio.gather(turn_of(pace, other, order), turn_of(pace, impatient, order)), 10)
+
+    assert order == [other, impatient]
+
+
+def test_a_read_in_vain_makes_pauses_and_gaps_longer_and_news_make_the_gap_shorter() -> None:
+    pace = PollPace()
+    poll = pace.begin(Wakeup(), 0.1)
+
+    pace.has_read(poll, news=True)
+    after_news = pace.gap
+    for _ in range(2):
+        pace.has_read(poll, news=False)
+
+    assert pace.gap > after_news
+    assert poll.pause > 0.2
+
+
+def test_many_waits_have_all_a_turn_within_the_longest_pause() -> None:
+    pace = PollPace()
+    polls = [pace.begin(Wakeup(), 0.1) for _ in range(1_000)]
+
+    for poll in polls:
+        pace.has_read(poll, news=False)
+
+    assert pace.gap * len(polls) <= LONGEST_PAUSE_SECONDS
+    for poll in polls[10:]:
+        pace.end(poll)
+    for _ in range(100):
+        pace.has_read(polls[0], news=False)
+    assert polls[0].pause == LONGEST_PAUSE_SECONDS
+    assert pace.gap * 10 < LONGEST_PAUSE_SECONDS
