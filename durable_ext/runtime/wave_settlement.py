@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import OrchestratorStarted
-from durable_ext.runtime.live_player import LivePlayer, ignore_outcome
+from durable_ext.core.timestamps import Ticks
+from durable_ext.runtime.live_player import LivePlayer, Played, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_writer import SessionWriter
@@ -29,31 +31,47 @@ class WaveSettlement:
         """Store the results of a whole wave and play them; return what they caused, for which the writer is prepared."""
         services, writer = self._services, self._writer
         now = services.now()
-        playing = self._player.play_results(results, now)
         self._waves += 1
         overlaps = self._waves > _LONG and services.slots.taken < _CALM
-        if writer.holds_back(len(results)) or not overlaps:
-            following = (await playing).episode
-            if not (writer.holds_back(len(results)) or writer.can_end_with(following)):
-                writer.add((OrchestratorStarted(timestamp=now), *results))
-                await writer.write(episode)
-                if following.starts_generation:
-                    writer.begin(following)
-                return following
-            writer.begin(following)
-            if following.can_run_locally and not writer.holds_back(0):
-                await writer.write(episode)  # otherwise the checkpoint of `following` takes the results along
-            else:
-                writer.keep_row(episode)
+        if overlaps and not writer.holds_back(len(results)):
+            return await self._write_while_playing(episode, results, now)
+        following = (await self._player.play_results(results, now)).episode
+        if not (writer.holds_back(len(results)) or writer.can_end_with(following)):
+            writer.add((OrchestratorStarted(timestamp=now), *results))
+            await writer.write(episode)
+            if following.starts_generation:
+                writer.begin(following)
             return following
-        # The write and the next episode go on at the same time; what it decides waits for the write.
+        writer.begin(following)
+        if following.can_run_locally and not writer.holds_back(0):
+            await writer.write(episode)  # otherwise the checkpoint of `following` takes the results along
+        else:
+            writer.keep_row(episode)
+        return following
+
+    async def _write_while_playing(self, episode: Episode, results: Sequence[ActivityResult], now: Ticks) -> Episode:
+        """The write and the next episode go on at the same time; what that decides waits for the write.
+
+        The thread is woken once the request is on its way: to wake it takes about as long as to make a request.
+        """
+        writer, playing = self._writer, list[asyncio.Future[Played]]()
+
+        def play() -> None:
+            playing.append(self._player.play_results(results, now))
+
+        turn = asyncio.get_running_loop().call_soon(play)
         writer.add((OrchestratorStarted(timestamp=now), *results))
         try:
             await writer.write(episode)
         except BaseException:
-            ignore_outcome(playing)
+            turn.cancel()
+            if playing:
+                ignore_outcome(playing[0])
             raise
-        following = (await playing).episode
+        turn.cancel()
+        if not playing:
+            play()  # the store had nothing to wait for
+        following = (await playing[0]).episode
         if following.starts_generation:
             writer.begin(following)
         return following
