@@ -8,14 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from azure_hub import AzureHub, run_azure_hub
+from azurite import running_azurite
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import running_azurite
 
 STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
 
