@@ -17,6 +17,7 @@ __all__ = [
     "ConfigurationError",
     "DamagedPayloadError",
     "DeadlyActivityError",
+    "DeadlyOperationError",
     "DeadlyOrchestratorError",
     "DurableError",
     "EntityOperationError",
@@ -207,6 +208,21 @@ class DeadlyActivityError(DurableError):
             f"activity '{function_name}' was started {deaths} times and its process died each time, so it is not started "
             f'again. Look for os._exit, crashes in native code and memory that runs out; executor="process" keeps the '
             f"host alive."
+        )
+
+
+class DeadlyOperationError(DurableError):
+    """Every process that ran an operation of an entity died; nobody starts it again.
+
+    Attributes:
+        deaths: How often, as far as it is known.
+    """
+
+    def __init__(self, operation: str | None, deaths: int) -> None:
+        self.operation, self.deaths = operation, deaths
+        super().__init__(
+            f"operation '{operation}' was started {deaths} times in a row and its process died each time, so it is not "
+            f"started again. Look for os._exit, crashes in native code and memory that runs out."
         )
 
 

@@ -150,9 +150,9 @@ class OrchestrationSession(Protocol):
 
     @property
     def deaths(self) -> int:
-        """How many workers in a row died or froze while they had it and stored nothing; ask after the first messages.
+        """How many workers in a row died or froze while they had it and stored nothing; ask after messages came.
 
-        A store may count from the second delivery of a message on.
+        Zero once what was handed out is stored. A store may count from the second delivery of a message on.
         """
         ...
 

@@ -19,9 +19,9 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import FunctionTimeoutError
+from durable_ext.errors import DeadlyOperationError, FunctionTimeoutError
 from durable_ext.runtime.executors import USER_ERRORS, Executors
-from durable_ext.runtime.lifecycle_log import LeftToOthers, log_failed_operation
+from durable_ext.runtime.lifecycle_log import LeftToOthers, log_deadly_operation, log_failed_operation
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.session_end import give_back_after
@@ -30,6 +30,7 @@ from durable_ext.runtime.slots import Slots
 log = logging.getLogger("durable_ext.runtime.entities")
 
 _AT_ONCE: Final = timedelta(0)
+_MAX_DEATHS: Final = 20  # more than for an activity, which may be what kills the workers that ran an operation beside it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +56,9 @@ class EntityServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """How far a batch has come: `awaitable` is what operation number `done` returned; `episode` is there at the end."""
+    """How far a batch has come: `awaitable` is what its open operation returned; `episode` is there at the end."""
 
     batch: EntityBatch
-    done: int
     awaitable: Any = None
     episode: EntityEpisode | None = None
 
@@ -79,6 +79,8 @@ class EntityRun:
         self._is_async = inspect.iscoroutinefunction(self._definition.function)
         self._stored: tuple[HistoryEvent, ...] | None = None
         self._live: LiveEntity | None = None
+        self._deaths = 0
+        self._one_by_one = False  # since workers have died with a batch: so that it can be told with which operation
         self._owner: asyncio.Task[Any] | None = None
         self._awake = True
         self._evicted = False
@@ -154,21 +156,27 @@ class EntityRun:
         Plain functions: one hop to a thread for everything. `async def` functions: on the loop, where calling one runs
         nothing yet. A plain function that returns an awaitable is in between.
         """
+        self._deaths = self._session.deaths
+        self._one_by_one = self._one_by_one or self._deaths > 0
         try:
-            step = await self._step(lambda: self._advance(self._begin(messages), 0))
+            step = await self._step(lambda: self._advance(self._begin(messages)))
             while step.awaitable is not None:
                 step.batch.close(await self._outcome(step.awaitable))
-                step = await self._step(functools.partial(self._advance, step.batch, step.done + 1))
+                step = await self._step(functools.partial(self._advance, step.batch))
         except FunctionTimeoutError as error:
             # The batch may still be in use: what it knows is thrown away, every operation is answered with the timeout.
             self._live = None
             batch = self._begin(messages)
             batch.fail_all(str(error))
-            step = _Step(batch=batch, done=len(batch.operations))
+            step = _Step(batch=batch)
         live = self._live
         assert live is not None
+        if step.batch.operations and not step.batch.turn.is_cut:
+            self._one_by_one = False
         for failure in step.batch.failures:
-            if failure.error is not None:
+            if isinstance(failure.error, DeadlyOperationError):
+                log_deadly_operation(self._entity_id, failure.request, failure.error)
+            elif failure.error is not None:
                 log_failed_operation(self._entity_id, failure.request.operation, failure.error)
         for reason in step.batch.unreadable:
             log.warning(
@@ -201,18 +209,22 @@ class EntityRun:
         if live is None:
             history = tuple(self._session.history) if self._stored is None else self._stored
             live = self._live = self._services.open_live(self._session, history, self._definition)
-        return live.begin(messages.messages, self._services.now)
+        batch = live.begin(messages.messages, self._services.now, one_by_one=self._one_by_one)
+        if self._deaths >= _MAX_DEATHS and batch.operations:
+            batch.open(batch.operations[0])
+            batch.close(DeadlyOperationError(batch.operations[0].operation, self._deaths))
+        return batch
 
-    def _advance(self, batch: EntityBatch, done: int) -> _Step:
+    def _advance(self, batch: EntityBatch) -> _Step:
         """Run operations until one returns an awaitable, or all are done: then the episode is made too."""
         function = self._definition.function
-        for index in range(done, len(batch.operations)):
+        for operation in batch.operations[len(batch.outcomes) :]:
             try:
-                outcome = function(batch.open(batch.operations[index]))
+                outcome = function(batch.open(operation))
             except (*USER_ERRORS, asyncio.CancelledError) as error:
                 outcome = error
             if inspect.isawaitable(outcome):
-                return _Step(batch=batch, done=index, awaitable=outcome)
+                return _Step(batch=batch, awaitable=outcome)
             batch.close(outcome)
         assert self._live is not None
-        return _Step(batch=batch, done=len(batch.operations), episode=self._live.commit(batch, self._services.now))
+        return _Step(batch=batch, episode=self._live.commit(batch, self._services.now))

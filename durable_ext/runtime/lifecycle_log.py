@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.entities.messages import EntityRequest
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import (
     ExecutionCompleted,
@@ -21,7 +22,7 @@ from durable_ext.core.events import (
     HistoryEvent,
     OrchestrationStatus,
 )
-from durable_ext.errors import RequestRefusedError
+from durable_ext.errors import DeadlyOperationError, RequestRefusedError
 from durable_ext.failure import FailureDetails, failure_from_exception
 from durable_ext.runtime.registry import FunctionKind
 
@@ -111,6 +112,23 @@ def log_failed_operation(entity: EntityId, operation: str | None, error: BaseExc
         failure.error_message,
         f"\n{failure.stack_trace.rstrip()}" if failure.stack_trace else "",
         extra={"event": "entity_operation_failed", "instance_id": str(entity), "operation": operation},
+    )
+
+
+def log_deadly_operation(entity: EntityId, request: EntityRequest, error: DeadlyOperationError) -> None:
+    """Say that an operation is never run again: its caller is told, but of a signal this is all that is left."""
+    log.error(
+        "%s: %s It was %s with the id '%s'.",
+        entity,
+        error,
+        "a signal, which is dropped," if request.is_signal else f"called by '{request.parent}'",
+        request.request_id,
+        extra={
+            "event": "operation_deadly",
+            "instance_id": str(entity),
+            "operation": request.operation,
+            "request_id": request.request_id,
+        },
     )
 
 

@@ -14,11 +14,15 @@ from durable_ext.testing.contract_scenes import (
     OpenBackend,
     Scene,
     activity,
+    first_episode,
+    ids,
     messages_of,
     names,
     next_episode,
     now,
     raised,
+    start_event,
+    update,
 )
 
 
@@ -118,6 +122,41 @@ class CrashContract:
             backend = await open_backend()
 
         assert deaths == [0, 0, 1, 1]
+
+    @pytest.mark.parametrize("of_entity", [False, True], ids=["orchestration", "entity"])
+    async def test_deaths_with_an_instance_are_counted_until_something_is_stored(
+        self, scene: Scene, crash: Crash, open_backend: OpenBackend, of_entity: bool
+    ) -> None:
+        backend = scene.backend
+        if of_entity:
+            await backend.instances.send(raised("@counter@a", "op"))
+        else:
+            await scene.start()
+        deaths: list[int] = []
+        for _ in range(2):
+            session = await (scene.entity_session() if of_entity else scene.session())
+            await messages_of(session, scene.patience)
+            deaths.append(session.deaths)
+            await crash(backend)
+            backend = await open_backend()
+            scene = Scene(backend, scene.patience)
+        session = await (scene.entity_session() if of_entity else scene.session())
+        batch = await messages_of(session, scene.patience)
+        deaths.append(session.deaths)
+        start = start_event(session.instance.instance_id)
+        assert start.instance.execution_id is not None
+        await session.checkpoint(
+            Checkpoint(
+                execution_id=start.instance.execution_id,
+                new_events=first_episode(start),
+                starts_generation=True,
+                consumed=ids(batch),
+                instance=update(start.instance.execution_id, name=start.name, version="", created_at=start.timestamp),
+            )
+        )
+
+        assert deaths in ([0, 1, 2], [0, 0, 1])  # a store may count from the second delivery on
+        assert session.deaths == 0
 
     async def test_settled_activities_do_not_come_back(self, scene: Scene, crash: Crash, open_backend: OpenBackend) -> None:
         session, start = await scene.started_session()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.mortal_worker import SLOTS, STEPS, backend_of
+from support.store_place import place_of
 
 from durable_ext.backends.azure_storage.message_codec import begun_runs, with_begun_runs
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
@@ -23,10 +24,10 @@ from durable_ext.backends.protocol import Backend
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.testing.eventually import eventually
-from tests.support.store_place import place_of
 
 ROOT = Path(__file__).parents[2]
 WORKER = ROOT / "tests" / "support" / "mortal_worker.py"
@@ -52,6 +53,17 @@ class Fleet:
         )  # fmt: skip
         self._processes.append(process)
         return process
+
+    async def die(self, times: int) -> None:
+        """Launch processes that end by themselves, one after the other."""
+        for _ in range(times):
+            process = await self.launch("on")
+            await asyncio.wait_for(process.wait(), PATIENCE.total_seconds())
+
+    async def counts(self, entity: EntityId, state: int) -> bool:
+        """Whether the state of an entity is this number."""
+        snapshot = await self.client.read_entity(entity)
+        return snapshot.exists and snapshot.state == state
 
     def begun(self) -> list[tuple[str, int]]:
         """Return what was begun, by which process."""
@@ -162,20 +174,21 @@ async def test_an_activity_that_dying_processes_only_held_is_run_in_the_end(tmp_
         assert status.output == [f"held-{number}" for number in range(STEPS)]
 
 
-async def as_after_twenty_deaths(store: str, fleet: Fleet, folder: Path) -> None:
-    """Write into the hub that twenty workers have died with the instance 'killer'; at least two have."""
+async def as_after_twenty_deaths(store: str, fleet: Fleet, folder: Path, instance_id: str = "killer") -> None:
+    """Write into the hub that twenty workers have died with an instance; at least two have."""
     if store == "sqlite":
         with closing(sqlite3.connect(folder / "hub.db")) as connection, connection:
-            assert connection.execute("SELECT recovered FROM instances WHERE instance_id = 'killer'").fetchone()[0] >= 2
+            which = "WHERE instance_id = ?"
+            assert connection.execute(f"SELECT recovered FROM instances {which}", (instance_id,)).fetchone()[0] >= 2
             values = "recovered = 20, lock_owner = NULL, wake_at = 0"  # and the longest pause
-            connection.execute(f"UPDATE instances SET {values} WHERE instance_id = 'killer'")
+            connection.execute(f"UPDATE instances SET {values} {which}", (instance_id,))
         return
     transport = open_lean_transport(account_from_connection_string(fleet.place))
     marked = 0
     while not marked:  # it is hidden for two seconds after a death
         for message in await transport.queues.get("mortalhub-control-00", count=32, visibility=1):
             receipt = MessageReceipt(message.message_id, message.pop_receipt)
-            if "killer" in message.text:
+            if instance_id in message.text:
                 marked = begun_runs(message.text)
                 await transport.queues.hide(
                     "mortalhub-control-00", receipt, visibility=0, text=with_begun_runs(message.text, 20)
@@ -194,9 +207,7 @@ async def test_an_orchestrator_that_kills_its_process_can_be_terminated_and_fail
         await fleet.client.start("kills", instance_id="killer")
         for number in range(3):
             await fleet.client.start("together", instance_id=f"near-{number}")
-        for _ in range(4 if store == "sqlite" else 5):  # Azure Storage does not know of the first one
-            process = await fleet.launch("on")
-            await asyncio.wait_for(process.wait(), PATIENCE.total_seconds())
+        await fleet.die(4 if store == "sqlite" else 5)  # Azure Storage does not know of the first one
         if end is OrchestrationStatus.TERMINATED:
             await fleet.client.terminate("killer", "enough")
         else:
@@ -208,3 +219,35 @@ async def test_an_orchestrator_that_kills_its_process_can_be_terminated_and_fail
         assert status.runtime_status is end
         assert "enough" in str(status.output) or "died 20 times in a row" in str(status.output)
         assert [each.runtime_status for each in near] == [OrchestrationStatus.COMPLETED] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", STORES)
+async def test_a_signal_that_kills_its_process_is_dropped_in_the_end_and_its_neighbours_count_once(
+    tmp_path: Path, store: str
+) -> None:
+    mortal = EntityId("mortal", "signalled")
+    async with fleet_on(store, tmp_path) as fleet:
+        for operation, value in (("add", 1), ("die", None), ("add", 2), ("add", 4)):
+            await fleet.client.signal_entity(mortal, operation, value)
+        await fleet.die(deaths := 4 if store == "sqlite" else 6)
+        await as_after_twenty_deaths(store, fleet, tmp_path, mortal.instance_id)
+        await fleet.launch("on")
+        await eventually(lambda: fleet.counts(mortal, 7), "its neighbours are not counted", within=PATIENCE)
+        begun = [name for name, _ in fleet.begun()]
+
+        assert begun.count("signalled-die") == deaths
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", STORES)
+async def test_a_call_that_kills_the_process_of_an_entity_fails_in_the_end(tmp_path: Path, store: str) -> None:
+    async with fleet_on(store, tmp_path) as fleet:
+        await fleet.client.start("call_mortal", instance_id="caller")
+        await fleet.die(3 if store == "sqlite" else 4)
+        await as_after_twenty_deaths(store, fleet, tmp_path, "@mortal@called")
+        await fleet.launch("on")
+        status = await fleet.client.wait_for_completion("caller", timeout=2 * PATIENCE)
+
+        assert status.runtime_status is OrchestrationStatus.FAILED
+        assert "operation 'die' was started 20 times in a row" in str(status.output)

@@ -80,9 +80,10 @@ class EntityBench:
     def later(self, span: timedelta) -> None:
         self.now = ticks_add(self.now, span)
 
-    def run(self, *requests: EntityRequest | EventRaised) -> EntityEpisode:
+    def run(self, *requests: EntityRequest | EventRaised, one_by_one: bool = False) -> EntityEpisode:
         """Take requests in as one work item, run what may run, and remember what was committed."""
-        self.batch = self.entity.begin([self.received(request) for request in requests], lambda: self.now)
+        messages = [self.received(request) for request in requests]
+        self.batch = self.entity.begin(messages, lambda: self.now, one_by_one=one_by_one)
         for operation in self.batch.operations:
             context = self.batch.open(operation)
             try:

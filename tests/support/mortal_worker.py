@@ -22,6 +22,7 @@ from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.entities.ids import EntityId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
@@ -88,7 +89,18 @@ def registry_with(log: Path) -> FunctionRegistry:
     def call_deadly(context: Any) -> Any:
         return (yield context.call_activity("deadly", context.instance_id))
 
-    return registry_of(orchestrators=[together, one_by_one, call_deadly, kills], activities=[step, deadly])
+    def call_mortal(context: Any) -> Any:
+        return (yield context.call_entity(EntityId("mortal", "called"), "die"))
+
+    def mortal(context: Any) -> None:
+        note(f"{context.entity_key}-{context.operation_name}")
+        if context.operation_name == "die":
+            os._exit(1)
+        context.set_state(context.get_state(lambda: 0) + context.get_input())
+
+    return registry_of(
+        orchestrators=[together, one_by_one, call_deadly, kills, call_mortal], activities=[step, deadly], entities=[mortal]
+    )
 
 
 async def main() -> None:

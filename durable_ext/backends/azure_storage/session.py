@@ -183,7 +183,7 @@ class AzureSession:
         The one with most marks, so that they add up. First deliveries are not marked: that would cost a call each.
         """
         suspects = [held for held in batch if held.redelivered and not held.marked]
-        if suspects and not self._inbox.instance_id.startswith("@"):
+        if suspects:
             await self._keeper.begin(max(suspects, key=lambda held: held.deaths))
 
     def _is_due(self, held: HeldMessage) -> bool:

@@ -210,6 +210,7 @@ class SqliteSession:
             self._dispatch.give_up_in_background(self)
 
     def _written(self, checkpoint: Checkpoint, write: CheckpointWrite, written: Written) -> Receipt:
+        self.deaths = 0
         if write.events is not None:
             self._history_execution_id = checkpoint.execution_id
             self._known_executions = (*self._first_executions, checkpoint.execution_id)

@@ -120,10 +120,13 @@ class LiveEntity:
         """The generation of the last commit, `None` for an entity that never ran."""
         return self._execution_id
 
-    def begin(self, messages: Sequence[ReceivedMessage], now: Callable[[], Ticks]) -> EntityBatch:
+    def begin(
+        self, messages: Sequence[ReceivedMessage], now: Callable[[], Ticks], *, one_by_one: bool = False
+    ) -> EntityBatch:
         """Take in the messages of a work item and return the operations to run.
 
-        Messages that are no events are ignored: an entity cannot be terminated, suspended or rewound.
+        `one_by_one`: at most one, see `EntityScheduler.next_turn`. Messages that are no events are ignored: an entity
+        cannot be terminated, suspended or rewound.
         """
         events = [received.message.event for received in messages]
         arrivals = self._scheduler.take_in(
@@ -140,7 +143,7 @@ class LiveEntity:
             converter=self._converter,
             state=EntityState(exists=exists, text=text, converter=self._converter),
             arrivals=arrivals,
-            turn=self._scheduler.next_turn(),
+            turn=self._scheduler.next_turn(one_by_one=one_by_one),
         )
 
     def commit(self, batch: EntityBatch, now: Callable[[], Ticks]) -> EntityEpisode:

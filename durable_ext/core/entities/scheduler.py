@@ -52,7 +52,7 @@ class Turn:
 class EntityScheduler:
     """Queue, lock and sorter of one entity in one session; used from one thread at a time."""
 
-    __slots__ = ("_codec", "_in_queue", "_locked_by", "_options", "_queue", "_recent", "_sorter", "_suspended")
+    __slots__ = ("_codec", "_first", "_in_queue", "_locked_by", "_options", "_queue", "_recent", "_sorter", "_suspended")
 
     def __init__(self, state: SchedulerState, codec: EntityCodec, options: EntityOptions) -> None:
         self._codec, self._options = codec, options
@@ -61,6 +61,7 @@ class EntityScheduler:
         self._locked_by, self._suspended = state.locked_by, state.suspended
         self._sorter = MessageSorter(options.sorting_window, state.sorter)
         self._recent = RecentRequests(state.recent)
+        self._first: str | None = None  # in the queue before the messages of this work item
 
     @property
     def sorter(self) -> MessageSorter:
@@ -72,6 +73,7 @@ class EntityScheduler:
         early: list[EntityRequest] = []
         unreadable: list[str] = []
         from_holder: list[EntityRequest] = []
+        self._first = self._queue[0].request_id if self._queue else None
         for event in events:
             try:
                 if event.name.startswith(OPERATION_EVENT):
@@ -88,10 +90,16 @@ class EntityScheduler:
             self._suspended = False  # its continue message was lost
         return Arrivals(early=tuple(early), unreadable=tuple(unreadable))
 
-    def next_turn(self) -> Turn:
-        """Take from the queue what may run now."""
+    def next_turn(self, *, one_by_one: bool = False) -> Turn:
+        """Take from the queue what may run now.
+
+        One by one: at most one operation, and one that came with others only when all of them are stored. What is begun
+        next is then the same until it has ended, however often the messages come again and in which order.
+        """
         operations: list[EntityRequest] = []
         queue, limit = self._queue, self._options.max_batch
+        if one_by_one and queue:
+            limit = 1 if len(queue) == 1 or queue[0].request_id == self._first else 0
         if self._suspended:
             return Turn()
         while queue and (self._locked_by is None or queue[0].parent == self._locked_by):
