@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,17 @@ async def _load_queues(frozen: FrozenHub, transport: StorageTransport, hub: str,
         instance, second = _target(message["text"]), inserted[:19]
         before, put_at = last.get(instance, ("", 0))
         if before and before != second:  # recorded in different seconds: readers order by second
-            await eventually(lambda put_at=put_at: int(time.time()) != put_at, "the second does not end")
+            await eventually(partial(_has_ended, put_at), "the second does not end")
         delay = math.ceil(min(message["delaySeconds"], max_delay))
         await transport.queues.put(queue, message["text"], invisible_for=delay)
         for _ in range(message["dequeueCount"] if redeliver else 0):
             for taken in await transport.queues.get(queue, count=1, visibility=60):
                 await transport.queues.hide(queue, MessageReceipt(taken.message_id, taken.pop_receipt), visibility=0)
         last[instance] = (second, int(time.time()))
+
+
+def _has_ended(second: int) -> bool:
+    return int(time.time()) != second
 
 
 def _renamed(name: str, old: str, new: str) -> str:

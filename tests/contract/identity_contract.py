@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 from azure.storage.blob import generate_account_sas
+from azure_hub import short_settings
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import IdentityConnection, TransportKind
@@ -26,7 +27,6 @@ from durable_ext.backends.azure_storage.transport.account import (
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
 from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
-from tests.azure_hub import short_settings
 from tests.integration import test_storage_transport as verbs
 
 URIS = {name: os.environ[f"TEST_{name.upper()}_URI"] for name in ("Blob", "Queue", "Table")}

@@ -14,14 +14,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from azurite import Azurite, running_azurite
+from support.managed_identity import SECRET, TokenEndpoint, token_endpoint, write_certificate
 
 from durable_ext.backends.azure_storage.transport.account import Identity, account_from_identity
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageAccessError, StorageUnavailableError
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
-from tests.azurite import Azurite, running_azurite
-from tests.support.managed_identity import SECRET, TokenEndpoint, token_endpoint, write_certificate
 
 pytestmark = pytest.mark.azurite
 

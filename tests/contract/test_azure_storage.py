@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import ClassVar
 
 import pytest
+from azure_hub import SHORT_LOCKS, short_settings
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import TransportKind
 from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
-from tests.azure_hub import SHORT_LOCKS, short_settings
-from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 

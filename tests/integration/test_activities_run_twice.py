@@ -15,6 +15,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import short_settings
+from azurite import Azurite
+from support.crash_matrix import finished, running_process
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -24,10 +28,6 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import FailingTransport, Send, When
-from tests.azure_hub import short_settings
-from tests.azurite import Azurite
-from tests.support.crash_matrix import finished, running_process
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 

@@ -11,6 +11,8 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from azure_hub import run_azure_hub
+from azurite import Azurite
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
@@ -22,8 +24,6 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite
 from tests.bench.functions import GREETINGS, bench_registry
 
 pytestmark = pytest.mark.azurite

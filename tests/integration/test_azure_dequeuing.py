@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 from azure.storage.queue import QueueClient
+from azure_hub import short_settings
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.client.opening import open_client
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
-from tests.azure_hub import short_settings
-from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 

@@ -13,6 +13,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
+from azurite import Azurite, free_ports, running_azurite
+from interop_app import interop_registry
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
@@ -37,9 +40,6 @@ from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.contract_scenes import Scene, activity, next_episode
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send
-from tests.azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
-from tests.azurite import Azurite, free_ports, running_azurite
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

@@ -15,6 +15,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+from frozen_hub import frozen_hubs, load_hub
+from interop_app import interop_registry
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.key_encoding import escape_key
@@ -36,10 +40,6 @@ from durable_ext.errors import DamagedPayloadError, PayloadTooLargeError
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.frozen_hub import frozen_hubs, load_hub
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from azure_hub import AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
@@ -16,9 +19,6 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.errors import BackendError, InstanceWaitTimeoutError
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import AzureHub, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

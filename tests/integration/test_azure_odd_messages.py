@@ -10,6 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+from interop_app import interop_registry
+from support.provider_messages import provider_message
 
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -17,10 +21,6 @@ from durable_ext.backends.azure_storage.transport.account import account_from_co
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
-from tests.support.provider_messages import provider_message
 
 pytestmark = pytest.mark.azurite
 

@@ -10,6 +10,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
+from azurite import Azurite
+from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
@@ -21,9 +24,6 @@ from durable_ext.backends.azure_storage.worker_ids import new_worker_id
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

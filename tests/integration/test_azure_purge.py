@@ -12,14 +12,14 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
+from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.client.opening import open_client
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

@@ -9,6 +9,10 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
+from interop_app import interop_registry
+from support.provider_messages import provider_message
 
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -18,10 +22,6 @@ from durable_ext.client.client import DurableClient
 from durable_ext.client.opening import open_client
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
-from tests.support.provider_messages import provider_message
 
 pytestmark = pytest.mark.azurite
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from azure.data.tables import TableServiceClient
+from azure_hub import run_azure_hub
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
@@ -24,8 +26,6 @@ from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 

@@ -16,6 +16,10 @@ from xml.sax.saxutils import unescape
 
 import pytest
 from azure.data.tables import TableServiceClient
+from azure_hub import AzureHub, run_azure_hub
+from azurite import Azurite
+from frozen_hub import INTEROP, FrozenHub, frozen_hubs, load_hub
+from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.message_codec import from_message_text
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -26,10 +30,6 @@ from durable_ext.core.messages import InstanceId
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite
-from tests.frozen_hub import INTEROP, FrozenHub, frozen_hubs, load_hub
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
+from interop_app import interop_registry
+from support.provider_messages import provider_message
 
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.core.events import OrchestratorStarted
 from durable_ext.core.timestamps import ticks_to_datetime
-from tests.azure_hub import run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
-from tests.support.provider_messages import provider_message
 
 pytestmark = pytest.mark.azurite
 

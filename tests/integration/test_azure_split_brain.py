@@ -9,6 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
@@ -24,9 +27,6 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 

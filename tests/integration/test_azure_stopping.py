@@ -6,11 +6,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from azurite import Azurite, running_azurite
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.testing.eventually import eventually
-from tests.azurite import Azurite, running_azurite
 
 pytestmark = pytest.mark.azurite
 

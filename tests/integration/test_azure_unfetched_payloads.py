@@ -9,14 +9,14 @@ import json
 from datetime import timedelta
 
 import pytest
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
+from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

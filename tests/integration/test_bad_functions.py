@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
 
 from durable_ext.client.status import InstanceStatus
 from durable_ext.core.entities.ids import EntityId
@@ -21,7 +22,6 @@ from durable_ext.core.events import OrchestrationStatus
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
-from tests.support.functions import registry_of
 
 FAILED = OrchestrationStatus.FAILED
 COMPLETED = OrchestrationStatus.COMPLETED

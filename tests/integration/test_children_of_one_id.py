@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure_hub import run_azure_hub
+from azurite import running_azurite
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.protocol import Backend
@@ -16,9 +19,6 @@ from durable_ext.client.client import DurableClient
 from durable_ext.core.messages import InstanceId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing import run_task_hub
-from tests.azure_hub import run_azure_hub
-from tests.azurite import running_azurite
-from tests.support.functions import registry_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from azure_hub import AzureHub, run_azure_hub
 from azurite import Azurite
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.outbox import next_sequence_number
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -24,7 +25,6 @@ from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 REGISTER = EntityId("register", "r")

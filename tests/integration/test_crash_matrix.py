@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from azurite import Azurite, running_azurite
+from support.crash_matrix import CrashMatrix, Scenario, azure_processes
+from support.crash_scenarios import ALL, FanOut, Hello5
+from support.mortal_sqlite import every_write, sqlite_processes
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite, running_azurite
-from tests.support.crash_matrix import CrashMatrix, Scenario, azure_processes
-from tests.support.crash_scenarios import ALL, FanOut, Hello5
-from tests.support.mortal_sqlite import every_write, sqlite_processes
 
 
 @pytest.fixture

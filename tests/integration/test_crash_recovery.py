@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
 
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
@@ -24,7 +25,6 @@ from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
-from tests.support.functions import registry_of
 
 
 def settings_of(path: Path) -> SqliteSettings:

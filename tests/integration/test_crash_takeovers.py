@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from azurite import Azurite
+from support.crash_matrix import CrashMatrix, Scenario, azure_processes
+from support.crash_scenarios import ALL
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite
-from tests.support.crash_matrix import CrashMatrix, Scenario, azure_processes
-from tests.support.crash_scenarios import ALL
 
 
 @pytest.mark.azurite

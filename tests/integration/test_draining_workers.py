@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
+from support.store_place import HubPlace, worker_at
 
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.eventually import eventually
-from tests.support.functions import registry_of
-from tests.support.store_place import STORES, place_of, worker_at
 
 PATIENCE = timedelta(seconds=20)
 ONE_SLOT = WorkerSettings(max_concurrent_activities=1)
@@ -54,26 +53,22 @@ def waiting_for_a_slot(worker: TaskHubWorker) -> int:
     return len(worker._machinery.activity_slots._waiting)
 
 
-@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("name", ["chain", "fan"])
-async def test_chains_that_wait_for_a_slot_when_a_worker_drains_go_on_elsewhere(
-    store: str, name: str, tmp_path: Path
-) -> None:
+async def test_chains_that_wait_for_a_slot_when_a_worker_drains_go_on_elsewhere(place: HubPlace, name: str) -> None:
     one, other = Steps(), Steps()
     other.gate.set()
-    with place_of(store, tmp_path) as place:
-        async with worker_at(store, place, one.registry(), ONE_SLOT) as first:
-            ids = [await first.client.start(name, letter) for letter in "abcd"]
-            await eventually(lambda: waiting_for_a_slot(first.worker) == WAITING[name], "they do not wait", within=PATIENCE)
-            begun = Counter(one.ran)
+    async with worker_at(place, one.registry(), ONE_SLOT) as first:
+        ids = [await first.client.start(name, letter) for letter in "abcd"]
+        await eventually(lambda: waiting_for_a_slot(first.worker) == WAITING[name], "they do not wait", within=PATIENCE)
+        begun = Counter(one.ran)
 
-            draining = asyncio.ensure_future(first.worker.drain(timedelta(seconds=60)))
-            async with worker_at(store, place, other.registry(), ONE_SLOT) as second:
-                others = 9 if name == "chain" else 11
-                await eventually(lambda: sum(other.ran.values()) == others, "not while one runs here", within=PATIENCE)
-                one.gate.set()
-                assert await draining
-                outputs = [(await second.client.wait_for_completion(each, timeout=PATIENCE)).output for each in ids]
+        draining = asyncio.ensure_future(first.worker.drain(timedelta(seconds=60)))
+        async with worker_at(place, other.registry(), ONE_SLOT) as second:
+            others = 9 if name == "chain" else 11
+            await eventually(lambda: sum(other.ran.values()) == others, "not while one runs here", within=PATIENCE)
+            one.gate.set()
+            assert await draining
+            outputs = [(await second.client.wait_for_completion(each, timeout=PATIENCE)).output for each in ids]
 
     assert outputs == ["done"] * 4
     assert one.ran == begun
@@ -81,45 +76,41 @@ async def test_chains_that_wait_for_a_slot_when_a_worker_drains_go_on_elsewhere(
     assert one.ran + other.ran == {f"{letter}{number}": 1 for letter in "abcd" for number in range(3)}
 
 
-@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("name", ["chain", "fan"])
-async def test_an_activity_that_ends_during_a_drain_makes_room_for_none(store: str, name: str, tmp_path: Path) -> None:
+async def test_an_activity_that_ends_during_a_drain_makes_room_for_none(place: HubPlace, name: str) -> None:
     one, other = Steps(), Steps()
     other.gate.set()
     patient = WorkerSettings(max_concurrent_activities=1, local_activity_spill=timedelta(minutes=5))
-    with place_of(store, tmp_path) as place:
-        async with worker_at(store, place, one.registry(), patient) as first:
-            ids = [await first.client.start(name, letter) for letter in "abcd"]
-            await eventually(lambda: waiting_for_a_slot(first.worker) == WAITING[name], "they do not wait", within=PATIENCE)
-            begun = Counter(one.ran)
+    async with worker_at(place, one.registry(), patient) as first:
+        ids = [await first.client.start(name, letter) for letter in "abcd"]
+        await eventually(lambda: waiting_for_a_slot(first.worker) == WAITING[name], "they do not wait", within=PATIENCE)
+        begun = Counter(one.ran)
 
-            draining = asyncio.ensure_future(first.worker.drain(PATIENCE))
-            await asyncio.sleep(0)
-            one.gate.set()
-            assert await draining
-            await first.worker.stop()
-        async with worker_at(store, place, other.registry(), ONE_SLOT) as second:
-            outputs = [(await second.client.wait_for_completion(each, timeout=PATIENCE)).output for each in ids]
+        draining = asyncio.ensure_future(first.worker.drain(PATIENCE))
+        await asyncio.sleep(0)
+        one.gate.set()
+        assert await draining
+        await first.worker.stop()
+    async with worker_at(place, other.registry(), ONE_SLOT) as second:
+        outputs = [(await second.client.wait_for_completion(each, timeout=PATIENCE)).output for each in ids]
 
     assert outputs == ["done"] * 4
     assert one.ran == begun
     assert one.ran + other.ran == {f"{letter}{number}": 1 for letter in "abcd" for number in range(3)}
 
 
-@pytest.mark.parametrize("store", STORES)
-async def test_an_instance_whose_only_activity_waits_for_a_slot_can_be_terminated(store: str, tmp_path: Path) -> None:
+async def test_an_instance_whose_only_activity_waits_for_a_slot_can_be_terminated(place: HubPlace) -> None:
     app = Steps()
-    with place_of(store, tmp_path) as place:
-        async with worker_at(store, place, app.registry(), ONE_SLOT) as hub:
-            await hub.client.start("chain", "a")
-            await eventually(lambda: app.ran == {"a0": 1}, "it does not begin", within=PATIENCE)
-            waiting = await hub.client.start("chain", "b")
-            await eventually(lambda: waiting_for_a_slot(hub.worker) == 1, "it does not wait", within=PATIENCE)
+    async with worker_at(place, app.registry(), ONE_SLOT) as hub:
+        await hub.client.start("chain", "a")
+        await eventually(lambda: app.ran == {"a0": 1}, "it does not begin", within=PATIENCE)
+        waiting = await hub.client.start("chain", "b")
+        await eventually(lambda: waiting_for_a_slot(hub.worker) == 1, "it does not wait", within=PATIENCE)
 
-            await hub.client.terminate(waiting, "enough")
-            status = await hub.client.wait_for_completion(waiting, timeout=PATIENCE)
-            ran = Counter(app.ran)
-            app.gate.set()
+        await hub.client.terminate(waiting, "enough")
+        status = await hub.client.wait_for_completion(waiting, timeout=PATIENCE)
+        ran = Counter(app.ran)
+        app.gate.set()
 
     assert status.runtime_status is OrchestrationStatus.TERMINATED
     assert ran == {"a0": 1}

@@ -8,6 +8,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from azurite import Azurite
+from support.crash_matrix import CrashMatrix, Story, azure_processes, finished
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.transport.http import StorageCall
@@ -18,9 +21,6 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite
-from tests.support.crash_matrix import CrashMatrix, Story, azure_processes, finished
-from tests.support.functions import registry_of
 
 COUNTER = EntityId("counter", "c")
 PATIENCE = timedelta(seconds=120)

@@ -8,6 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
+from frozen_hub import FrozenHub, frozen_hubs, load_hub
+from interop_app import interop_registry
+from support.crash_matrix import Story
+from support.crash_scenarios import ALL, OneOrchestration
+from support.functions import registry_of
+from support.hub_reader import HubReader, WriteByWrite, queued_message
+from support.stuck_states import StoredHub, stuck_instances
 
 from durable_ext.backends.azure_storage.names import HubNames
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
@@ -15,15 +24,6 @@ from durable_ext.backends.azure_storage.transport.connection import StorageTrans
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
-from tests.azure_hub import run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.frozen_hub import FrozenHub, frozen_hubs, load_hub
-from tests.interop_app import interop_registry
-from tests.support.crash_matrix import Story
-from tests.support.crash_scenarios import ALL, OneOrchestration
-from tests.support.functions import registry_of
-from tests.support.hub_reader import HubReader, WriteByWrite, queued_message
-from tests.support.stuck_states import StoredHub, stuck_instances
 
 pytestmark = pytest.mark.azurite
 

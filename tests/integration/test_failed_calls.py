@@ -10,6 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+from support.crash_matrix import room_for_runs
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -24,10 +28,6 @@ from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.contract_scenes import Scene, activity, first_episode, ids, messages_of, names, now, raised
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import CallCounter, Send, When, is_work
-from tests.azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.support.crash_matrix import room_for_runs
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 

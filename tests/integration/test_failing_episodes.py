@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
+from support.store_place import HubPlace, worker_at
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
-from durable_ext.client.client import DurableClient
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.tasks import ActivityTask
-from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
-from durable_ext.testing.task_hub import run_task_hub
-from tests.azure_hub import run_azure_hub
-from tests.support.functions import registry_of
-from tests.support.store_place import place_of
 
 SOON = timedelta(milliseconds=100)
 LONG = timedelta(seconds=60)
-STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with place_of(request.param, tmp_path) as found:
-        yield found
-
-
-@asynccontextmanager
-async def running(place: str, registry: FunctionRegistry) -> AsyncIterator[DurableClient]:
-    if place.endswith(".db"):
-        async with run_task_hub(Path(place), registry, drain=SOON) as hub:
-            yield hub.client
-        return
-    azure = AzureStorageSettings(connection=place, task_hub="FailHub", partition_count=1, use_app_lease=False)
-    async with run_azure_hub(azure, registry, drain=SOON) as hub:
-        yield hub.client
 
 
 class BrokenTask(ActivityTask[Any]):
@@ -72,9 +47,9 @@ def calls(context: Any) -> Any:
 REGISTRY = registry_of(orchestrators=[breaks, breaks_at_once, calls], activities=[say])
 
 
-@pytest.mark.parametrize("place", STORES, indirect=True)
-async def test_an_instance_that_cannot_be_played_fails_with_what_went_wrong(place: str) -> None:
-    async with running(place, REGISTRY) as client:
+async def test_an_instance_that_cannot_be_played_fails_with_what_went_wrong(place: HubPlace) -> None:
+    async with worker_at(place, REGISTRY, WorkerSettings(), SOON) as hub:
+        client = hub.client
         await client.start("breaks", instance_id="later")
         await client.raise_event("later", "go")
         parent = await client.start("calls")
@@ -90,15 +65,15 @@ async def test_an_instance_that_cannot_be_played_fails_with_what_went_wrong(plac
     assert gone is None
 
 
-@pytest.mark.parametrize("place", STORES, indirect=True)
 async def test_an_instance_that_cannot_be_played_is_terminated_before_it_fails(
-    place: str, caplog: pytest.LogCaptureFixture
+    place: HubPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     def has_failed() -> bool:
         return any(getattr(record, "event", None) == "session_failed" for record in caplog.records)
 
     caplog.set_level(logging.ERROR)
-    async with running(place, REGISTRY) as client:
+    async with worker_at(place, REGISTRY, WorkerSettings(), SOON) as hub:
+        client = hub.client
         await client.start("breaks_at_once", instance_id="broken")
         await eventually(has_failed)
         await client.terminate("broken", "enough")

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from azure_hub import short_settings
+from azurite import Azurite
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
@@ -17,8 +19,6 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.testing.contract_scenes import Scene, child_start, messages_of, names, new_id, raised
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import short_settings
-from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 

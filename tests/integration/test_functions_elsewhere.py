@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
 
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
@@ -18,7 +19,6 @@ from durable_ext.runtime.registry import ActivityDefinition, FunctionKind, Funct
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
-from tests.support.functions import registry_of
 
 
 async def echo(value: Any) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from azure_hub import short_settings
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -18,8 +20,6 @@ from durable_ext.core.events import GenericEvent, TaskCompleted
 from durable_ext.errors import RequestRefusedError
 from durable_ext.testing.contract_scenes import Scene, activity, messages_of, next_episode, now, raised
 from durable_ext.testing.faults import Send
-from tests.azure_hub import short_settings
-from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 

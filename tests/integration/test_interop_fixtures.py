@@ -9,6 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+from frozen_hub import FrozenHub, frozen_hubs, load_hub
+from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.message_codec import MessageEncoding
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
@@ -20,10 +24,6 @@ from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.frozen_hub import FrozenHub, frozen_hubs, load_hub
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 

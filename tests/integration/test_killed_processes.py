@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from azurite import Azurite
+from support.crash_matrix import Scenario
+from support.crash_scenarios import ALL, Purge
+from support.killed_process import KillMatrix
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite
-from tests.support.crash_matrix import Scenario
-from tests.support.crash_scenarios import ALL, Purge
-from tests.support.killed_process import KillMatrix
 
 
 @pytest.mark.azurite

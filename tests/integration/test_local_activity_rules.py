@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
+from support.recording_backend import NarrowBackend, RecordingBackend
 
 from durable_ext.backends.protocol import Checkpoint
 from durable_ext.backends.sqlite.service import SqliteBackend
@@ -35,8 +37,6 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.eventually import eventually
-from tests.support.functions import registry_of
-from tests.support.recording_backend import NarrowBackend, RecordingBackend
 
 
 @dataclass

@@ -9,6 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+from frozen_hub import FrozenHub, frozen_hubs, load_hub
+from interop_app import ActivityRuns, interop_registry
 
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
@@ -20,10 +24,6 @@ from durable_ext.core.messages import InstanceId
 from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.frozen_hub import FrozenHub, frozen_hubs, load_hub
-from tests.interop_app import ActivityRuns, interop_registry
 
 pytestmark = pytest.mark.azurite
 

@@ -8,14 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from support.functions import registry_of
+from support.recording_backend import RecordingBackend, RecordingSession
+
 from durable_ext.backends.protocol import OrchestrationSession
 from durable_ext.core.events import EventRaised, OrchestrationStatus
 from durable_ext.errors import BackendUnavailableError
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from tests.integration.test_local_activity_rules import recorded
-from tests.support.functions import registry_of
-from tests.support.recording_backend import RecordingBackend, RecordingSession
 
 
 class LateSession(RecordingSession):

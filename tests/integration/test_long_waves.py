@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from azure_hub import AzureHub
+from support.functions import registry_of
+from support.store_place import HubPlace, worker_at
 
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.core.events import EventRaised, OrchestrationStatus, TaskScheduled
@@ -19,9 +21,6 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub
-from tests.azure_hub import AzureHub
-from tests.support.functions import registry_of
-from tests.support.store_place import STORES, place_of, worker_at
 
 PATIENCE = timedelta(seconds=20)
 EVERY = timedelta(milliseconds=50)
@@ -50,22 +49,18 @@ class LongActivities:
 
 
 @asynccontextmanager
-async def running(
-    store: str, folder: Path, registry: FunctionRegistry, **settings: Any
-) -> AsyncIterator[AzureHub | RunningTaskHub]:
+async def running(place: HubPlace, registry: FunctionRegistry, **settings: Any) -> AsyncIterator[AzureHub | RunningTaskHub]:
     limits = WorkerSettings(
         local_activity_spill=timedelta(milliseconds=100), session_idle_timeout=timedelta(milliseconds=300), **settings
     )
-    with place_of(store, folder) as place:
-        async with worker_at(store, place, registry, limits) as hub:
-            yield hub
+    async with worker_at(place, registry, limits) as hub:
+        yield hub
 
 
-@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], ["quick", "a", "b"]], ids=len)
-async def test_activities_that_outlive_their_session_run_once(store: str, names: list[str], tmp_path: Path) -> None:
+async def test_activities_that_outlive_their_session_run_once(place: HubPlace, names: list[str]) -> None:
     app = LongActivities()
-    async with running(store, tmp_path, app.registry()) as hub:
+    async with running(place, app.registry()) as hub:
         instance_id = InstanceId(await hub.client.start("fan", names))
         await eventually(lambda: app.ran.keys() == set(names), within=PATIENCE)
         await eventually(
@@ -98,11 +93,10 @@ async def _has_event(hub: AzureHub | RunningTaskHub, instance_id: InstanceId) ->
     return any(isinstance(event, EventRaised) for event in await hub.backend.instances.get_history(instance_id))
 
 
-@pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize(("names", "slots"), [(["a"], 10), (["a", "b"], 1), (["a", "b"], 10)])
-async def test_an_instance_with_long_activities_is_running(store: str, names: list[str], slots: int, tmp_path: Path) -> None:
+async def test_an_instance_with_long_activities_is_running(place: HubPlace, names: list[str], slots: int) -> None:
     app = LongActivities()
-    async with running(store, tmp_path, app.registry(), max_concurrent_activities=slots) as hub:
+    async with running(place, app.registry(), max_concurrent_activities=slots) as hub:
         instance_id = await hub.client.start("fan", names)
 
         async def is_running() -> bool:
@@ -113,24 +107,22 @@ async def test_an_instance_with_long_activities_is_running(store: str, names: li
         app.gate.set()
 
 
-@pytest.mark.parametrize("store", STORES)
-async def test_activities_that_have_not_begun_when_a_worker_drains_run_elsewhere(store: str, tmp_path: Path) -> None:
+async def test_activities_that_have_not_begun_when_a_worker_drains_run_elsewhere(place: HubPlace) -> None:
     one, other = LongActivities(), LongActivities()
     other.gate.set()
     limits = WorkerSettings(local_activity_spill=timedelta(milliseconds=100), max_concurrent_activities=2)
     names = [f"activity {number}" for number in range(12)]
-    with place_of(store, tmp_path) as place:
-        async with worker_at(store, place, one.registry(), limits) as first:
-            instance_id = await first.client.start("fan", names)
-            await eventually(lambda: sum(one.ran.values()) == 2, "they do not begin", within=PATIENCE)
+    async with worker_at(place, one.registry(), limits) as first:
+        instance_id = await first.client.start("fan", names)
+        await eventually(lambda: sum(one.ran.values()) == 2, "they do not begin", within=PATIENCE)
 
-            draining = asyncio.ensure_future(first.worker.drain(timedelta(seconds=60)))
-            async with worker_at(store, place, other.registry(), limits) as second:
-                await eventually(lambda: sum(other.ran.values()) == 10, "they do not run elsewhere", within=PATIENCE)
-                one.gate.set()
-                assert await draining
-                await second.client.raise_event(instance_id, "go")
-                status = await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
+        draining = asyncio.ensure_future(first.worker.drain(timedelta(seconds=60)))
+        async with worker_at(place, other.registry(), limits) as second:
+            await eventually(lambda: sum(other.ran.values()) == 10, "they do not run elsewhere", within=PATIENCE)
+            one.gate.set()
+            assert await draining
+            await second.client.raise_event(instance_id, "go")
+            status = await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
 
     assert status.output == names
     assert one.ran + other.ran == dict.fromkeys(names, 1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from azurite import Azurite
+from support.crash_matrix import Scenario, azure_processes
+from support.crash_scenarios import ALL, Hello5
+from support.lost_calls import LossMatrix
 
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
-from tests.azurite import Azurite
-from tests.support.crash_matrix import Scenario, azure_processes
-from tests.support.crash_scenarios import ALL, Hello5
-from tests.support.lost_calls import LossMatrix
 
 
 @pytest.mark.azurite

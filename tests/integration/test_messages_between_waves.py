@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
 
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.task_hub import run_task_hub
 from tests.integration.test_local_activity_rules import recorded
-from tests.support.functions import registry_of
 
 
 def until_stopped(context: Any) -> Any:

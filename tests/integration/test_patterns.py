@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
 
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus, TaskCompleted, TaskScheduled
@@ -19,7 +20,6 @@ from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
-from tests.support.functions import registry_of
 
 Open = Callable[..., AbstractAsyncContextManager[RunningTaskHub]]
 

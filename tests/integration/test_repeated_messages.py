@@ -8,6 +8,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from azure_hub import AzureHub, run_azure_hub
+from azurite import Azurite, running_azurite
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.execution_ids import new_execution_id
@@ -15,9 +18,6 @@ from durable_ext.core.events import ExecutionStarted
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
 from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 

@@ -13,6 +13,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
@@ -20,9 +23,6 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.testing.faults import is_write
-from tests.azure_hub import run_azure_hub, short_settings
-from tests.azurite import Azurite
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 

@@ -8,6 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import run_azure_hub
+from azurite import running_azurite
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.http import StorageCall
@@ -15,9 +18,6 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azure_hub import run_azure_hub
-from tests.azurite import running_azurite
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 PATIENCE = timedelta(seconds=30)

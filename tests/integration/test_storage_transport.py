@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.names import HubNames
@@ -19,7 +20,6 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StoragePreconditionError,
 )
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, literal
-from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 

@@ -7,42 +7,28 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
+from support.store_place import HubPlace, worker_at
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.client.client import DurableClient
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
-from durable_ext.testing.task_hub import run_task_hub
-from tests.azure_hub import run_azure_hub
-from tests.support.functions import registry_of
-from tests.support.store_place import place_of
 
 TERMINATED = OrchestrationStatus.TERMINATED
 SOON = timedelta(milliseconds=100)
-STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    with place_of(request.param, tmp_path) as found:
-        yield found
 
 
 @asynccontextmanager
-async def running(place: str, registry: FunctionRegistry, limit: timedelta | None = None) -> AsyncIterator[DurableClient]:
+async def running(
+    place: HubPlace, registry: FunctionRegistry, limit: timedelta | None = None
+) -> AsyncIterator[DurableClient]:
     settings = WorkerSettings(episode_warning=SOON, function_timeout=limit)
-    if place.endswith(".db"):
-        async with run_task_hub(Path(place), registry, settings=settings, drain=SOON) as hub:
-            yield hub.client
-        return
-    azure = AzureStorageSettings(connection=place, task_hub="StuckHub", partition_count=1, use_app_lease=False)
-    async with run_azure_hub(azure, registry, worker_settings=settings, drain=SOON) as hub:
+    async with worker_at(place, registry, settings, SOON) as hub:
         yield hub.client
 
 
@@ -57,11 +43,10 @@ async def say(value: str) -> str:
     return value
 
 
-@pytest.mark.parametrize("place", STORES, indirect=True)
 @pytest.mark.parametrize("limit", [None, timedelta(milliseconds=150)])
 @pytest.mark.parametrize("steps", [0, 1])
 async def test_an_orchestrator_that_loops_for_ever_is_terminated(
-    place: str, release: threading.Event, steps: int, limit: timedelta | None
+    place: HubPlace, release: threading.Event, steps: int, limit: timedelta | None
 ) -> None:
     began = threading.Event()
 
@@ -93,9 +78,8 @@ async def test_an_orchestrator_that_loops_for_ever_is_terminated(
     assert after.runtime_status is TERMINATED
 
 
-@pytest.mark.parametrize("place", STORES, indirect=True)
 async def test_events_that_come_while_an_orchestrator_blocks_are_played_when_it_goes_on(
-    place: str, release: threading.Event, caplog: pytest.LogCaptureFixture
+    place: HubPlace, release: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     def slow(context: Any) -> Any:
         release.wait(60)
@@ -104,7 +88,7 @@ async def test_events_that_come_while_an_orchestrator_blocks_are_played_when_it_
         return [first, second]
 
     with caplog.at_level(logging.WARNING):
-        async with running(place, registry_of(orchestrators=[slow])) as client:
+        async with running(place, registry_of(orchestrators=[slow]), None) as client:
             await client.start("slow", instance_id="slow")
             await eventually(lambda: "is written off" in caplog.text)
             await client.raise_event("slow", "go", 1)
@@ -115,7 +99,8 @@ async def test_events_that_come_while_an_orchestrator_blocks_are_played_when_it_
     assert status.output == [1, 2]
 
 
-async def test_the_parent_of_a_terminated_child_hears_of_it(tmp_path: Path, release: threading.Event) -> None:
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_the_parent_of_a_terminated_child_hears_of_it(place: HubPlace, release: threading.Event) -> None:
     began = threading.Event()
 
     def parent(context: Any) -> Any:
@@ -128,7 +113,7 @@ async def test_the_parent_of_a_terminated_child_hears_of_it(tmp_path: Path, rele
         began.set()
         release.wait(60)
 
-    async with running(str(tmp_path / "h.db"), registry_of(orchestrators=[parent, loops])) as client:
+    async with running(place, registry_of(orchestrators=[parent, loops]), None) as client:
         await client.start("parent", instance_id="parent")
         await eventually(began.is_set)
         await client.terminate("child", "enough")

@@ -7,6 +7,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.message_codec import Envelope, encode_envelope, with_begun_runs
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
@@ -20,7 +21,6 @@ from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMes
 from durable_ext.core.timestamps import Ticks
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
-from tests.azurite import Azurite
 
 pytestmark = pytest.mark.azurite
 

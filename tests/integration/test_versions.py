@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
 
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.versioning import VersionMatch, VersionMismatch, WorkerVersion
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
-from tests.support.functions import registry_of
 
 
 def _hello(context: Any) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.functions import registry_of
 
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.protocol import OrchestrationSession
@@ -25,7 +26,6 @@ from durable_ext.runtime.slots import Slots
 from durable_ext.testing.contract_scenes import Scene
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
-from tests.support.functions import registry_of
 
 SOON = timedelta(milliseconds=200)
 

@@ -1,23 +1,39 @@
-"""Where a hub lies in tests that run on both stores, and workers on it."""
+"""Where a hub lies in tests that run on both stores (the fixture `place`), and workers on it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
-from azure_hub import AzureHub, run_azure_hub
+from azure_hub import AzureHub, run_azure_hub, short_settings
 from azurite import running_azurite
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 
-STORES = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
+STORES: Final = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
+_DRAIN: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubPlace:
+    """A hub that no other test uses.
+
+    Attributes:
+        store: "sqlite" or "azure".
+        address: The path of its file, or the connection string of its account.
+    """
+
+    store: str
+    address: str
+    task_hub: str
 
 
 @contextmanager
@@ -32,21 +48,14 @@ def place_of(store: str, folder: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def worker_at(
-    store: str, place: str, registry: FunctionRegistry, limits: WorkerSettings
+    place: HubPlace, registry: FunctionRegistry, limits: WorkerSettings, drain: timedelta = _DRAIN
 ) -> AsyncIterator[AzureHub | RunningTaskHub]:
     """Run a worker on the hub at a `place`; on Azure Storage it has taken the hub's only partition."""
-    if store == "sqlite":
-        async with run_task_hub(place, registry, settings=limits) as hub:
+    if place.store == "sqlite":
+        async with run_task_hub(place.address, registry, task_hub=place.task_hub, settings=limits, drain=drain) as hub:
             yield hub
         return
-    azure = AzureStorageSettings(
-        connection=place,
-        task_hub="PlaceHub",
-        partition_count=1,
-        max_queue_polling_interval=timedelta(seconds=0.2),
-        lease_acquire_interval=timedelta(seconds=0.3),
-        use_app_lease=False,
-    )
-    async with run_azure_hub(azure, registry, worker_settings=limits) as azure_hub:
+    azure = short_settings(place.address, place.task_hub, partition_count=1, use_app_lease=False)
+    async with run_azure_hub(azure, registry, worker_settings=limits, drain=drain) as azure_hub:
         await eventually(lambda: azure_hub.backend.owns(0), within=timedelta(seconds=20))
         yield azure_hub
