@@ -38,7 +38,7 @@ from durable_ext.runtime.episodes import (
     take_events,
 )
 from durable_ext.runtime.forced_end import ForcedEnd
-from durable_ext.runtime.lifecycle_log import log_end
+from durable_ext.runtime.lifecycle_log import log_dropped, log_end
 from durable_ext.runtime.live_player import LivePlayer, Played, nothing_to_store
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.services import OrchestrationServices
@@ -219,6 +219,8 @@ class InstanceRun:
             receipt = await self._writer.store(episode, self._outgoing((*decided, *episode.activities)))
         self._services.activities.run_claimed(receipt.activities)
         self._services.failures.forget(self._instance_id)
+        if episode.admission.dropped:
+            log_dropped(episode.admission.dropped, self._instance_id)
         state = self._player.state
         if episode.is_terminal and state is not None:
             log_end(episode, state.name or "", self._instance_id)

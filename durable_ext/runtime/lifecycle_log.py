@@ -17,11 +17,13 @@ from durable_ext.core.episode import Episode
 from durable_ext.core.events import (
     ExecutionCompleted,
     ExecutionResumed,
+    ExecutionRewound,
     ExecutionStarted,
     ExecutionSuspended,
     HistoryEvent,
     OrchestrationStatus,
 )
+from durable_ext.core.messages import ReceivedMessage
 from durable_ext.errors import DeadlyOperationError, RequestRefusedError
 from durable_ext.failure import FailureDetails, failure_from_exception
 from durable_ext.runtime.registry import FunctionKind
@@ -56,6 +58,29 @@ def log_arrival(opening: Sequence[HistoryEvent], instance_id: str) -> None:
                 what,
                 event.reason or "(none)",
                 extra={"event": f"orchestration_{what}", "instance_id": instance_id},
+            )
+
+
+def log_dropped(dropped: Sequence[ReceivedMessage], instance_id: str) -> None:
+    """Say which request of a message that was dropped is not carried out; copies and late results are dropped silently.
+
+    Newer Durable Task cores rewind by a message that makes the worker write a new history (specs/azure-storage.md 9.5);
+    clients of this hub rewind by rewriting rows. What of the message reaches parents and children is not known.
+    """
+    for received in dropped:
+        event = received.message.event
+        if isinstance(event, ExecutionRewound):
+            log.warning(
+                "%s: not rewound: a message asked for that, as newer Durable Task clients and workers send it, and this "
+                "worker cannot do it that way. Rewind it by this app's client or its management API. Reason: %s",
+                instance_id,
+                event.reason or "(none)",
+                extra={
+                    "event": "rewind_dropped",
+                    "instance_id": instance_id,
+                    "message_id": received.message_id,
+                    "parent_execution_id": event.parent_execution_id,
+                },
             )
 
 

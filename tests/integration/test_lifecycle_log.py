@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.functions import registry_of
+from support.store_place import HubPlace, worker_at
 
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
@@ -18,7 +19,6 @@ from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.contract_scenes import now
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub
-from tests.support.store_place import STORES, place_of, worker_at
 
 
 async def echo(value: Any) -> Any:
@@ -178,9 +178,8 @@ async def test_what_json_or_a_call_cannot_take_is_logged_without_lines_of_the_en
     assert "durable_ext" not in "".join(lines.values())
 
 
-@pytest.mark.parametrize("store", STORES)
 async def test_a_rewind_that_comes_as_a_message_is_dropped_with_a_warning(
-    store: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: HubPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "durable_ext.runtime.lifecycle")
     broken = True
@@ -194,17 +193,16 @@ async def test_a_rewind_that_comes_as_a_message_is_dropped_with_a_warning(
         return (yield context.call_activity("repairable"))
 
     registry = registry_of(orchestrators=[order], activities=[repairable])
-    with place_of(store, tmp_path) as place:
-        async with worker_at(store, place, registry, WorkerSettings()) as hub:
-            await hub.client.wait_for_completion(await hub.client.start("order", instance_id="rewindable"))
-            event = ExecutionRewound(timestamp=now(), reason="repaired")
-            target = OrchestrationInstance(instance_id=InstanceId("rewindable"))
-            await hub.backend.instances.send(OutgoingMessage(message=TaskMessage(event=event, target=target)))
-            await eventually(lambda: lines(caplog, logging.WARNING), "nothing is told")
-            after_message = await hub.client.get_status("rewindable")
-            broken = False
-            await hub.client.rewind("rewindable", "repaired")
-            after_rewind = await hub.client.wait_for_completion("rewindable")
+    async with worker_at(place, registry, WorkerSettings()) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("order", instance_id="rewindable"))
+        event = ExecutionRewound(timestamp=now(), reason="repaired")
+        target = OrchestrationInstance(instance_id=InstanceId("rewindable"))
+        await hub.backend.instances.send(OutgoingMessage(message=TaskMessage(event=event, target=target)))
+        await eventually(lambda: lines(caplog, logging.WARNING), "nothing is told")
+        after_message = await hub.client.get_status("rewindable")
+        broken = False
+        await hub.client.rewind("rewindable", "repaired")
+        after_rewind = await hub.client.wait_for_completion("rewindable")
 
     (line,) = lines(caplog, logging.WARNING)
     assert line.getMessage().startswith("rewindable: not rewound: a message asked for that")
