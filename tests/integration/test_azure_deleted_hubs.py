@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from azure_hub import run_azure_hub
+from azurite import Azurite
+from interop_app import interop_registry
 
+from durable_ext.backends.azure_storage.app_lease import app_lease_id
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.table import Change, TableChange
 from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue
 from durable_ext.http.urls import ManagementUrls
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import run_azure_hub
-from tests.azurite import Azurite
-from tests.interop_app import interop_registry
 
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=60)
 ORIGIN = "http://localhost:7071/runtime/webhooks/durabletask"
+
+
+@pytest.fixture
+async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
+    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    yield opened
+    await opened.close()
 
 
 def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement) -> AzureStorageSettings:
@@ -30,6 +42,7 @@ def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement) -> A
         task_hub=task_hub,
         partition_manager=kind,
         max_queue_polling_interval=timedelta(seconds=0.2),
+        app_name="Ours",
         lease_interval=timedelta(seconds=3 if kind is PartitionManagement.TABLE else 15),
         lease_acquire_interval=timedelta(seconds=0.5),
         app_lease_renew_interval=timedelta(seconds=1),
@@ -73,3 +86,71 @@ async def test_starts_while_a_hub_is_made_again_are_503(
     assert statuses[503] > 0
     assert "internal error" not in caplog.text
     assert "<?xml" not in caplog.text
+
+
+async def delete_leases(transport: StorageTransport, settings: AzureStorageSettings, partition: int) -> None:
+    names = settings.names
+    queue = names.control_queue(partition)
+    if settings.partition_manager is PartitionManagement.TABLE:
+        key = {"PartitionKey": "", "RowKey": queue}
+        await transport.tables.apply(names.partitions_table, TableChange(Change.DELETE, key))
+        return
+    for kind in ("intent", "ownership", "default"):
+        await transport.blobs.delete(names.lease_container, f"{kind}/{queue}")
+
+
+@pytest.mark.parametrize("kind", list(PartitionManagement))
+async def test_a_lease_that_somebody_has_deleted_by_hand_is_made_again(
+    azurite: Azurite,
+    task_hub: str,
+    transport: StorageTransport,
+    kind: PartitionManagement,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = settings_of(azurite, task_hub, kind)
+    async with AzureStorageBackend(settings) as making:
+        assert await making.hub.exists()
+    await delete_leases(transport, settings, 2)
+    other = AzureStorageBackend(settings)  # has looked at the hub before the lease was deleted
+    await other.open()
+    await delete_leases(transport, settings, 2)
+    await other.start_worker()
+
+    await eventually(lambda: all(map(other.owns, range(4))), within=PATIENCE)
+
+    assert "leases of task hub" in caplog.text
+    assert "made again, without its instances" not in caplog.text
+    await other.close()
+
+
+async def test_an_app_lease_whose_container_was_deleted_is_taken_again_without_a_word(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    container, held = settings.names.app_lease_container, app_lease_id("Ours")
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+        await transport.blobs.drop_container(container, lease_id=held)
+
+        async def is_taken_again() -> bool:
+            return b"OwnerId" in (await transport.blobs.download(container, settings.names.app_lease_blob) or b"")
+
+        await eventually(is_taken_again, within=PATIENCE)
+        assert hub.backend.owns(0)
+
+    assert not [each for each in caplog.records if "app lease" in each.getMessage() or "app_lease" in each.getMessage()]
+
+
+async def test_an_app_that_waits_for_a_lease_whose_container_was_deleted_gets_it(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    waiting = AzureStorageBackend(settings)
+    await waiting.open()
+    await transport.blobs.drop_container(settings.names.app_lease_container)
+    await waiting.start_worker()
+
+    await eventually(lambda: waiting.owns(0), within=PATIENCE)
+
+    assert "could not be taken" not in caplog.text
+    await waiting.close()

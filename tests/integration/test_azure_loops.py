@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from azure_hub import run_azure_hub
 from azurite import Azurite
+from support.functions import registry_of
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
-from durable_ext.backends.azure_storage.blob_lease_keeper import HeldBlobLeases
+from durable_ext.backends.azure_storage.blob_lease_rounds import HeldBlobLeases
 from durable_ext.backends.azure_storage.blob_leases import BlobLease, lease_content
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
@@ -34,7 +35,6 @@ from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 from tests.bench.functions import GREETINGS, bench_registry
-from tests.support.functions import registry_of
 
 pytestmark = pytest.mark.azurite
 

@@ -18,6 +18,7 @@ from durable_ext.backends.azure_storage.partitions import fnv1a
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
+    StorageNotFoundError,
     StoragePreconditionError,
     level_of,
 )
@@ -47,11 +48,13 @@ class AppLease:
         clock: Clock,
         gained: Callable[[], Awaitable[None]],
         lost: Callable[[], Awaitable[None]],
+        restore: Callable[[], Awaitable[bool]],
     ) -> None:
+        """`restore` makes the container again after somebody has deleted it, and says whether it may."""
         self._blobs, self._names, self._clock = blobs, names, clock
         self._id = app_lease_id(app_name)
-        self._duration, self._renew, self._acquire = duration, renew_interval, acquire_interval
-        self._gained, self._lost = gained, lost
+        self._duration, self._renew_interval, self._acquire = duration, renew_interval, acquire_interval
+        self._gained, self._lost, self._restore = gained, lost, restore
         self._target = LeaseTarget(names.app_lease_container)
         self._warned = False
         self._held = False
@@ -67,13 +70,17 @@ class AppLease:
 
     async def run(self) -> None:
         """Keep trying to be, or to stay, the primary application."""
+        failures = 0
         while True:
             try:
                 acquired = await self._try_acquire()
+                failures = 0
             except BackendError as exc:
+                failures += 1
                 _log.log(
-                    level_of(exc),
-                    "app lease could not be taken: %s",
+                    level_of(exc) if failures == 1 else logging.INFO,
+                    "app lease of task hub '%s' could not be taken, and is tried again: %s",
+                    self._names.task_hub,
                     exc,
                     extra={"event": "app_lease_unavailable", "error": str(exc)},
                 )
@@ -89,6 +96,14 @@ class AppLease:
             await self._lost()
 
     async def _try_acquire(self) -> bool:
+        try:
+            return await self._try_acquire_existing()
+        except StorageNotFoundError:
+            if not await self._restore():
+                raise
+        return await self._try_acquire_existing()
+
+    async def _try_acquire_existing(self) -> bool:
         owner: str | None = None
         try:
             owner, desired = await self._read()
@@ -119,14 +134,26 @@ class AppLease:
 
     async def _renew_until_lost(self) -> None:
         while True:
-            await self._clock.sleep(self._renew.total_seconds())
+            await self._clock.sleep(self._renew_interval.total_seconds())
             try:
-                await self._blobs.renew_lease(self._target, self._id)
-            except (StorageConflictError, StoragePreconditionError):
-                _log.warning("app lease lost", extra={"event": "app_lease_lost", "task_hub": self._names.task_hub})
-                return
+                if await self._renew_or_take_again():
+                    continue
             except BackendError:
                 continue  # ignored as in the reference: the next renewal decides
+            _log.warning(
+                "app lease of task hub '%s' lost",
+                self._names.task_hub,
+                extra={"event": "app_lease_lost", "task_hub": self._names.task_hub},
+            )
+            return
+
+    async def _renew_or_take_again(self) -> bool:
+        try:
+            await self._blobs.renew_lease(self._target, self._id)
+        except (StorageConflictError, StoragePreconditionError, StorageNotFoundError):
+            # It ran out, or its container was deleted and perhaps made again. If nobody else has it, no worker need stop.
+            return await self._try_acquire()
+        return True
 
     async def _read(self) -> tuple[str | None, str | None]:
         content = await self._blobs.download(self._names.app_lease_container, self._names.app_lease_blob)

@@ -23,7 +23,7 @@ class BlobLease:
         blob: Its name, e.g. `intent/myhub-control-00`.
         partition: The control queue.
         owner, token: Worker id and lease id, as the content says.
-        epoch: Grows with every change of owner.
+        epoch: Grows with every change of owner, of the hub's own partitions.
         is_leased: Whether the service says that somebody holds it.
         foreign: Members of the content that we do not know: they survive our writes.
     """

@@ -125,9 +125,8 @@ class ControlQueueListener:
         if not self._forwarded:
             self._forwarded = True
             _log.warning(
-                "a client of this hub counts with another number of partitions: its messages in queue '%s', of which %s for "
-                "instance '%s' is the first, are put into those of their instances. Give it the partitionCount of this app's "
-                "host.json.",
+                "a client of this hub counts with another number of partitions: its messages in queue '%s' are put into "
+                "those of their instances, first %s of instance '%s'. Give it the partitionCount of this app's host.json.",
                 self._queue,
                 held.message_id,
                 held.message.target.instance_id,

@@ -96,6 +96,28 @@ class HubResources:
         )
         return True
 
+    async def restore_leases(self) -> None:
+        """Make leases of the hub's own partitions again that are not there: without them nobody serves their queues."""
+        if self._deleted_here:
+            return
+        async with self._lock:
+            made = await self._create_leases()
+        if made:
+            _log.warning(
+                "%d leases of task hub '%s' were gone and are made again: somebody has deleted them.",
+                made,
+                self._names.task_hub,
+                extra={"event": "leases_gone", "task_hub": self._names.task_hub, "count": made},
+            )
+
+    async def restore_app_lease(self) -> bool:
+        """Make the container of the app lease again; false if this process itself has deleted the hub."""
+        if self._deleted_here:
+            return False
+        async with self._lock:
+            await self._create_app_lease()
+        return True
+
     def is_deleted_here(self) -> bool:
         """Whether this process itself has deleted the hub, and not made it again since."""
         return self._deleted_here
@@ -140,20 +162,23 @@ class HubResources:
         await self._blobs.create_container(self._names.app_lease_container)
         await self._blobs.upload_new(self._names.app_lease_container, self._names.app_lease_blob, b"{}")
 
-    async def _create_leases(self) -> None:
+    async def _create_leases(self) -> int:
+        """Create the leases that are missing; return how many."""
         kinds = _BLOB_KINDS.get(self._settings.partition_manager)
         if kinds is None:
-            await self._lease_table.create(self.control_queues)
-            return
+            return await self._lease_table.create(self.control_queues)
         container = self._names.lease_container
         await self._blobs.create_container(container)
         created = ticks_to_iso(ticks_from_datetime(self._clock.now()))
         hub = {"TaskHubName": self._names.task_hub, "CreatedAt": created, "PartitionCount": self._settings.partition_count}
         await self._blobs.upload_new(container, "taskhub.json", json.dumps(hub, separators=(",", ":")).encode())
+        made = 0
         for kind in reversed(kinds):  # a hub without leases of the first kind is one that has gone
             for queue in self.control_queues:
                 lease = {"PartitionId": queue, "Owner": None, "Token": None, "Epoch": 0}
-                await self._blobs.upload_new(container, f"{kind}/{queue}", json.dumps(lease, separators=(",", ":")).encode())
+                content = json.dumps(lease, separators=(",", ":")).encode()
+                made += await self._blobs.upload_new(container, f"{kind}/{queue}", content)
+        return made
 
     # Does the hub fit?
 

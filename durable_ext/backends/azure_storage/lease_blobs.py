@@ -46,8 +46,11 @@ class LeaseBlobs:
             return None
         return None if content is None else lease_from_content(name, content, is_leased=leased)
 
-    async def acquire(self, lease: BlobLease, me: str) -> BlobLease | None:
-        """Take a free lease, or take over a held one with the token in its content; `None` if somebody was faster."""
+    async def acquire(self, lease: BlobLease, me: str, *, epoch: int | None = None) -> BlobLease | None:
+        """Take a free lease, or take over a held one with the token in its content; `None` if somebody was faster.
+
+        `epoch` = that of this ownership, by default the next one.
+        """
         token = str(uuid.uuid4())
         target = LeaseTarget(self._container, lease.blob)
         try:
@@ -56,7 +59,7 @@ class LeaseBlobs:
                 await self._blobs.renew_lease(target, token)
             else:
                 await self._blobs.acquire_lease(target, token, self._seconds)
-            taken = replace(lease, owner=me, token=token, epoch=lease.epoch + 1, is_leased=True)
+            taken = replace(lease, owner=me, token=token, epoch=lease.epoch + 1 if epoch is None else epoch, is_leased=True)
             await self._blobs.upload(self._container, lease.blob, lease_content(taken), lease_id=token)
         except (StorageConflictError, StoragePreconditionError):
             return None

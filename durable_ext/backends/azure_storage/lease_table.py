@@ -69,14 +69,14 @@ class LeaseTable:
     def __init__(self, tables: TableVerbs, table: str) -> None:
         self._tables, self._table = tables, table
 
-    async def create(self, partitions: Sequence[str]) -> None:
-        """Create the table and the rows that are missing."""
+    async def create(self, partitions: Sequence[str]) -> int:
+        """Create the table and the rows that are missing; return how many those were."""
         await self._tables.create(self._table)
         known = {lease.partition for lease in await self.load()}
         missing = [partition for partition in partitions if partition not in known]
         inserts = [TableChange(Change.INSERT, lease_to_entity(Lease(partition=partition))) for partition in missing]
         if not inserts:
-            return
+            return 0
         try:
             await self._tables.apply_all(self._table, inserts)
         except StorageConflictError:
@@ -85,6 +85,7 @@ class LeaseTable:
                     await self._tables.apply(self._table, insert)
                 except StorageConflictError:
                     continue
+        return len(inserts)
 
     async def load(self) -> list[Lease]:
         """Return all leases, in partition order; `StorageNotFoundError` if there is no table."""

@@ -224,7 +224,7 @@ class AzureStorageBackend:
             partitions=self._queue_index,
             listening=self._listening,
             clock=clock,
-            restore_hub=self._resources.restore,
+            resources=self._resources,
         )
         self._app_lease = AppLease(
             blobs=tracking.blobs,
@@ -236,6 +236,7 @@ class AzureStorageBackend:
             clock=clock,
             gained=self._start_leases,
             lost=self._stop_leases,
+            restore=self._resources.restore_app_lease,
         )
         self._resources.app_lease = self._app_lease
 

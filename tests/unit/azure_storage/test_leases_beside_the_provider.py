@@ -25,7 +25,7 @@ Rows = dict[str, Lease]
 
 @dataclass
 class OurWorker:
-    """`plan_round` with what `TableLeaseKeeper` does around it."""
+    """`plan_round` with what `TableLeaseRounds` does around it."""
 
     name: str
     states: dict[str, DrainState] = field(default_factory=dict)
