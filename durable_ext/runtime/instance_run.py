@@ -18,7 +18,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from durable_ext.backends.protocol import (
-    ActivityWorkItem,
     Checkpoint,
     MessageBatch,
     OrchestrationSession,
@@ -29,7 +28,6 @@ from durable_ext.core.episode import Episode
 from durable_ext.core.events import HistoryEvent, OrchestratorStarted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.errors import CheckpointConflictError
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -41,18 +39,14 @@ from durable_ext.runtime.forced_end import ForcedEnd
 from durable_ext.runtime.lifecycle_log import log_dropped, log_end
 from durable_ext.runtime.live_player import LivePlayer, Played, nothing_to_store
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
+from durable_ext.runtime.lone_activity import LoneActivity, TakenOverError
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.session_writer import SessionWriter
-from durable_ext.runtime.slots import Ticket
 from durable_ext.runtime.stuck_episodes import StuckEpisode
 from durable_ext.runtime.wave_settlement import WaveSettlement
 
 _AT_ONCE: Final = timedelta(0)
-
-
-class _TakenOverError(Exception):
-    """Another task owns the session now; this one has only run the activity that took too long."""
 
 
 class InstanceRun:
@@ -67,15 +61,13 @@ class InstanceRun:
         self._player = LivePlayer(session, services, self._stuck.began)
         self._forced_end = ForcedEnd(session, self._writer, self._stuck, self._player, services.now, services.failures)
         self._settlement = WaveSettlement(self._writer, self._player, services)
+        self._lone = LoneActivity(session, services, self._go_on_beside)
         self._owner: asyncio.Task[Any] | None = None
         self._claims = False  # rule R7: may run its activities in this process
         self._local = False  # rules R6 and R7: may run them before they are in history
         self._awake = True
         self._evicted = False
         self._wave: LocalWave | None = None
-        self._alone: Episode | None = None
-        self._alone_item: asyncio.Future[ActivityWorkItem | None] | None = None
-        self._ticket: Ticket | None = None  # while its only activity waits for a slot
 
     # Life.
 
@@ -100,7 +92,7 @@ class InstanceRun:
     async def _until_over(self, conversation: Coroutine[Any, Any, None]) -> None:
         try:
             await conversation
-        except _TakenOverError:
+        except TakenOverError:
             pass
         except Exception as error:
             if not await self._forced_end.after(error):
@@ -112,8 +104,7 @@ class InstanceRun:
         services.rest.forget(self)
         if self._wave is not None:
             self._wave.cancel()
-        if self._alone_item is not None and not self._alone_item.done():
-            self._alone_item.set_result(None)
+        self._lone.close()
         self._player.close()
 
     # Conversation.
@@ -245,8 +236,8 @@ class InstanceRun:
         if services.traits.stores_start_before_local_activity:
             await writer.write_before_local(episode)
         services.rest.watch(self)
-        if len(episode.activities) == 1 and (services.activity_slots.try_take() or await self._waited_for_slot()):
-            results: Sequence[ActivityResult] = (await self._run_alone(episode.activities[0], episode),)
+        if len(episode.activities) == 1 and (services.activity_slots.try_take() or await self._lone.wait_for_slot()):
+            results: Sequence[ActivityResult] = (await self._lone.run(episode.activities[0], episode),)
         else:
             wave = self._wave = LocalWave(episode.activities, services, self._session)
             limit = results_per_write(services.traits, len(writer.pending))
@@ -301,57 +292,14 @@ class InstanceRun:
         await self._store(Played(episode), decided)
         return None if self._player.is_over(episode) else await self._next_episode()
 
-    async def _waited_for_slot(self) -> bool:
-        """Wait for a slot for one activity; return whether there is one.
-
-        Not if that takes long or the worker drains: then the activity is a wave, which looks for messages while it waits,
-        and gives away what has not begun.
-        """
-        slots, spill = self._services.activity_slots, self._services.spill
-        self._ticket = slots.stand_in_line()
-        spill.watch(self)
-        try:
-            return await slots.redeem(self._ticket)
-        finally:
-            spill.forget(self)
-            self._ticket = None
-
-    async def _run_alone(self, message: TaskMessage, episode: Episode) -> ActivityResult:
-        """Await one activity inside this task, which has a slot: no task of its own, no switch for one that never waits."""
-        services = self._services
-        try:
-            if not await self._session.confirm():
-                raise CheckpointConflictError(self._instance_id, "its lock was lost")
-            self._alone = episode
-            services.spill.watch(self)
-            result = await services.runner.run(message)
-        finally:
-            services.spill.forget(self)
-            services.activity_slots.give_back()
-        if self._alone is episode:
-            self._alone = None
-            return result
-        assert self._alone_item is not None
-        item = await self._alone_item
-        if item is not None:
-            await services.activities.finish(item, result)
-        raise _TakenOverError
-
-    def spill(self) -> None:
+    def _go_on_beside(self, episode: Episode) -> None:
         """Rule R5: the activity takes long. Its task goes on with it alone; a new one owns the session."""
-        if self._ticket is not None:
-            self._services.activity_slots.turn_away(self._ticket)
-            return
-        episode, self._alone = self._alone, None
-        if episode is not None:
-            self._alone_item = asyncio.get_running_loop().create_future()
-            self._owner = self._services.supervisor.start("session", self._own(self._go_on_without(episode)))
+        self._owner = self._services.supervisor.start("session", self._own(self._go_on_without(episode)))
 
     async def _go_on_without(self, episode: Episode) -> None:
         running = OutgoingActivity(message=episode.activities[0], run_here=True)
         receipt = await self._writer.store(episode, (running,))
-        assert self._alone_item is not None
-        self._alone_item.set_result(receipt.activities[0])
+        self._lone.stored(receipt.activities[0])
         await self._carry_out(await self._next_episode())
 
     async def _run_in_parts(self, episode: Episode, wave: LocalWave, results: Sequence[ActivityResult]) -> Played | None:

@@ -21,6 +21,7 @@ from durable_ext.runtime.sweeper import Sweeper
 if TYPE_CHECKING:
     from durable_ext.core.live import LiveOrchestration
     from durable_ext.runtime.instance_run import InstanceRun
+    from durable_ext.runtime.lone_activity import LoneActivity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class OrchestrationServices:
         slots: For instances that are awake.
         activity_slots: For activities, wherever they came from.
         rest: Watches runs whose local activities take a moment, so that they do not keep a slot.
-        spill: Watches runs that await one activity inside their own task (rule R5).
+        spill: Watches activities that sessions await inside their own task (rule R5).
         failures: Which instances an error of ours has stopped, how often in a row.
         left: What this worker does not run, for people.
         open_live: Makes the live orchestration of a session; called on the orchestrator thread.
@@ -50,7 +51,7 @@ class OrchestrationServices:
     thread: OrchestratorThread
     supervisor: Supervisor
     rest: Sweeper[InstanceRun]
-    spill: Sweeper[InstanceRun]
+    spill: Sweeper[LoneActivity]
     now: Callable[[], Ticks]
     failures: EpisodeFailures
     left: LeftToOthers

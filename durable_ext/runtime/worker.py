@@ -33,6 +33,7 @@ from durable_ext.runtime.executors import Executors
 from durable_ext.runtime.http_activity import HttpActivity
 from durable_ext.runtime.instance_run import InstanceRun
 from durable_ext.runtime.lifecycle_log import LeftToOthers, log_arrival
+from durable_ext.runtime.lone_activity import LoneActivity
 from durable_ext.runtime.orchestrations import SessionDispatcher
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
 from durable_ext.runtime.registry import FunctionRegistry
@@ -74,7 +75,7 @@ class _Machinery:
         self.activity_slots = Slots(settings.max_concurrent_activities)
         self.activities = ActivityDispatcher(backend.activities, self.runner, self.activity_slots, self.work, self.left)
         self.cache = SessionCache(settings.max_cached_sessions)
-        self.spill: Sweeper[InstanceRun] = Sweeper(settings.local_activity_spill.total_seconds(), InstanceRun.spill)
+        self.spill: Sweeper[LoneActivity] = Sweeper(settings.local_activity_spill.total_seconds(), LoneActivity.spill)
         self.rest: Sweeper[InstanceRun] = Sweeper(_REST_SECONDS, InstanceRun.rest)
         port = backend.checkpoint_port
         self.thread = OrchestratorThread(
