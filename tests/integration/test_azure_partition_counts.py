@@ -27,6 +27,11 @@ from durable_ext.testing.eventually import eventually
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
+LEASE_BLOBS = {
+    PartitionManagement.TABLE: (),
+    PartitionManagement.SAFE_BLOB: ("intent", "ownership"),
+    PartitionManagement.LEGACY_BLOB: ("default",),
+}
 
 
 @pytest.fixture
@@ -43,7 +48,12 @@ def settings_of(azurite: Azurite, task_hub: str, partition_count: int, **fields:
 async def visit(transport: StorageTransport, settings: AzureStorageSettings, partition_count: int = 4) -> None:
     """Do what a client of the .NET provider does to a hub before its first operation (specs/azure-storage.md 2)."""
     queues = settings.names.control_queues(partition_count)
-    await LeaseTable(transport.tables, settings.names.partitions_table).create(queues)
+    if settings.partition_manager is PartitionManagement.TABLE:
+        await LeaseTable(transport.tables, settings.names.partitions_table).create(queues)
+    for kind in LEASE_BLOBS[settings.partition_manager]:
+        for queue in queues:
+            content = f'{{"PartitionId":"{queue}","Owner":null,"Token":null,"Epoch":0}}'
+            await transport.blobs.upload_new(settings.names.lease_container, f"{kind}/{queue}", content.encode())
     for queue in queues:
         await transport.queues.create(queue)
 
@@ -92,10 +102,11 @@ def is_elsewhere(instance_id: str, *hubs: AzureHub) -> bool:
     return any(hub.backend.owns(right) and not hub.backend.owns(wrong) for hub in hubs)
 
 
+@pytest.mark.parametrize("kind", list(PartitionManagement))
 async def test_queues_that_a_client_has_added_are_served_too(
-    azurite: Azurite, task_hub: str, transport: StorageTransport
+    azurite: Azurite, task_hub: str, transport: StorageTransport, kind: PartitionManagement
 ) -> None:
-    settings = settings_of(azurite, task_hub, 1)
+    settings = settings_of(azurite, task_hub, 1, partition_manager=kind)
     async with run_azure_hub(settings, interop_registry()) as hub:
         waiting = [f"waiter-{number}" for number in range(8)]
         for instance_id in waiting:
@@ -111,16 +122,17 @@ async def test_queues_that_a_client_has_added_are_served_too(
     assert [end.output for end in ends] == [7] * 8
 
 
+@pytest.mark.parametrize("kind", list(PartitionManagement))
 async def test_a_hub_that_a_client_has_visited_is_still_the_hub_that_it_was(
-    azurite: Azurite, task_hub: str, transport: StorageTransport
+    azurite: Azurite, task_hub: str, transport: StorageTransport, kind: PartitionManagement
 ) -> None:
-    settings = settings_of(azurite, task_hub, 1)
+    settings = settings_of(azurite, task_hub, 1, partition_manager=kind)
     async with run_azure_hub(settings, interop_registry()) as hub:
         await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
         await visit(transport, settings)
         await eventually(lambda: all(hub.backend.owns(partition) for partition in range(4)), within=PATIENCE)
 
-    async with run_azure_hub(settings_of(azurite, task_hub, 1), interop_registry()) as again:
+    async with run_azure_hub(settings_of(azurite, task_hub, 1, partition_manager=kind), interop_registry()) as again:
         started = await again.client.start("HelloSequence", 1)
         end = await again.client.wait_for_completion(started, timeout=PATIENCE)
 
