@@ -26,7 +26,7 @@ from durable_ext.testing.eventually import eventually
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
-LATE_SECONDS = 3
+LATE_SECONDS = 2
 
 
 @pytest.fixture

@@ -228,8 +228,9 @@ async def test_values_come_back_as_they_went(tmp_path: Path, name: str, value: A
     assert status.output == value
 
 
-async def test_fifty_megabytes_come_back(tmp_path: Path) -> None:
-    value = "y" * 50_000_000
+@pytest.mark.parametrize("megabytes", [10, pytest.param(50, marks=pytest.mark.slow)])
+async def test_many_megabytes_come_back(tmp_path: Path, megabytes: int) -> None:
+    value = "y" * megabytes * 1_000_000
     async with run_task_hub(tmp_path / "h.db", registry_of(orchestrators=[echo_input], activities=[echo])) as hub:
         status = await end_of(hub, "echo_input", value)
 

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from azure_hub import run_azure_hub
-from azurite import running_azurite
+from azure_hub import AzureHub
 from support.functions import registry_of
+from support.store_place import HubPlace, worker_at
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
-from durable_ext.backends.protocol import Backend
-from durable_ext.client.client import DurableClient
 from durable_ext.core.messages import InstanceId
 from durable_ext.runtime.registry import FunctionRegistry
-from durable_ext.testing import run_task_hub
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hub:
-    client: DurableClient
-    backend: Backend
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.testing.task_hub import RunningTaskHub
 
 
 def functions() -> FunctionRegistry:
@@ -45,20 +35,16 @@ def functions() -> FunctionRegistry:
     return registry_of(orchestrators=[parent, at_once, working], activities=[double])
 
 
-@pytest.fixture(params=["embedded", pytest.param("azure", marks=pytest.mark.azurite)])
-async def hub(request: pytest.FixtureRequest, tmp_path: Path, task_hub: str) -> AsyncIterator[Hub]:
-    if request.param == "embedded":
-        async with run_task_hub(tmp_path / "hub.db", functions()) as embedded:
-            yield Hub(client=embedded.client, backend=embedded.backend)
-        return
-    with running_azurite() as azurite:
-        settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub, partition_count=1)
-        async with run_azure_hub(settings, functions()) as azure:
-            yield Hub(client=azure.client, backend=azure.backend)
+@pytest.fixture
+async def hub(place: HubPlace) -> AsyncIterator[AzureHub | RunningTaskHub]:
+    async with worker_at(place, functions(), WorkerSettings()) as running:
+        yield running
 
 
 @pytest.mark.parametrize(("child", "results"), [("at_once", [1, 2, 3]), ("working", [2, 4, 6])])
-async def test_children_of_one_step_that_share_an_id_all_answer(hub: Hub, child: str, results: list[int]) -> None:
+async def test_children_of_one_step_that_share_an_id_all_answer(
+    hub: AzureHub | RunningTaskHub, child: str, results: list[int]
+) -> None:
     await hub.client.start("parent", child, instance_id="the-parent")
 
     status = await hub.client.wait_for_completion("the-parent", timeout=timedelta(seconds=15))

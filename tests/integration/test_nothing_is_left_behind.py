@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure_hub import run_azure_hub
-from azurite import running_azurite
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
 
 from durable_ext.backends.azure_storage.session import AzureSession
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.sqlite.session import SqliteSession
 from durable_ext.client.client import DurableClient
 from durable_ext.core.entities.ids import EntityId
@@ -105,10 +104,8 @@ async def test_a_session_on_sqlite_forgets_former_generations(tmp_path: Path) ->
 
 
 @pytest.mark.azurite
-async def test_a_session_on_azure_storage_forgets_former_generations() -> None:
-    with running_azurite() as azurite:
-        settings = AzureStorageSettings(connection=azurite.connection_string, task_hub="LongLife")
-        async with run_azure_hub(settings, bench_registry()) as hub:
-            early, late = await texts_after(hub.client, AzureSession)
+async def test_a_session_on_azure_storage_forgets_former_generations(azurite: Azurite, task_hub: str) -> None:
+    async with run_azure_hub(short_settings(azurite, task_hub), bench_registry()) as hub:
+        early, late = await texts_after(hub.client, AzureSession)
 
     assert late <= early + 5

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from azure_hub import AzureHub, run_azure_hub
-from azurite import Azurite, running_azurite
+from azure_hub import AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
 from support.functions import registry_of
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
@@ -20,12 +18,6 @@ from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.testing.eventually import eventually
 
 pytestmark = pytest.mark.azurite
-
-
-@pytest.fixture
-def azurite() -> Iterator[Azurite]:
-    with running_azurite() as running:
-        yield running
 
 
 async def start_of(hub: AzureHub, instance_id: str) -> ExecutionStarted:
@@ -61,7 +53,7 @@ async def test_a_child_whose_start_is_sent_again_is_not_begun_anew(azurite: Azur
     def child(context: Any) -> Any:
         return (yield context.call_activity("work", "once"))
 
-    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub, partition_count=1)
+    settings = short_settings(azurite, task_hub, partition_count=1)
     async with run_azure_hub(settings, registry_of(orchestrators=[parent, child], activities=[work])) as hub:
         await hub.client.start("parent", instance_id="the-parent")
         await eventually(lambda: has_started(hub, "the-child"), "the child does not start")
@@ -89,7 +81,7 @@ async def test_the_start_of_a_generation_that_continued_as_new_at_once_only_wake
             context.continue_as_new("second")
         return context.get_input()
 
-    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub, partition_count=1)
+    settings = short_settings(azurite, task_hub, partition_count=1)
     async with run_azure_hub(settings, registry_of(orchestrators=[twice])) as hub:
         began = ExecutionStarted(
             timestamp=ticks_from_datetime(datetime.now(timezone.utc)),

@@ -8,11 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from azure_hub import run_azure_hub
-from azurite import running_azurite
+from azure_hub import run_azure_hub, short_settings
+from azurite import Azurite
 from support.functions import registry_of
 
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.runtime.settings import WorkerSettings
@@ -37,7 +36,7 @@ class SlowResults:
         return await send()
 
 
-async def test_results_that_are_being_sent_when_their_session_ends_arrive() -> None:
+async def test_results_that_are_being_sent_when_their_session_ends_arrive(azurite: Azurite, task_hub: str) -> None:
     ran: Counter[str] = Counter()
     may_end = asyncio.Event()
 
@@ -53,19 +52,18 @@ async def test_results_that_are_being_sent_when_their_session_ends_arrive() -> N
     limits = WorkerSettings(
         local_activity_spill=timedelta(milliseconds=100), session_idle_timeout=timedelta(milliseconds=500)
     )
-    with running_azurite() as azurite:
-        settings = AzureStorageSettings(connection=azurite.connection_string, task_hub="SlowResults", use_app_lease=False)
-        registry = registry_of(orchestrators=[fan], activities=[work])
-        async with run_azure_hub(settings, registry, worker_settings=limits, interceptor=results) as hub:
-            instance_id = await hub.client.start("fan")
-            await eventually(lambda: hub.worker.cached_sessions == 1, "the session does not wait", within=PATIENCE)
-            may_end.set()
-            await eventually(lambda: results.kept == 2, "no results are sent", within=PATIENCE)
-            await eventually(lambda: hub.worker.cached_sessions == 0, "the session does not end", within=PATIENCE)
-            results.gate.set()
+    settings = short_settings(azurite, task_hub, use_app_lease=False)
+    registry = registry_of(orchestrators=[fan], activities=[work])
+    async with run_azure_hub(settings, registry, worker_settings=limits, interceptor=results) as hub:
+        instance_id = await hub.client.start("fan")
+        await eventually(lambda: hub.worker.cached_sessions == 1, "the session does not wait", within=PATIENCE)
+        may_end.set()
+        await eventually(lambda: results.kept == 2, "no results are sent", within=PATIENCE)
+        await eventually(lambda: hub.worker.cached_sessions == 0, "the session does not end", within=PATIENCE)
+        results.gate.set()
 
-            status = await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
-            held = [keeper.count for keeper in hub.backend._keepers]
+        status = await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
+        held = [keeper.count for keeper in hub.backend._keepers]
 
     assert status.output == ["a", "b"]
     assert ran == {"a": 1, "b": 1}
