@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from durable_ext.core.messages import OrchestrationInstance, ParentInstance, TraceContext
 from durable_ext.core.timestamps import Ticks
@@ -283,6 +283,11 @@ class UnknownEvent(HistoryEvent):
     kind: str
     raw: str
 
+
+ACTIVITY_RESULTS: Final = (TaskCompleted, TaskFailed)
+CHILD_RESULTS: Final = (SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed)
+TASK_RESULTS: Final = (*ACTIVITY_RESULTS, *CHILD_RESULTS)
+"""Types of the events that answer a TaskScheduled or a SubOrchestrationInstanceCreated by its `task_scheduled_id`."""
 
 EVENT_CLASSES: dict[EventType, type[HistoryEvent]] = {
     cls.event_type: cls

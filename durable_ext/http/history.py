@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from durable_ext.core.events import (
+    TASK_RESULTS,
     ContinueAsNew,
     EventRaised,
     EventSent,
@@ -50,16 +51,8 @@ def history_json(events: Sequence[HistoryEvent], view: HistoryView) -> str:
     scheduled: dict[int, TaskScheduled | SubOrchestrationInstanceCreated] = {
         event.event_id: event for event in events if isinstance(event, (TaskScheduled, SubOrchestrationInstanceCreated))
     }
-    finished = {event.task_scheduled_id for event in events if isinstance(event, _COMPLETIONS)}
+    finished = {event.task_scheduled_id for event in events if isinstance(event, TASK_RESULTS)}
     return "[" + ",".join(_objects(events, view, scheduled, finished)) + "]"
-
-
-_COMPLETIONS: Final = (
-    TaskCompleted,
-    TaskFailed,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-)
 
 
 def _objects(
@@ -81,7 +74,7 @@ def _objects(
         pairs.append(("Timestamp", _instant(event.timestamp)))
         if isinstance(event, ExecutionStarted):
             pairs.append(("FunctionName", quote(event.name)))
-        if isinstance(event, _COMPLETIONS):
+        if isinstance(event, TASK_RESULTS):
             pairs += _joined(scheduled.get(event.task_scheduled_id), view)
         yield "{" + ",".join(f'"{name}":{value}' for name, value in pairs) + "}"
 

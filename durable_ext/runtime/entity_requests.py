@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from durable_ext.core.entities.ids import is_entity_instance
 from durable_ext.core.events import (
+    ACTIVITY_RESULTS,
+    TASK_RESULTS,
     EventRaised,
     ExecutionResumed,
     ExecutionStarted,
@@ -20,10 +22,6 @@ from durable_ext.core.events import (
     HistoryEvent,
     OrchestratorCompleted,
     OrchestratorStarted,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
     TaskScheduled,
     TimerFired,
 )
@@ -36,11 +34,8 @@ _REPEATABLE: Final = (
     OrchestratorStarted,
     OrchestratorCompleted,
     ExecutionStarted,
-    TaskCompleted,
-    TaskFailed,
+    *TASK_RESULTS,
     TimerFired,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
     EventRaised,
     ExecutionSuspended,
     ExecutionResumed,
@@ -60,7 +55,7 @@ def going_first(pending: Sequence[HistoryEvent]) -> tuple[HistoryEvent, ...]:
     Stored alone they are a state from which any worker goes on with nothing delivered twice. An activity that was decided
     and not sent stays behind: its place among what happened after that does not matter, its id tells what it is.
     """
-    ended = {event.task_scheduled_id for event in pending if isinstance(event, (TaskCompleted, TaskFailed))}
+    ended = {event.task_scheduled_id for event in pending if isinstance(event, ACTIVITY_RESULTS)}
     first = tuple([event for event in pending if not isinstance(event, TaskScheduled) or event.event_id in ended])
     began = any(isinstance(event, OrchestratorStarted) for event in first)
     return first if began and all(isinstance(event, (*_REPEATABLE, TaskScheduled)) for event in first) else ()

@@ -10,14 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Union
 
 from durable_ext.backends.protocol import ActivityWorkItem, BackendTraits, OrchestrationSession
-from durable_ext.core.events import (
-    ExecutionStarted,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-    TimerFired,
-)
+from durable_ext.core.events import TASK_RESULTS, ExecutionStarted, TaskCompleted, TaskFailed, TimerFired
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError
 from durable_ext.runtime.call_queue import CallQueue
@@ -30,14 +23,7 @@ _GATHER_SECONDS: Final = 0.03
 _CLOCK_SECONDS: Final = 0.001  # a loop may call a little early
 
 # Rule R6: what may stay queued over several writes, because a reader drops the copy
-_CARRIED_TYPES = (
-    ExecutionStarted,
-    TaskCompleted,
-    TaskFailed,
-    TimerFired,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-)
+_CARRIED_TYPES: Final = (ExecutionStarted, TimerFired, *TASK_RESULTS)
 
 
 def may_begin_locally(messages: Sequence[ReceivedMessage], traits: BackendTraits) -> bool:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from durable_ext.core.events import (
+    TASK_RESULTS,
     EventRaised,
     EventSent,
     ExecutionCompleted,
@@ -21,10 +22,6 @@ from durable_ext.core.events import (
     ExecutionTerminated,
     HistoryEvent,
     OrchestrationStatus,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
     TimerFired,
 )
 from durable_ext.core.instances import InstanceRow
@@ -34,12 +31,6 @@ from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_dat
 MAX_START_DELIVERIES: Final = 10
 MAX_HIDDEN_SECONDS: Final = 604_800  # seven days
 _EARLY_START: Final = timedelta(seconds=1)  # the provider lets a message appear up to a second before its time (4.7)
-_TASK_RESULTS: Final = (
-    TaskCompleted,
-    TaskFailed,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-)
 _REQUEST_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
 
 
@@ -62,7 +53,7 @@ class KnownTasks:
 
     def answers(self, event: HistoryEvent, *, from_entity: bool) -> bool:
         """Whether an event answers something that history holds, or needs no question."""
-        if isinstance(event, _TASK_RESULTS):
+        if isinstance(event, TASK_RESULTS):
             return event.task_scheduled_id in self.event_ids
         if isinstance(event, TimerFired):
             return event.timer_id in self.event_ids
@@ -74,7 +65,7 @@ class KnownTasks:
 def is_result(message: TaskMessage, sender_id: str) -> bool:
     """Whether a message is one that only makes sense after the event that asked for it."""
     event = message.event
-    if isinstance(event, _TASK_RESULTS) or event.__class__ is TimerFired:
+    if isinstance(event, TASK_RESULTS) or event.__class__ is TimerFired:
         return True
     return event.__class__ is EventRaised and sender_id.startswith("@") and not message.target.instance_id.startswith("@")
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from durable_ext.codec.wire import WireFormatError, dump_json, load_json, message_from_wire, message_to_wire
 from durable_ext.core.events import (
+    TASK_RESULTS,
     EventRaised,
     ExecutionResumed,
     ExecutionRewound,
@@ -23,10 +24,6 @@ from durable_ext.core.events import (
     ExecutionTerminated,
     GenericEvent,
     HistoryEvent,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
     TaskScheduled,
     TimerFired,
 )
@@ -40,8 +37,7 @@ MAX_INLINE_BYTES: Final = 45 * 1024  # longer envelopes travel in a blob
 CONTROL_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset(
     {
         *(ExecutionStarted, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, ExecutionRewound, EventRaised),
-        *(TaskCompleted, TaskFailed, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed),
-        *(TimerFired, GenericEvent),
+        *(*TASK_RESULTS, TimerFired, GenericEvent),
     }
 )
 WORK_ITEM_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset({TaskScheduled})

@@ -10,20 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
 
 from durable_ext.backends.azure_storage.held_messages import HeldMessage
-from durable_ext.core.events import (
-    HistoryEvent,
-    OrchestratorCompleted,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-)
-
-_OF_ACTIVITIES: Final = (TaskCompleted, TaskFailed)
-_OF_CHILDREN: Final = (SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed)
+from durable_ext.core.events import ACTIVITY_RESULTS, CHILD_RESULTS, TASK_RESULTS, HistoryEvent, OrchestratorCompleted
 
 
 class RivalResults:
@@ -45,7 +34,7 @@ class RivalResults:
 
     def taken(self, messages: Iterable[HeldMessage]) -> None:
         """These messages are about to be played."""
-        self._unstored += [held for held in messages if isinstance(held.message.event, (*_OF_ACTIVITIES, *_OF_CHILDREN))]
+        self._unstored += [held for held in messages if isinstance(held.message.event, TASK_RESULTS)]
 
     def is_first_play(self, taken: Collection[HeldMessage]) -> bool:
         """Whether nobody can have played before what these messages cause."""
@@ -71,11 +60,11 @@ class RivalResults:
         """Whether a message that was taken and is not stored may have a rival; waits for deletions under way."""
         for held in self._unstored:
             event = held.message.event
-            if isinstance(event, _OF_CHILDREN):
+            if isinstance(event, CHILD_RESULTS):
                 if not held.claimed:
                     return True
             elif not (
-                isinstance(event, _OF_ACTIVITIES)
+                isinstance(event, ACTIVITY_RESULTS)
                 and event.task_scheduled_id in self._sent_once
                 and held.work_item_deleted is not None
                 and await asyncio.shield(held.work_item_deleted)
