@@ -1,18 +1,17 @@
 """The seam between the runtime, the client and a store (design.md 3); names no store, no SQL, no URL, no ETag.
 
 Work is handed out as *sessions*: a lock on one instance that spans several checkpoints. One `Checkpoint` carries
-everything that becomes durable together. All methods are coroutines on the engine's event loop, but for the optional
-`CheckpointPort`; a backend that blocks does so on threads of its own. Each promise below has a test in
-`durable_ext/testing/contract*.py`; those of `CheckpointPort` are tested beside the store that has one.
+everything that becomes durable together. All methods are coroutines on the engine's event loop; a backend that blocks
+does so on threads of its own. Each promise below has a test in `durable_ext/testing/contract*.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import Protocol, Union
+from typing import TYPE_CHECKING, Protocol, Union
 
 from durable_ext.aio.supervisor import FailureReport, log_failure
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus
@@ -25,6 +24,9 @@ from durable_ext.core.messages import (
     ReceivedMessage,
     TaskMessage,
 )
+
+if TYPE_CHECKING:
+    from durable_ext.backends.checkpoint_port import CheckpointPort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,36 +198,6 @@ class OrchestrationSession(Protocol):
 
     async def abandon(self) -> None:
         """End the session; unconsumed messages become visible after a back-off that grows with their dequeue count."""
-        ...
-
-
-CheckpointAnswer = Union[Receipt, BaseException]
-
-
-class CheckpointPort(Protocol):
-    """What a store may offer beside `OrchestrationSession.checkpoint`: to take checkpoints from the orchestrator thread.
-
-    For a store whose write is a local call, going back to the event loop between an episode and its checkpoint costs more
-    than either. What was put is one transaction or several, in the order of `put`.
-    """
-
-    def put(
-        self, session: OrchestrationSession, checkpoint: Checkpoint, answered: Callable[[CheckpointAnswer], None]
-    ) -> None:
-        """Take a checkpoint that the next `flush` makes durable; from any thread, while nobody else uses the session.
-
-        `answered` is called on the event loop with what `session.checkpoint` would have returned or raised.
-
-        Raises:
-            CheckpointConflictError, PayloadTooLargeError: As `session.checkpoint`; it was not taken.
-        """
-        ...
-
-    def flush(self, *, here: bool) -> None:
-        """Make durable what was put; returns without waiting for other threads or processes.
-
-        `here`: the calling thread may write by itself, which takes as long as the disk takes. Never on the event loop.
-        """
         ...
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from durable_ext.backends.protocol import Checkpoint, CheckpointAnswer, CheckpointPort, OrchestrationSession
+from durable_ext.backends.checkpoint_port import CheckpointAnswer, CheckpointPort
+from durable_ext.backends.protocol import Checkpoint, OrchestrationSession
 from durable_ext.core.episode import Episode
 from durable_ext.core.live import LiveOrchestration
 from durable_ext.core.messages import ReceivedMessage

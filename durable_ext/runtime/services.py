@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.backends.protocol import BackendTraits, CheckpointPort, OrchestrationSession
+from durable_ext.backends.checkpoint_port import CheckpointPort
+from durable_ext.backends.protocol import BackendTraits, OrchestrationSession
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
 from durable_ext.runtime.episode_failures import EpisodeFailures

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final
 
+from durable_ext.backends.checkpoint_port import CheckpointAnswer
 from durable_ext.backends.protocol import (
     BackendTraits,
     Checkpoint,
-    CheckpointAnswer,
     MessageBatch,
     OrchestrationSession,
     OutgoingActivity,

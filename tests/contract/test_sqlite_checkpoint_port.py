@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from durable_ext.backends.protocol import Checkpoint, CheckpointAnswer, OrchestrationSession, Receipt
+from durable_ext.backends.checkpoint_port import CheckpointAnswer
+from durable_ext.backends.protocol import Checkpoint, OrchestrationSession, Receipt
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.core.messages import OrchestrationInstance

@@ -9,10 +9,10 @@ from typing import Any, Final, cast
 
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.aio.supervisor import FailureReport, Supervisor, log_failure
+from durable_ext.backends.checkpoint_port import CheckpointPort
 from durable_ext.backends.protocol import (
     ActivityStore,
     BackendTraits,
-    CheckpointPort,
     InstanceStore,
     OrchestrationStore,
     TaskHub,

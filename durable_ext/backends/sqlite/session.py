@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from durable_ext.backends.checkpoint_port import CheckpointAnswer
 from durable_ext.backends.protocol import (
     Checkpoint,
-    CheckpointAnswer,
     MessageBatch,
     Receipt,
     SessionEnd,

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from durable_ext.aio.clock import Clock
+from durable_ext.backends.checkpoint_port import CheckpointAnswer
 from durable_ext.backends.protocol import (
     ActivityWorkItem,
     Checkpoint,
-    CheckpointAnswer,
     OrchestrationSession,
     PurgeResult,
 )
