@@ -29,6 +29,7 @@ from durable_ext.codec.wire import build_event, column_text, column_value, dump_
 from durable_ext.core.events import HistoryEvent, OrchestrationStatus, UnknownEvent
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_round_trip_iso
+from durable_ext.errors import MissingPayloadError
 
 SENTINEL: Final = "sentinel"
 _ROW_KEY_LENGTH: Final = 16
@@ -198,9 +199,21 @@ class HistoryTable:
         self._tables, self._table, self._payloads = tables, table, payloads
 
     async def load(self, instance_id: InstanceId) -> LoadedHistory:
-        """Read the current generation: 5.7, all pages, payload blobs included."""
-        rows = await self.rows(f"PartitionKey eq {literal(escape_key(instance_id))}")
-        return await self._fold(rows)
+        """Read the current generation: 5.7, all pages, payload blobs included.
+
+        Raises:
+            MissingPayloadError, DamagedPayloadError: A payload blob is gone and a row still refers to it, or is damaged.
+        """
+        seen: str | None = None
+        while True:
+            rows = await self.rows(f"PartitionKey eq {literal(escape_key(instance_id))}")
+            try:
+                return await self._fold(rows)
+            except MissingPayloadError:
+                sentinel, _ = current_generation(rows)
+                if sentinel is None or sentinel.etag == seen:
+                    raise
+                seen = sentinel.etag  # its owner may have begun the next generation, and deleted the blob, while we read
 
     async def rows(self, where: str, select: Sequence[str] = ()) -> list[Row]:
         """Return all rows of a filter, in key order."""

@@ -134,12 +134,23 @@ class InstancesTable:
         return stored.row
 
     async def read(self, instance_id: InstanceId, *, with_payloads: bool) -> StoredInstance | None:
-        """Return one row and its ETag."""
+        """Return one row and its ETag.
+
+        Raises:
+            MissingPayloadError, DamagedPayloadError: A payload blob is gone and the row still refers to it, or is damaged.
+        """
         select = () if with_payloads else PLAIN_COLUMNS
-        row = await self._tables.get(self._table, escape_key(instance_id), ROW_KEY, select=select)
-        if row is None:
-            return None
-        return StoredInstance(row=await self.resolved(row, with_payloads=with_payloads), etag=row.etag)
+        seen = None
+        while True:
+            row = await self._tables.get(self._table, escape_key(instance_id), ROW_KEY, select=select)
+            if row is None:
+                return None
+            try:
+                return StoredInstance(row=await self.resolved(row, with_payloads=with_payloads), etag=row.etag)
+            except MissingPayloadError:
+                if row.etag == seen:
+                    raise
+                seen = row.etag  # its owner may have replaced the row, and then the blob, while we read
 
     async def resolved(self, row: Row, *, with_payloads: bool) -> InstanceRow:
         """Return the instance row of a table row, large input and output fetched if wanted."""
@@ -159,7 +170,11 @@ class InstancesTable:
     async def listed(self, row: Row, *, with_payloads: bool) -> InstanceRow:
         """Return one of many rows: of a payload that is gone or damaged the address is left, and the others are whole."""
         try:
-            return await self.resolved(row, with_payloads=with_payloads)
+            try:
+                return await self.resolved(row, with_payloads=with_payloads)
+            except MissingPayloadError:
+                found = await self.get(row_from_entity(row.entity).instance_id)
+                return row_from_entity(row.entity) if found is None else found
         except (MissingPayloadError, DamagedPayloadError) as exc:
             found = row_from_entity(row.entity)
             _log.warning(

@@ -1,0 +1,155 @@
+"""A payload that is replaced between the read of its row and the read of its blob: the reader gets the new one.
+
+Source: specs/azure-storage.md 5.8, 6.5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from azure_hub import AzureHub, run_azure_hub, short_settings
+from azurite import Azurite
+
+from durable_ext.aio.clock import SystemClock
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.client.client import DurableClient
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.entities.definitions import EntityDefinition
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.orchestrators import OrchestratorDefinition
+from durable_ext.errors import MissingPayloadError
+from durable_ext.runtime.registry import FunctionRegistry
+from durable_ext.testing.eventually import eventually
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+LARGE = "x" * 80_000
+BOX = EntityId("Box", "one")
+
+
+def box(context):
+    context.set_state({"round": (context.get_state() or {"round": 0})["round"] + 1, "filling": LARGE})
+
+
+def eternal(context):
+    value = context.get_input()
+    yield context.wait_for_external_event("go")
+    context.continue_as_new({"round": value["round"] + 1, "filling": LARGE})
+
+
+def registry() -> FunctionRegistry:
+    functions = FunctionRegistry()
+    functions.add_entity(EntityDefinition(name="Box", function=box))
+    functions.add_orchestrator(OrchestratorDefinition(name="eternal", function=eternal))
+    return functions
+
+
+class BeforeTheFirstDownload:
+    """Does something once, when the first payload is about to be downloaded."""
+
+    def __init__(self) -> None:
+        self.action: Callable[[], Awaitable[None]] | None = None
+
+    async def __call__(self, call: StorageCall, attempt: Callable[[], Awaitable[HttpAnswer]]) -> HttpAnswer:
+        action = self.action
+        if action is not None and call.verb == "blob.get":
+            self.action = None
+            await action()
+        return await attempt()
+
+
+@asynccontextmanager
+async def client_elsewhere(settings: AzureStorageSettings, interceptor: Interceptor) -> AsyncIterator[DurableClient]:
+    async with AzureStorageBackend(settings, SystemClock(), interceptor=interceptor) as backend:
+        yield DurableClient(backend.instances, converter=DataConverter(), entity_codec=JsonEntityCodec())
+
+
+def round_of(text: str) -> int:
+    found = re.search(r"round\W+(\d+)", text)
+    assert found is not None, text[:100]
+    return int(found[1])
+
+
+async def rounds(hub: AzureHub, instance_id: str) -> int:
+    status = await hub.client.get_status(instance_id)
+    return 0 if status is None or status.row.input is None else round_of(status.row.input)
+
+
+async def next_generation(hub: AzureHub) -> None:
+    before = await rounds(hub, "for-ever")
+    await hub.client.raise_event("for-ever", "go")
+
+    async def begun() -> bool:
+        return await rounds(hub, "for-ever") > before
+
+    await eventually(begun, within=PATIENCE)
+
+
+async def next_state(hub: AzureHub) -> None:
+    before = (await hub.client.read_entity(BOX)).state
+    await hub.client.signal_entity(BOX, "fill")
+
+    async def filled() -> bool:
+        state = (await hub.client.read_entity(BOX)).state
+        return state is not None and state != before
+
+    await eventually(filled, within=PATIENCE)
+
+
+async def test_the_state_of_an_entity_is_read_while_it_is_replaced(azurite: Azurite, task_hub: str) -> None:
+    settings, before = short_settings(azurite, task_hub), BeforeTheFirstDownload()
+    async with run_azure_hub(settings, registry()) as hub, client_elsewhere(settings, before) as elsewhere:
+        await next_state(hub)
+        before.action = lambda: next_state(hub)
+
+        state = (await elsewhere.read_entity(BOX)).state
+
+    assert before.action is None
+    assert state == {"round": 2, "filling": LARGE}
+
+
+@pytest.mark.parametrize("wanted", ["status", "history", "list"])
+async def test_an_instance_is_read_while_its_next_generation_begins(azurite: Azurite, task_hub: str, wanted: str) -> None:
+    settings, before = short_settings(azurite, task_hub), BeforeTheFirstDownload()
+    async with run_azure_hub(settings, registry()) as hub, client_elsewhere(settings, before) as elsewhere:
+        await hub.client.start("eternal", {"round": 1, "filling": LARGE}, "for-ever")
+        await next_generation(hub)
+        before.action = lambda: next_generation(hub)
+
+        if wanted == "history":
+            found = (await elsewhere.get_history("for-ever"))[1].input  # type: ignore[attr-defined]
+        elif wanted == "status":
+            found = (await elsewhere.get_status("for-ever")).row.input  # type: ignore[union-attr]
+        else:
+            found = (await elsewhere.query()).statuses[0].row.input
+
+    assert before.action is None
+    assert found is not None
+    assert round_of(found) == 3
+    assert LARGE in found
+
+
+async def test_a_payload_that_is_gone_for_good_is_an_error_that_names_it(azurite: Azurite, task_hub: str) -> None:
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    container = f"{task_hub.lower()}-largemessages"
+    async with run_azure_hub(short_settings(azurite, task_hub), registry()) as hub:
+        await next_state(hub)
+        try:
+            for name in (await transport.blobs.list(container, "")).names:
+                await transport.blobs.delete(container, name)
+        finally:
+            await transport.close()
+
+        with pytest.raises(MissingPayloadError, match="is missing"):
+            await hub.client.read_entity(BOX)
