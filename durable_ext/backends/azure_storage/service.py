@@ -290,6 +290,7 @@ class AzureStorageBackend:
             keeper.start(self._loops)
         self._loops.start("due-messages", self._due.run())
         if self._settings.use_app_lease:
+            await self._work_items.pause()
             self._loops.start("app-lease", self._app_lease.run())
         else:
             await self._start_leases()
@@ -354,12 +355,17 @@ class AzureStorageBackend:
     async def _start_leases(self) -> None:
         if self._draining:
             return
+        self._work_items.resume()
         self._leases.begin()
         self._leases_task = self._loops.start("leases", self._leases.run())
 
     async def _stop_leases(self) -> None:
+        await self._work_items.pause()
         await self._leases.stop()
-        self._leases_task = None
+        if self._leases_task is not None:
+            self._leases_task.cancel()  # what did not end in time must not go on beside its next life
+            await asyncio.wait((self._leases_task,))
+            self._leases_task = None
 
     def _release_drained(self) -> None:
         self._leases.wake()

@@ -78,10 +78,20 @@ class WorkItemQueue:
         self._ended: OrderedDict[str, None] = OrderedDict()  # ids of items whose results are sent, and that may be left
         self._fetch_task: asyncio.Task[bool] | None = None
         self._emptied = False
-        self._draining = False
+        self._draining = self._paused = False
 
     def wake(self) -> None:
         """A visible work item was put by this process."""
+        self._wakeup.set()
+
+    async def pause(self) -> None:
+        """Hand out nothing until `resume()`, and give back what was fetched: another application works on the hub."""
+        self._paused = True
+        await self._give_back_fetched()
+
+    def resume(self) -> None:
+        """Go on after `pause()`."""
+        self._paused = False
         self._wakeup.set()
 
     async def drain(self) -> None:
@@ -93,6 +103,10 @@ class WorkItemQueue:
     async def lock_next_activity(self, wait: timedelta) -> ActivityWorkItem | None:
         deadline = self._clock.monotonic() + wait.total_seconds()
         while not self._draining:
+            if self._paused:
+                if not await self._wakeup.wait(max(deadline - self._clock.monotonic(), 0.0)):
+                    return None
+                continue
             item = self._next_fetched()
             if item is not None:
                 return item
@@ -162,7 +176,7 @@ class WorkItemQueue:
         for one in held:
             self._keeper.hold(one)
             self._fetched.append(one)
-        if self._draining:
+        if self._draining or self._paused:
             await self._give_back_fetched()
         return bool(held)
 
