@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Union
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity.aio import (
@@ -16,47 +17,80 @@ from azure.identity.aio import (
     WorkloadIdentityCredential,
 )
 
+from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.transport.account import Identity
 from durable_ext.errors import ConfigurationError
 
 _SCOPE: Final = "https://storage.azure.com/.default"
 _RENEW_BEFORE_SECONDS: Final = 300
 _RETRY_SECONDS: Final = 30
+_Refusal = Union[AzureError, OSError]
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
 class IdentityTokens:
-    """A `TokenSource`. A token that cannot be renewed yet is used until it expires (specs/host-json.md 8)."""
+    """A `TokenSource`. A token that cannot be renewed yet is used until it expires (specs/host-json.md 8).
 
-    def __init__(self, identity: Identity) -> None:
-        self._credential = credential_of(identity)
-        self._lock = asyncio.Lock()
+    A renewal is a task of its own, one at a time: callers wait for it only when they have no valid token, and one that
+    gives up does not end it. `clock` tells seconds since 1970, as tokens do. Used from one event loop.
+    """
+
+    def __init__(self, identity: Identity, *, credential: Any = None, clock: Callable[[], float] = time.time) -> None:
+        self._credential = credential or credential_of(identity)
+        self._clock = clock
+        self._renewals = Supervisor("azure-storage-identity")
+        self._renewal: asyncio.Task[_Refusal | None] | None = None
+        self._failing = False
         self._token = ""
         self._expires = 0.0
         self._renew_at = 0.0
 
     async def token(self) -> str:
-        if time.time() < self._renew_at:
+        """Return a token that is valid, as far as can be told.
+
+        Raises:
+            ConfigurationError: There never was one, and the identity is refused.
+            ConnectionError: There is none for now.
+        """
+        now = self._clock()
+        if now < self._renew_at:
             return self._token
-        async with self._lock:
-            if time.time() < self._renew_at:
-                return self._token
-            try:
-                fresh = await self._credential.get_token(_SCOPE)
-            except (AzureError, OSError) as exc:
-                if time.time() >= self._expires:
-                    if isinstance(exc, ClientAuthenticationError) and not self._token:
-                        raise ConfigurationError(f"No token for Azure Storage: {exc}") from exc
-                    # A worker that has worked before waits for its tokens as it waits for the storage.
-                    raise ConnectionError(f"no token for Azure Storage: {exc}") from exc
-                self._renew_at = time.time() + _RETRY_SECONDS
-                _log.warning("token renewal failed", extra={"event": "token_renewal_failed", "error": str(exc)})
-                return self._token
-            self._token, self._expires = fresh.token, float(fresh.expires_on)
-            self._renew_at = self._expires - _RENEW_BEFORE_SECONDS
+        renewal = self._renewal
+        if renewal is None or renewal.done():
+            renewal = self._renewal = self._renewals.start("renewal", self._renew())
+        if now < self._expires:
             return self._token
+        await asyncio.wait([renewal])  # unlike to await the task, this does not hand on a cancellation
+        if renewal.cancelled():
+            raise ConnectionError("no token for Azure Storage: the connection was closed by this process")
+        refusal = renewal.result()
+        if refusal is None:
+            return self._token
+        if isinstance(refusal, ClientAuthenticationError) and not self._token:
+            raise ConfigurationError(f"No token for Azure Storage: {refusal}") from refusal
+        # A worker that has worked before waits for its tokens as it waits for the storage.
+        raise ConnectionError(f"no token for Azure Storage: {refusal}") from refusal
+
+    async def _renew(self) -> _Refusal | None:
+        try:
+            fresh = await self._credential.get_token(_SCOPE)
+        except (AzureError, OSError) as refusal:
+            if self._clock() < self._expires:
+                self._renew_at = min(self._clock() + _RETRY_SECONDS, self._expires)
+                if not self._failing:
+                    self._failing = True
+                    _log.warning("token renewal failed", extra={"event": "token_renewal_failed", "error": str(refusal)})
+            return refusal
+        self._failing = False
+        self._token, self._expires = fresh.token, float(fresh.expires_on)
+        # Who hands out one with minutes left is not asked for each call.
+        early = max(self._expires - _RENEW_BEFORE_SECONDS, self._clock() + _RETRY_SECONDS)
+        self._renew_at = min(early, self._expires)
+        return None
 
     async def close(self) -> None:
+        """End a renewal and close the credential. Idempotent."""
+        await self._renewals.stop()
         await self._credential.close()
 
 

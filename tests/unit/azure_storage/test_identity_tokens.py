@@ -1,0 +1,166 @@
+"""Renewal of bearer tokens: nobody waits for it while the old token is good, and no caller can stop it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from durable_ext.backends.azure_storage.transport.account import Identity
+from durable_ext.backends.azure_storage.transport.identity import IdentityTokens
+from durable_ext.errors import ConfigurationError
+
+HOUR = 3600.0
+IN_THE_LAST_MINUTES = HOUR - 200.0
+
+
+@dataclass
+class EntraId:
+    """azure-identity's side: numbered tokens that live for an hour of the test's clock, given out while `gate` is open."""
+
+    now: float = 0.0
+    answers: bool = True
+    asked: int = 0
+    closed: bool = False
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def clock(self) -> float:
+        return self.now
+
+    async def get_token(self, *scopes: str) -> AccessToken:
+        self.asked += 1
+        number = self.asked
+        await self.gate.wait()
+        if not self.answers:
+            raise ClientAuthenticationError("no identity here")
+        return AccessToken(f"token {number}", int(self.now + HOUR))
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+async def entra() -> EntraId:
+    service = EntraId()
+    service.gate.set()
+    return service
+
+
+@pytest.fixture
+async def tokens(entra: EntraId) -> IdentityTokens:
+    return IdentityTokens(Identity(), credential=entra, clock=entra.clock)
+
+
+async def turns() -> None:
+    """Let tasks go on that wait for nothing."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_calls_go_on_with_the_old_token_while_a_slow_renewal_is_under_way(
+    entra: EntraId, tokens: IdentityTokens
+) -> None:
+    assert await tokens.token() == "token 1"
+    entra.now = IN_THE_LAST_MINUTES
+    entra.gate.clear()
+
+    during = [await asyncio.wait_for(tokens.token(), 5) for _ in range(3)]
+    await turns()
+    entra.gate.set()
+    await turns()
+
+    assert during == ["token 1"] * 3
+    assert await tokens.token() == "token 2"
+    assert entra.asked == 2
+
+
+async def test_a_token_that_has_expired_is_waited_for_by_all_and_asked_for_once(
+    entra: EntraId, tokens: IdentityTokens
+) -> None:
+    await tokens.token()
+    entra.now = HOUR + 1
+    entra.gate.clear()
+
+    waiting = asyncio.gather(*(tokens.token() for _ in range(3)))
+    await turns()
+    assert not waiting.done()
+    entra.gate.set()
+
+    assert await waiting == ["token 2"] * 3
+    assert entra.asked == 2
+
+
+@pytest.mark.parametrize("now", [IN_THE_LAST_MINUTES, HOUR + 1])
+async def test_a_caller_that_gives_up_does_not_end_the_renewal(entra: EntraId, tokens: IdentityTokens, now: float) -> None:
+    await tokens.token()
+    entra.now = now
+    entra.gate.clear()
+
+    for _ in range(3):
+        caller = asyncio.ensure_future(tokens.token())
+        await turns()
+        caller.cancel()
+        await asyncio.wait([caller])
+    entra.gate.set()
+    await turns()
+
+    assert await tokens.token() == "token 2"
+    assert entra.asked == 2
+
+
+async def test_a_renewal_that_fails_is_told_once_and_tried_again_later(
+    entra: EntraId, tokens: IdentityTokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    await tokens.token()
+    entra.now, entra.answers = IN_THE_LAST_MINUTES, False
+
+    for _ in range(4):
+        assert await tokens.token() == "token 1"
+        await turns()
+    assert entra.asked == 2
+
+    for _ in range(4):
+        entra.now += 20
+        assert await tokens.token() == "token 1"
+        await turns()
+    assert entra.asked == 4
+    assert len([record for record in caplog.records if getattr(record, "event", "") == "token_renewal_failed"]) == 1
+
+    entra.now, entra.answers = entra.now + 40, True
+    assert await tokens.token() == "token 1"
+    await turns()
+    assert await tokens.token() == "token 5"
+
+
+async def test_without_a_valid_token_a_refusal_is_an_outage_for_who_has_worked_before(
+    entra: EntraId, tokens: IdentityTokens
+) -> None:
+    await tokens.token()
+    entra.now, entra.answers = HOUR + 1, False
+
+    answers = await asyncio.gather(*(tokens.token() for _ in range(2)), return_exceptions=True)
+
+    assert [type(one) for one in answers] == [ConnectionError, ConnectionError]
+    assert answers[0] is not answers[1]
+
+
+async def test_without_a_token_ever_a_refusal_is_an_error_of_the_settings(entra: EntraId, tokens: IdentityTokens) -> None:
+    entra.answers = False
+
+    with pytest.raises(ConfigurationError, match="no identity here"):
+        await tokens.token()
+
+
+async def test_a_renewal_ends_when_the_connection_is_closed(entra: EntraId, tokens: IdentityTokens) -> None:
+    entra.gate.clear()
+    waiting = asyncio.ensure_future(tokens.token())
+    await turns()
+
+    await tokens.close()
+
+    with pytest.raises(ConnectionError, match="closed"):
+        await waiting
+    assert entra.closed
