@@ -11,26 +11,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
+from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
-from durable_ext.backends.azure_storage.early_messages import (
-    StartVerdict,
-    come_before_start,
-    is_terminal,
-    judge_start,
-    repeats_child_start,
-    seconds_before_start,
-)
+from durable_ext.backends.azure_storage.early_messages import StartVerdict, come_before_start, is_terminal
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
+from durable_ext.backends.azure_storage.pending_starts import rejected_starts
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
 from durable_ext.backends.azure_storage.transport.errors import level_of
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import ExecutionStarted
-from durable_ext.core.ids import continues
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.errors import BackendError, BackendUnavailableError
@@ -116,15 +110,16 @@ class SessionDirectory:
         )
         self._supervisor.start("discard", self._keeper.delete(held))
 
-    def postpone(self, held: HeldMessage) -> None:
-        """Give back a message that came before what it answers was stored."""
+    def postpone(self, held: HeldMessage, seconds: int | None = None) -> None:
+        """Give back a message that came too early, for some seconds or with a delay that grows with its dequeue count."""
         _log.info(
             "message %s of instance '%s' is too early",
             held.message_id,
             _instance(held),
             extra={"event": "message_too_early", "message_id": held.message_id, "instance_id": _instance(held)},
         )
-        self._supervisor.start("postpone", self._keeper.abandon(held))
+        delay = redelivery_delay(held.dequeue_count) if seconds is None else seconds
+        self._supervisor.start("postpone", self._keeper.give_back(held, delay))
 
     # Loading.
 
@@ -180,7 +175,7 @@ class SessionDirectory:
             self._history.load(inbox.instance_id), self._instances.read(inbox.instance_id, with_payloads=False)
         )
         row = stored.row if stored is not None else None
-        await self._filter_starts(inbox, loaded, row)
+        self._filter_starts(inbox, loaded, row)
         if not inbox.pending:
             return None
         live = bool(loaded.events) and not is_terminal(loaded.events)
@@ -213,33 +208,15 @@ class SessionDirectory:
             may_commit=self._may_commit,
         )
 
-    async def _filter_starts(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> None:
-        """Delete or postpone start messages that are not the one the row stands for (8.3), or that a parent sent twice."""
+    def _filter_starts(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> None:
+        """Take out start messages that must not be played; nothing is awaited, or one that comes then would be unjudged."""
         visibility = timedelta(seconds=self._keeper.visibility)
-        for held in list(inbox.pending):
-            event = held.message.event
-            if not isinstance(event, ExecutionStarted) or held not in inbox.pending:  # lost while another one was judged
-                continue
-            if held.message.target.execution_id == loaded.execution_id and loaded.events:
-                continue
-            if (early := seconds_before_start(event, self.clock.now())) > 0:
-                inbox.pending.remove(held)
-                await self._keeper.give_back(held, early)
-                continue
-            if continues(loaded.execution_id, held.message.target.execution_id):
-                held.only_wakes()  # its generation has continued as new at once, and a worker died after that
-                continue
-            if event.parent is not None:
-                if repeats_child_start(held.message, loaded.events):
-                    inbox.pending.remove(held)
-                    await self._keeper.delete(held)
-                continue
-            verdict = judge_start(
-                event, row, dequeue_count=held.dequeue_count, next_visible=held.next_visible, visibility=visibility
-            )
-            if verdict is not StartVerdict.PROCESS:
-                inbox.pending.remove(held)
-                await (self._keeper.delete(held) if verdict is StartVerdict.DELETE else self._keeper.abandon(held))
+        for rejected in rejected_starts(inbox.pending, loaded, row, now=self.clock.now(), visibility=visibility):
+            inbox.pending.remove(rejected.held)
+            if rejected.verdict is StartVerdict.DELETE:
+                self.discard(rejected.held)
+            else:
+                self.postpone(rejected.held, rejected.seconds)
 
     async def _is_expected(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> bool:
         """Give back messages whose instance exists but has not started yet: its start message is on its way."""
