@@ -26,12 +26,11 @@ from durable_ext.backends.azure_storage.message_codec import (
 )
 from durable_ext.backends.azure_storage.names import HubNames, message_blob
 from durable_ext.backends.azure_storage.partitions import partition_index
-from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
+from durable_ext.backends.azure_storage.transport.queue import MAX_INVISIBLE_SECONDS, QueueVerbs
 from durable_ext.codec.event_members import EVENT_NAMES
 from durable_ext.core.messages import TaskMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks, ticks_from_datetime
 
-MAX_INVISIBLE_SECONDS: Final = 604_800  # seven days, the service's limit
 _LONGEST_CLAIMED_DELAY: Final = 600.0  # later ones may find the partition elsewhere
 
 

@@ -19,6 +19,7 @@ from durable_ext.backends.azure_storage.transport.account import (
     account_from_connection_string,
     account_from_identity,
 )
+from durable_ext.backends.azure_storage.transport.queue import MAX_INVISIBLE_SECONDS
 from durable_ext.backends.azure_storage.worker_ids import new_worker_id
 from durable_ext.errors import ConfigurationError
 
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _DEFAULT_VISIBILITY: Final = timedelta(seconds=60)
-_LONGEST_VISIBILITY: Final = timedelta(days=7)  # the service's limits, as those of a lease
+_LONGEST_VISIBILITY: Final = timedelta(seconds=MAX_INVISIBLE_SECONDS)  # the service's limits, as those of a lease
 _LEASE_TIMES: Final = (timedelta(seconds=15), timedelta(seconds=60))
 _SHORTEST_PAUSE: Final = timedelta(milliseconds=100)
 _TABLE_PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,53}")

@@ -77,5 +77,5 @@ def open_transport(
     if kind == "sdk":
         from durable_ext.backends.azure_storage.transport.sdk import open_sdk_transport
 
-        return open_sdk_transport(account, health)
+        return open_sdk_transport(account, interceptor=interceptor, health=health)
     return open_lean_transport(account, interceptor=interceptor, health=health)

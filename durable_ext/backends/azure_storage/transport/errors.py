@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 from typing import Final
+from urllib.parse import urlsplit
 
 from durable_ext.errors import BackendError, BackendUnavailableError, ConfigurationError, RequestRefusedError
 
@@ -106,6 +108,17 @@ def error_from(*, call: str, status: int, code: str, detail: str) -> BackendErro
     if status in (400, 413):
         return StorageRefusedError(call=call, status=status, code=code, detail=detail)
     return StorageError(call=call, status=status, code=code, detail=detail)
+
+
+def unanswered(call: str, endpoint: str, error: Exception) -> StorageUnavailableError:
+    """Return the exception for a request to which no complete answer came."""
+    failure: StorageUnavailableError
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
+        failure = StorageHostUnknownError(call=call, host=urlsplit(endpoint).hostname or "")
+    else:
+        failure = StorageUnavailableError(call=call, why=f"{type(error).__name__} {error}".strip())
+    failure.__cause__ = error
+    return failure
 
 
 def level_of(error: BaseException) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,20 +17,20 @@ from durable_ext.backends.azure_storage.transport.account import Service, Storag
 from durable_ext.backends.azure_storage.transport.auth import Signer
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageAccessError,
-    StorageHostUnknownError,
     StorageUnavailableError,
     error_from,
+    unanswered,
 )
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.refusal_text import refusal_code, refusal_text
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
+from durable_ext.backends.azure_storage.transport.throttling import Throttling
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, open_wire
 from durable_ext.errors import BackendError
 
 _NO_ACCESS: Final = frozenset({401, 403})
 _OUTAGE_STATUSES: Final = RETRIED_STATUSES | _NO_ACCESS
 _DEFAULT_RETRY: Final = RetryPolicy()
-_LONGEST_QUIET: Final = 600.0
 _CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _NO_PARAMS: Final[Mapping[str, str]] = {}
 
@@ -73,7 +72,7 @@ class StorageHttp:
         self._timeout, self._max_connections = timeout, max_connections
         self._wire = wire
         self._closed = False
-        self._quiet_until: dict[Service, float] = {}
+        self._throttling = Throttling(self._health)
         self._server_date: tuple[str, float] | None = None
 
     def url(self, service: Service, path: str) -> str:
@@ -135,8 +134,8 @@ class StorageHttp:
         while True:
             if self._closed:  # or a retry would open connections that nobody closes
                 raise StorageUnavailableError(call=f"{verb} {path}", why="the connection was closed by this process")
-            if self._quiet_until:
-                await self._leave_alone(f"{verb} {path}", service, retry)
+            if self._throttling.is_on:
+                await self._throttling.wait(f"{verb} {path}", service, retry)
             attempt += 1
             retry_after: float | None = None
             try:
@@ -154,38 +153,15 @@ class StorageHttp:
                     call=f"{verb} {path}", why=f"{answer.status} {refusal_code(answer)} {refusal_text(answer)}".rstrip()
                 )
                 retry_after = retry_after_seconds(answer.headers.get("retry-after"), answer.headers.get("date"))
-                if retry_after:
-                    self._quiet_until[service] = time.monotonic() + min(retry_after, _LONGEST_QUIET)
+                self._throttling.asked(service, retry_after)
             delay = retry.delay(attempt, retry_after, random.random())
             if delay is None:
                 failure.is_told = self._health.failed(service, failure)
                 raise failure
             await asyncio.sleep(delay)
 
-    async def _leave_alone(self, call: str, service: Service, retry: RetryPolicy) -> None:
-        """Wait until a service that throttles may be called again; give up if that is long.
-
-        Raises:
-            StorageUnavailableError: It asked for more time than a call may wait.
-        """
-        left = self._quiet_until.get(service, 0.0) - time.monotonic()
-        if left > retry.longest.total_seconds():
-            failure = StorageUnavailableError(call=call, why=f"the service asked not to be called for another {left:.0f} s")
-            failure.is_told = self._health.failed(service, failure)
-            raise failure
-        if left > 0:
-            await asyncio.sleep(left)
-        elif service in self._quiet_until:
-            del self._quiet_until[service]
-
     def _no_answer(self, call: str, service: Service, error: OSError) -> StorageUnavailableError:
-        host = urlsplit(self._account.endpoint(service)).hostname or ""
-        failure: StorageUnavailableError
-        if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:
-            failure = StorageHostUnknownError(call=call, host=host)
-        else:
-            failure = StorageUnavailableError(call=call, why=f"{type(error).__name__} {error}".strip())
-        failure.__cause__ = error
+        failure = unanswered(call, self._account.endpoint(service), error)
         if isinstance(error, TimeoutError):  # a frozen service: the retries take minutes
             self._health.failed(service, failure)
         return failure

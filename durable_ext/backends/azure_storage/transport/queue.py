@@ -15,6 +15,7 @@ from durable_ext.backends.azure_storage.transport.account import Service
 from durable_ext.backends.azure_storage.transport.errors import StorageConflictError, StorageNotFoundError
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
 
+MAX_INVISIBLE_SECONDS: Final = 604_800  # seven days, the service's limit
 _FOREVER: Final = "-1"
 _XML: Final = {"content-type": "application/xml"}
 _MESSAGE: Final = re.compile(r"<QueueMessage>(.*?)</QueueMessage>", re.DOTALL)

@@ -1,44 +1,110 @@
-"""What the Azure SDK packages raise, as errors of ours; tells the account's health. Knows no verb of a service."""
+"""The calls of the Azure SDK packages, one service each: tried again, counted and translated as the lean ones."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 
-from durable_ext.backends.azure_storage.transport.account import Service
-from durable_ext.backends.azure_storage.transport.errors import StorageAccessError, StorageUnavailableError, error_from
+from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageAccessError,
+    StorageUnavailableError,
+    error_from,
+    unanswered,
+)
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
+from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
 from durable_ext.backends.azure_storage.transport.refusal_text import one_line
+from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
+from durable_ext.backends.azure_storage.transport.throttling import Throttling
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.errors import BackendError
+
+_TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes on Python 3.10
+_DEFAULT_RETRY: Final = RetryPolicy()
+T = TypeVar("T")
 
 
 class SdkAnswers:
-    """Stands around the calls of one service, outside the retries of the SDK."""
+    """Stands around the calls of one service. `interceptor` stands around each, outside the retries, without its body."""
 
-    def __init__(self, service: Service, health: StorageHealth) -> None:
-        self._service, self._health = service, health
+    def __init__(
+        self,
+        service: Service,
+        account: StorageAccount,
+        health: StorageHealth,
+        *,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        interceptor: Interceptor | None = None,
+    ) -> None:
+        self._service, self._endpoint, self._health = service, account.endpoint(service), health
+        self._retry, self._interceptor = retry, interceptor
+        self._throttling = Throttling(health)
 
-    @asynccontextmanager
-    async def translated(self, call: str) -> AsyncIterator[None]:
-        """Raise what a call raises as `StorageError`, `StorageUnavailableError` or `StorageAccessError`."""
-        try:
-            yield
-        except HttpResponseError as exc:
-            raise self._judged(_refusal(call, exc)) from exc
-        except (AzureError, OSError) as exc:
-            raise self._judged(StorageUnavailableError(call=call, why=f"{type(exc).__name__} {exc}")) from exc
+    async def call(self, verb: str, resource: str, send: Callable[[], Awaitable[T]]) -> T:
+        """Call `send` until it succeeds, some times at most, and return its value.
+
+        Raises:
+            StorageError, StorageUnavailableError, StorageAccessError: As `errors.error_from` says.
+        """
+        if self._interceptor is None:
+            return await self._call_with_retries(f"{verb} {resource}", send)
+        values: list[T] = []
+
+        async def call_all() -> HttpAnswer:
+            values.append(await self._call_with_retries(f"{verb} {resource}", send))
+            return HttpAnswer(200, {}, b"")
+
+        await self._interceptor(StorageCall(verb, resource), call_all)
+        return values[-1]
+
+    async def _call_with_retries(self, call: str, send: Callable[[], Awaitable[T]]) -> T:
+        attempt = 0
+        while True:
+            if self._throttling.is_on:
+                await self._throttling.wait(call, self._service, self._retry)
+            attempt += 1
+            retry_after: float | None = None
+            try:
+                value = await send()
+            except HttpResponseError as exc:
+                failure = self._refused(call, exc)
+                retry_after = _retry_after(exc)
+                self._throttling.asked(self._service, retry_after)
+            except (AzureError, OSError, asyncio.TimeoutError) as exc:
+                failure = self._unanswered(call, exc)
+            else:
+                self._answered()
+                return value
+            delay = self._retry.delay(attempt, retry_after, random.random())
+            if delay is None:
+                failure.is_told = self._health.failed(self._service, failure)
+                raise failure
+            await asyncio.sleep(delay)
+
+    def _refused(self, call: str, error: HttpResponseError) -> StorageUnavailableError:
+        """Return the failure that is worth another try; raise every other one."""
+        failure = _refusal(call, error)
+        failure.__cause__ = error
+        if isinstance(failure, StorageUnavailableError):
+            return failure
+        if isinstance(failure, StorageAccessError):
+            raise self._health.refused(self._service, failure)
         self._answered()
+        raise failure
 
-    def _judged(self, error: BackendError) -> BackendError:
-        if isinstance(error, StorageAccessError):
-            return self._health.refused(self._service, error)
-        if isinstance(error, StorageUnavailableError):
-            error.is_told = self._health.failed(self._service, error)
-        else:
-            self._answered()
-        return error
+    def _unanswered(self, call: str, error: Exception) -> StorageUnavailableError:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        failure = unanswered(call, self._endpoint, cause)
+        if isinstance(cause, _TIMEOUTS) or isinstance(
+            error.__cause__, _TIMEOUTS
+        ):  # a frozen service: the retries take minutes
+            self._health.failed(self._service, failure)
+        return failure
 
     def _answered(self) -> None:
         if self._health.is_down:
@@ -50,6 +116,13 @@ def _refusal(call: str, error: HttpResponseError) -> BackendError:
     status = 409 if isinstance(error, ResourceExistsError) else error.status_code or 500
     code = str(getattr(error, "error_code", "") or "").rsplit(".", 1)[-1]
     return error_from(call=call, status=status, code=_plain_code(code), detail=one_line(error.message or ""))
+
+
+def _retry_after(error: HttpResponseError) -> float | None:
+    if error.status_code not in RETRIED_STATUSES:
+        return None
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    return retry_after_seconds(headers.get("Retry-After"), headers.get("Date"))
 
 
 def _plain_code(code: str) -> str:

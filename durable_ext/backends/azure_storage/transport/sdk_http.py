@@ -25,7 +25,7 @@ _OF_THE_WIRE: Final = frozenset({"host", "content-length", "connection"})
 
 
 class KeepAliveSdkTransport(AsyncHttpTransport[Any, Any]):
-    """Sends what the SDK has signed over a wire, which is closed with this. Retries are the SDK's."""
+    """Sends what the SDK has signed over a wire, which is closed with this. Nothing is tried again here."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
