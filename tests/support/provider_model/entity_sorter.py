@@ -63,7 +63,7 @@ class Sorter:
             self._advance(delivered)
         if stamp < self._receive_horizon:
             return [*delivered, request]
-        fresh = {"Last": 0, "ExecutionId": request.get("parentExecution"), "Buffered": {}}
+        fresh: dict[str, Any] = {"Last": 0, "ExecutionId": request.get("parentExecution"), "Buffered": {}}
         entry = self._received.setdefault(request["parent"], fresh)
         if entry["ExecutionId"] != request.get("parentExecution"):
             delivered += [held for _, held in sorted(entry["Buffered"].items())]

@@ -16,7 +16,8 @@ from support.provider_model.storage import Storage
 
 LIMIT: Final = 45 * 1024
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DICTIONARY: Final = "System.Collections.Generic.Dictionary`2[[System.String, System.Private.CoreLib],[System.String, System.Private.CoreLib]]"
+_STRING: Final = "[System.String, System.Private.CoreLib]"
+_DICTIONARY: Final = f"System.Collections.Generic.Dictionary`2[{_STRING},{_STRING}]"
 _ENVELOPE: Final = "DurableTask.AzureStorage.MessageData"
 
 

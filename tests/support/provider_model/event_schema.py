@@ -9,12 +9,31 @@ from typing import Any, Final
 
 from support.provider_model.dotnet import UnreadableError, ticks, time_text
 
-NUMBERS: Final = {
-    name: number
-    for number, name in enumerate(
-        ["ExecutionStarted", "ExecutionCompleted", "ExecutionFailed", "ExecutionTerminated", "TaskScheduled", "TaskCompleted", "TaskFailed", "SubOrchestrationInstanceCreated", "SubOrchestrationInstanceCompleted", "SubOrchestrationInstanceFailed", "TimerCreated", "TimerFired", "OrchestratorStarted", "OrchestratorCompleted", "EventSent", "EventRaised", "ContinueAsNew", "GenericEvent", "HistoryState", "ExecutionSuspended", "ExecutionResumed", "ExecutionRewound"]
-    )
-}
+_KINDS: Final = (
+    "ExecutionStarted",
+    "ExecutionCompleted",
+    "ExecutionFailed",
+    "ExecutionTerminated",
+    "TaskScheduled",
+    "TaskCompleted",
+    "TaskFailed",
+    "SubOrchestrationInstanceCreated",
+    "SubOrchestrationInstanceCompleted",
+    "SubOrchestrationInstanceFailed",
+    "TimerCreated",
+    "TimerFired",
+    "OrchestratorStarted",
+    "OrchestratorCompleted",
+    "EventSent",
+    "EventRaised",
+    "ContinueAsNew",
+    "GenericEvent",
+    "HistoryState",
+    "ExecutionSuspended",
+    "ExecutionResumed",
+    "ExecutionRewound",
+)
+NUMBERS: Final = {name: number for number, name in enumerate(_KINDS)}
 STATUSES: Final = ("Running", "Completed", "ContinuedAsNew", "Failed", "Canceled", "Terminated", "Pending", "Suspended")
 _FAILED: Final = {"TaskScheduledId": "int", "Reason": "str", "Details": "str", "FailureDetails": "FailureDetails"}
 _ENDED: Final = {"OrchestrationStatus": "status", "Result": "str", "FailureDetails": "FailureDetails"}
@@ -120,7 +139,7 @@ def read_row(row: Mapping[str, Any]) -> Event:
     Raises:
         UnreadableError: A column has another type than the class, or one that must be there is not.
     """
-    kind = row.get("EventType")
+    kind = str(row.get("EventType"))
     if kind not in OWN:
         raise UnreadableError(f"EventType {kind!r}")
     columns = {**OWN[kind], "EventId": "int", "IsPlayed": "bool", "_Timestamp": "date"}
@@ -152,8 +171,8 @@ def _column(row: Mapping[str, Any], name: str, wanted: str) -> Any:
 
 
 def _plain(name: str, value: Any, wanted: str) -> Any:
-    python = {"int": int, "bool": bool, "str": str}[wanted.rstrip("?")]
-    if type(value) is not python or (python is int and not -(2**31) <= value < 2**31):
+    python: type = {"int": int, "bool": bool, "str": str}[wanted.rstrip("?")]
+    if type(value) is not python or (type(value) is int and not -(2**31) <= value < 2**31):
         raise UnreadableError(f"{name} is {value!r}, not {wanted}")
     return value
 

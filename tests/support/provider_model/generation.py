@@ -133,8 +133,8 @@ class Generation:
 
     def _do_SubOrchestrationInstanceCreated(self, action: Action) -> None:
         child_id, now = action.instance_id or "", self._storage.now()
-        own = {"Name": action.name, "Version": "", "InstanceId": child_id}
-        self._append(Event("SubOrchestrationInstanceCreated", now, action.action_id, own))
+        created = {"Name": action.name, "Version": "", "InstanceId": child_id}
+        self._append(Event("SubOrchestrationInstanceCreated", now, action.action_id, created))
         started = next(event for event in self.events if event.kind == "ExecutionStarted")
         me = {"InstanceId": self.instance_id, "ExecutionId": self.execution_id}
         child = {"InstanceId": child_id, "ExecutionId": uuid.uuid4().hex}
@@ -144,7 +144,7 @@ class Generation:
             "TaskScheduleId": action.action_id,
             "Version": "",
         }
-        own = {"OrchestrationInstance": child, "ParentInstance": parent, "Name": action.name, "Version": ""}
+        own: dict[str, Any] = {"OrchestrationInstance": child, "ParentInstance": parent, "Name": action.name, "Version": ""}
         self._post(Event("ExecutionStarted", now, own=own | {"Input": action.input}), child_id, child["ExecutionId"])
 
     def _do_EventSent(self, action: Action) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from support.provider_model.dotnet import SECOND, ticks, time_text
 
 Row = dict[str, Any]
+_LATENCY = SECOND // 50  # of a change: what comes too early and is sent again does not come for ever
 
 
 class ConflictError(Exception):
@@ -35,7 +36,7 @@ class QueueMessage:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One operation of a batch: `insert`, `put` (insert or replace), `merge` (insert or merge) or, with an ETag, if it fits."""
+    """One operation of a batch: `insert`, `put` (insert or replace), `merge` (insert or merge); with an ETag, if it fits."""
 
     verb: str
     row: Row
@@ -144,6 +145,7 @@ class MemoryStorage:
         if self.dies_before is not None and self.writes + 1 >= self.dies_before:
             raise StoppedError
         self.writes += 1
+        self._clock += _LATENCY
 
     def get(self, queue: str, count: int, seconds: int) -> list[QueueMessage]:
         taken = [one for one in self.queues[queue] if one.visible <= self._clock][:count]
