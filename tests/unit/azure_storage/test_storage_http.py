@@ -13,6 +13,7 @@ import pytest
 
 from durable_ext.backends.azure_storage.transport.account import Service, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import SharedKeySigner
+from durable_ext.backends.azure_storage.transport.blob import BlobPage, LeanBlobs
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageAccessError,
     StorageConflictError,
@@ -190,6 +191,35 @@ async def test_a_message_that_xml_cannot_carry_does_not_hide_the_others(server: 
         ("a", "\x01", 2),
         ("b", "fine & well", 2),
     ]
+
+
+async def test_a_blob_name_that_xml_cannot_carry_hides_no_other(server: ScriptedServer, http: StorageHttp) -> None:
+    listed = (
+        '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="c"><Blobs>'
+        "<Blob><Name>i/\x01&amp;lt;&#x2;.gz</Name><Properties><Etag>e</Etag></Properties></Blob>"
+        "<Blob><Name>i/folder</Name><Metadata><hdi_isfolder>true</hdi_isfolder></Metadata></Blob>"
+        "<Blob><Name>i/fine.gz</Name><Metadata /></Blob></Blobs><NextMarker>2!8</NextMarker></EnumerationResults>"
+    )
+    server.answers = [answer("200 OK", listed.encode())]
+
+    page = await LeanBlobs(http).list("c", "i/")
+
+    assert page == BlobPage(["i/\x01&lt;\x02.gz", "i/fine.gz"], "2!8")
+
+
+async def test_a_blob_name_that_comes_percent_encoded_is_the_real_one(server: ScriptedServer, http: StorageHttp) -> None:
+    listed = (
+        "<EnumerationResults><Blobs>"
+        '<Blob><Name Encoded="true">i/%EF%BF%BE%2541</Name></Blob><Blob><Name>i/%41</Name></Blob>'
+        "</Blobs><NextMarker /></EnumerationResults>"
+    )
+    broken = listed.replace("</Blobs>", "<Blob><Name>i/\x01</Name></Blob></Blobs>")
+    server.answers = [answer("200 OK", listed.encode()), answer("200 OK", broken.encode())]
+
+    page, damaged = [await LeanBlobs(http).list("c", "i/") for _ in range(2)]
+
+    assert page == BlobPage(["i/\ufffe%41", "i/%41"])
+    assert damaged == BlobPage(["i/\ufffe%41", "i/%41", "i/\x01"])
 
 
 async def test_a_clock_that_is_a_minute_off_is_noticed(server: ScriptedServer, http: StorageHttp) -> None:

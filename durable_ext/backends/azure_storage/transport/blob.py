@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from durable_ext.backends.azure_storage.transport.account import Service
 from durable_ext.backends.azure_storage.transport.errors import (
@@ -19,6 +20,12 @@ from durable_ext.backends.azure_storage.transport.retry import ONCE
 
 _CONTAINER: Final = {"restype": "container"}
 _LEASE: Final = {"comp": "lease"}
+_BLOB: Final = re.compile(r"<Blob>(.*?)</Blob>", re.DOTALL)
+_NAME: Final = re.compile(r"<Name([^>]*)>(.*?)</Name>", re.DOTALL)
+_FOLDER: Final = re.compile(r"<hdi_isfolder>true</hdi_isfolder>", re.IGNORECASE)
+_NEXT: Final = re.compile(r"<NextMarker>(.*?)</NextMarker>", re.DOTALL)
+_REFERENCE: Final = re.compile(r"&(?:#x([0-9a-fA-F]{1,5})|#(\d{1,6})|(amp|lt|gt|quot|apos));")
+_NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +175,7 @@ class LeanBlobs:
             answer = await self._http.send("blob.list", Service.BLOB, "GET", f"/{container}", params=params)
         except StorageNotFoundError:
             return BlobPage([])
-        root = ET.fromstring(answer.body.decode("utf-8-sig"))
-        names = [
-            blob.findtext("Name", "")
-            for blob in root.iter("Blob")
-            if blob.findtext("Metadata/hdi_isfolder", "").lower() != "true"
-        ]
-        return BlobPage(names, root.findtext("NextMarker") or None)
+        return _page(answer.body.decode("utf-8-sig", "replace"))
 
     async def acquire_lease(self, target: LeaseTarget, lease_id: str, seconds: int) -> None:
         headers = {"x-ms-lease-duration": str(seconds), "x-ms-proposed-lease-id": lease_id}
@@ -208,3 +209,39 @@ class LeanBlobs:
 
     def url(self, container: str, blob: str) -> str:
         return self._http.url(Service.BLOB, _blob_path(container, blob))
+
+
+def _page(text: str) -> BlobPage:
+    try:
+        root = ET.fromstring(text)
+    except ET.ParseError:
+        return _page_beyond_xml(text)
+    names = []
+    for blob in root.iter("Blob"):
+        if blob.findtext("Metadata/hdi_isfolder", "").lower() == "true":
+            continue
+        name = blob.find("Name")
+        if name is not None and name.text:
+            # The service percent-encodes names with characters that XML cannot carry.
+            names.append(unquote(name.text) if name.get("Encoded") == "true" else name.text)
+    return BlobPage(names, root.findtext("NextMarker") or None)
+
+
+def _page_beyond_xml(text: str) -> BlobPage:
+    """Read a page of which a name is no XML: it must not hide the others from purges and leases."""
+    names = []
+    for blob in _BLOB.findall(text):
+        found = _NAME.search(blob)
+        if found is not None and _FOLDER.search(blob) is None:
+            names.append(unquote(found[2]) if 'Encoded="true"' in found[1] else _plain(found[2]))
+    marker = _NEXT.search(text)
+    return BlobPage(names, _plain(marker[1]) if marker is not None and marker[1] else None)
+
+
+def _plain(escaped: str) -> str:
+    return _REFERENCE.sub(_referred, escaped)
+
+
+def _referred(found: re.Match[str]) -> str:
+    hexadecimal, decimal, name = found.groups()
+    return _NAMED[name] if name else chr(int(hexadecimal, 16) if hexadecimal else int(decimal))
