@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
+from durable_ext.backends.azure_storage.transport.queue import MAX_INVISIBLE_SECONDS
 from durable_ext.core.events import (
     TASK_RESULTS,
     EventRaised,
@@ -29,7 +30,6 @@ from durable_ext.core.messages import ExecutionId, TaskMessage
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
 
 MAX_START_DELIVERIES: Final = 10
-MAX_HIDDEN_SECONDS: Final = 604_800  # seven days
 _EARLY_START: Final = timedelta(seconds=1)  # the provider lets a message appear up to a second before its time (4.7)
 _REQUEST_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
 
@@ -83,7 +83,7 @@ def seconds_before_start(start: ExecutionStarted, now: datetime) -> int:
     if start.scheduled_start_time is None:
         return 0
     left = ticks_to_datetime(start.scheduled_start_time) - now
-    return min(math.ceil(left.total_seconds()), MAX_HIDDEN_SECONDS) if left > _EARLY_START else 0
+    return min(math.ceil(left.total_seconds()), MAX_INVISIBLE_SECONDS) if left > _EARLY_START else 0
 
 
 def come_before_start(
