@@ -25,6 +25,7 @@ from durable_ext.core.messages import ExecutionId, OrchestrationInstance, Receiv
 from durable_ext.core.runtime_state import RuntimeState
 
 _PATIENCE: Final = 5
+_CONTROL: Final = (ExecutionTerminated, ExecutionSuspended, ExecutionResumed)
 _NO_EXECUTION: Final = ExecutionId("")
 _WITHOUT_ID: Final[dict[type[HistoryEvent], tuple[str, ...]]] = {
     EventRaised: ("name", "input"),
@@ -97,9 +98,11 @@ def admit(
         target = message.target.execution_id
         if message.event is started:
             continue
-        if isinstance(message.event, ExecutionStarted) or (target and execution_id and target != execution_id):
+        is_repeated = received.dequeue_count > 1 or received.is_old
+        is_foreign = isinstance(message.event, ExecutionStarted) or (target and execution_id and target != execution_id)
+        if is_foreign or (is_repeated and _is_for_former_run(started, message.event)):
             dropped.append(received)
-        elif (received.dequeue_count > 1 or received.is_old) and _was_received(state, message.event):
+        elif is_repeated and _was_received(state, message.event):
             repeated.append(received)
         else:
             events.append(message.event)
@@ -123,6 +126,14 @@ def _repeats_start(dropped: Sequence[ReceivedMessage], execution_id: ExecutionId
         isinstance(received.message.event, ExecutionStarted) and received.message.event.instance.execution_id == execution_id
         for received in dropped
     )
+
+
+def _is_for_former_run(started: ExecutionStarted, event: HistoryEvent) -> bool:
+    """Whether what was delivered before was done to a run that is over: its message could not be deleted then.
+
+    Only of a run that a client has started is the time known, by its generation: one without may have continued as new.
+    """
+    return event.__class__ in _CONTROL and started.generation is not None and event.timestamp < started.timestamp
 
 
 def _was_received(state: RuntimeState, event: HistoryEvent) -> bool:

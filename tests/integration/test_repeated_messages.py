@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from azure_hub import AzureHub, run_azure_hub, short_settings
+from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from support.functions import registry_of
 
+from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.execution_ids import new_execution_id
-from durable_ext.core.events import ExecutionStarted
+from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
 from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import Send
 
 pytestmark = pytest.mark.azurite
 
@@ -100,3 +105,42 @@ async def test_the_start_of_a_generation_that_continued_as_new_at_once_only_wake
     assert status.output == "second"
     assert inputs == ["first", "second"]
     assert after == history
+
+
+async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_the_next_run(
+    azurite: Azurite, task_hub: str
+) -> None:
+    is_broken, has_failed = False, asyncio.Event()
+
+    async def fails(call: StorageCall, send: Send) -> HttpAnswer:
+        if is_broken and call.verb == "queue.delete":
+            has_failed.set()
+            raise StorageUnavailableError(call=call.verb, why="the test wants it so")
+        return await send()
+
+    def waits(context: Any) -> Any:
+        return (yield context.wait_for_external_event("go"))
+
+    settings = short_settings(azurite, task_hub, partition_count=1, **SHORT_LOCKS)
+    async with run_azure_hub(settings, registry_of(orchestrators=[waits]), interceptor=fails) as hub:
+        await hub.client.start("waits", instance_id="main")
+        await eventually(lambda: runs(hub, "main"), "it does not run")
+        is_broken = True
+        await hub.client.terminate("main", "the first run only")
+        first = await hub.client.wait_for_completion("main")
+        await eventually(has_failed.is_set, "the termination is not deleted")
+        is_broken = False
+        await hub.client.start("waits", instance_id="main")
+        await eventually(lambda: nothing_left(hub), "the termination is left", within=timedelta(seconds=30))
+        is_running = await runs(hub, "main")
+        await hub.client.raise_event("main", "go", "the second one")
+        second = await hub.client.wait_for_completion("main")
+
+    assert first.output == "the first run only"
+    assert is_running
+    assert second.output == "the second one"
+
+
+async def runs(hub: AzureHub, instance_id: str) -> bool:
+    status = await hub.client.get_status(instance_id)
+    return status is not None and status.runtime_status is OrchestrationStatus.RUNNING

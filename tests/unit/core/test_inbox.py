@@ -11,7 +11,9 @@ from support.orchestration_bench import ME, START, OrchestrationBench
 from durable_ext.core.events import (
     EventRaised,
     ExecutionCompleted,
+    ExecutionResumed,
     ExecutionStarted,
+    ExecutionSuspended,
     ExecutionTerminated,
     HistoryEvent,
     OrchestrationStatus,
@@ -186,3 +188,35 @@ def test_a_redelivered_event_that_was_not_stored_is_taken() -> None:
 
 def test_a_result_that_comes_again_is_told_apart_by_replay() -> None:
     assert judge([STARTED, RESULT], message(RESULT, dequeue_count=2)).events == (RESULT,)
+
+
+CONTROL = [STOP, ExecutionSuspended(timestamp=START, reason="x"), ExecutionResumed(timestamp=START, reason="x")]
+
+
+@pytest.mark.parametrize("event", CONTROL)
+def test_what_was_done_to_a_former_run_is_not_done_again_to_the_next_one(event: HistoryEvent) -> None:
+    restarted = dataclasses.replace(STARTED, timestamp=Ticks(START + 1), generation=1)
+    again = message(event, dequeue_count=2)
+
+    assert judge([restarted], again).kind is AdmissionKind.DISCARD
+    assert judge([], message(restarted), again).events == (restarted,)
+    assert judge([restarted], dataclasses.replace(message(event), is_old=True)).kind is AdmissionKind.DISCARD
+
+
+@pytest.mark.parametrize("event", CONTROL)
+def test_what_comes_for_the_first_time_counts_whenever_its_sender_thinks_it_was(event: HistoryEvent) -> None:
+    restarted = dataclasses.replace(STARTED, timestamp=Ticks(START + 1), generation=1)
+
+    assert judge([restarted], message(event)).events == (event,)
+
+
+def test_a_termination_that_comes_again_ends_a_run_that_has_continued_as_new_since() -> None:
+    continued = dataclasses.replace(STARTED, timestamp=Ticks(START + 1), generation=None)
+
+    assert judge([continued], message(STOP, dequeue_count=2)).events == (STOP,)
+
+
+def test_a_termination_that_comes_again_ends_the_run_that_it_was_sent_to() -> None:
+    started = dataclasses.replace(STARTED, timestamp=Ticks(START - 1), generation=0)
+
+    assert judge([started], message(STOP, dequeue_count=2)).events == (STOP,)
