@@ -11,23 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from durable_ext.core.actions import SendEvent
 from durable_ext.core.decision_observer import DecisionObserver
+from durable_ext.core.event_steps import STEPS, while_held
 from durable_ext.core.events import (
     EventRaised,
-    EventSent,
-    ExecutionResumed,
     ExecutionStarted,
-    ExecutionSuspended,
     ExecutionTerminated,
     HistoryEvent,
-    OrchestratorStarted,
-    SubOrchestrationInstanceCompleted,
-    SubOrchestrationInstanceCreated,
-    SubOrchestrationInstanceFailed,
-    TaskCompleted,
-    TaskFailed,
-    TaskScheduled,
-    TimerCreated,
-    TimerFired,
 )
 from durable_ext.core.external_events import EventMailbox
 from durable_ext.core.matching import Decision, diverged, is_same
@@ -46,7 +35,7 @@ from durable_ext.core.tasks import (
     failed_task,
 )
 from durable_ext.core.timestamps import MIN_TICKS, Ticks
-from durable_ext.errors import NonDeterminismError, TaskFailedError
+from durable_ext.errors import NonDeterminismError
 
 if TYPE_CHECKING:
     from durable_ext.core.entity_calls import EntityCalls
@@ -72,6 +61,8 @@ class Replay:
         carried: Events that arrived after `continue_as_new`.
         terminated: The ExecutionTerminated that ended it.
         suspended: Between ExecutionSuspended and ExecutionResumed.
+        held: Suspended or terminated: events have no effect now, or never.
+        waiting: Events that came while it was suspended.
         divergence: Set when history and code do not fit; nothing is processed after it.
     """
 
@@ -81,11 +72,9 @@ class Replay:
         "_deferred",
         "_definition",
         "_from_text",
-        "_held",
         "_past",
         "_routine",
         "_send",
-        "_suspended_events",
         "_throw",
         "_verify",
         "cancelled_timers",
@@ -96,6 +85,7 @@ class Replay:
         "ended",
         "entities",
         "error",
+        "held",
         "instance_id",
         "is_replaying",
         "mailbox",
@@ -112,6 +102,7 @@ class Replay:
         "started",
         "suspended",
         "terminated",
+        "waiting",
     )
 
     def __init__(
@@ -156,8 +147,8 @@ class Replay:
         self._from_text = converter.from_text
         self._verify = verify
         self._past = True
-        self._held = False
-        self._suspended_events: list[HistoryEvent] = []
+        self.held = False
+        self.waiting: list[HistoryEvent] = []
         self._deferred: dict[int, HistoryEvent] = {}
         self._routine: Generator[Any, Any, Any] | Coroutine[Any, Any, Any] | None = None
         self._current: Task[Any] = Task()
@@ -181,11 +172,11 @@ class Replay:
         self._past = past
         if self.divergence is not None:
             return
-        steps = _STEPS
+        steps = STEPS
         try:
             for event in events:
-                if self._held:
-                    self._while_held(event)
+                if self.held:
+                    while_held(self, event)
                     continue
                 step = steps.get(event.__class__)
                 if step is not None:
@@ -193,28 +184,8 @@ class Replay:
         except NonDeterminismError as error:
             self.divergence = error
 
-    def _while_held(self, event: HistoryEvent) -> None:
-        """While suspended only resume and terminate count, the rest waits; after terminate nothing counts."""
-        if self.terminated is not None:
-            return
-        if isinstance(event, ExecutionTerminated):
-            self._execution_terminated(event)
-        elif isinstance(event, ExecutionResumed):
-            self._held = self.suspended = False
-            self.over_since = self.now
-            waiting, self._suspended_events = self._suspended_events, []
-            for each in waiting:  # neither suspension nor termination is among them
-                step = _STEPS.get(each.__class__)
-                if step is not None:
-                    step(self, each)
-        elif not isinstance(event, ExecutionSuspended):
-            self._suspended_events.append(event)
-
-    def _orchestrator_started(self, event: OrchestratorStarted) -> None:
-        if event.timestamp > self.now:
-            self.now = event.timestamp
-
-    def _execution_started(self, event: ExecutionStarted) -> None:
+    def begin(self, event: ExecutionStarted) -> None:
+        """Call the user's function; a second start changes nothing."""
         if self.started is not None:
             return
         self.started = event
@@ -234,91 +205,23 @@ class Replay:
         else:
             self._return(result)
 
-    def _execution_suspended(self, event: ExecutionSuspended) -> None:
-        self._held = self.suspended = True
-
-    def _execution_terminated(self, event: ExecutionTerminated) -> None:
+    def terminate(self, event: ExecutionTerminated) -> None:
+        """End without the user's code."""
         self.terminated = event
-        self._held = True
+        self.held = True
         self._end()
 
-    # Decisions found in history.
+    def check(self, event: HistoryEvent, decision: Decision | None) -> None:
+        """Compare an event that stands for a decision with what the code decided.
 
-    def _task_scheduled(self, event: TaskScheduled) -> None:
-        decision = self.pending.pop(event.event_id, None)
-        if not isinstance(decision, ActivityTask) or decision.name != event.name:
-            self._check(event, decision)
-
-    def _scheduled(self, event: HistoryEvent) -> None:
-        self._check(event, self.pending.pop(event.event_id, None))
-
-    def _event_sent(self, event: EventSent) -> None:
-        self._check(event, self.pending.pop(event.event_id, None))
-        self.entities.sent(event)
-
-    def _check(self, event: HistoryEvent, decision: Decision | None) -> None:
+        Raises:
+            NonDeterminismError: They are not the same.
+        """
         if self._verify and not is_same(event, decision):
             raise diverged(event, decision, instance_id=self.instance_id, routine=self._routine)
 
-    # Results.
-
-    def _task_completed(self, event: TaskCompleted | SubOrchestrationInstanceCompleted) -> None:
-        task = self.open_tasks.pop(event.task_scheduled_id, None)
-        if task is None:
-            self._defer(event.task_scheduled_id, event)
-            return
-        self._succeed(task, event.result)
-        if self._current.state is not _RUNNING:
-            self._resume(event)
-        elif self.ended:
-            self.over_since = self.now
-
-    def _task_failed(self, event: TaskFailed | SubOrchestrationInstanceFailed) -> None:
-        task = self.open_tasks.pop(event.task_scheduled_id, None)
-        if task is None:
-            self._defer(event.task_scheduled_id, event)
-            return
-        # compat: the 1.x text, with its space before the line break and the word None (specs/sdk.md 4.2).
-        task.fail(
-            TaskFailedError(
-                f"{event.reason} \n {event.details}",
-                task_name=getattr(task, "name", None),
-                reason=event.reason,
-                details=event.details,
-                failure=event.failure,
-            )
-        )
-        if self._current.state is not _RUNNING:
-            self._resume(event)
-        elif self.ended:
-            self.over_since = self.now
-
-    def _timer_fired(self, event: TimerFired) -> None:
-        task = self.open_tasks.pop(event.timer_id, None)
-        if task is None:
-            self._defer(event.timer_id, event)
-            return
-        if getattr(task, "is_cancelled", False):  # a host that polls for call_http ends other tasks (specs/sdk.md 7, row 36)
-            self.cancelled_timers -= 1
-        task.succeed(None)
-        if self._current.state is not _RUNNING:
-            self._resume(event)
-        elif self.ended:
-            self.over_since = self.now
-
-    def _event_raised(self, event: EventRaised) -> None:
-        if self.next_input is not None:
-            self.carried.append(event)
-            return
-        if not self.entities.answered(event):
-            task = self.mailbox.receive(event)
-            if task is None:
-                return
-            self._succeed(task, event.input)
-        if self._current.state is not _RUNNING:
-            self._resume(event)
-
-    def _succeed(self, task: Any, text: str | None) -> None:
+    def succeed(self, task: Any, text: str | None) -> None:
+        """End a task with a recorded result."""
         if text is None:
             task.succeed(None)
             return
@@ -331,7 +234,7 @@ class Replay:
             return
         task.succeed(value)
 
-    def _defer(self, task_id: int, event: HistoryEvent) -> None:
+    def defer(self, task_id: int, event: HistoryEvent) -> None:
         """Ignore a copy of a result; as the SDK alone, keep a result until its task exists."""
         if not self._verify:
             self._deferred[task_id] = event
@@ -350,7 +253,7 @@ class Replay:
         self.open_tasks[number] = task
         if self._deferred and number in self._deferred:
             event = self._deferred[number]
-            _STEPS[event.__class__](self, event)
+            STEPS[event.__class__](self, event)
 
     def send(self, target: str, name: str, text: str | None, due: Ticks | None = None) -> int:
         """Decide to send an event to another instance; return its id."""
@@ -366,7 +269,7 @@ class Replay:
         """Let a wait have an event that came early, or the next one of its name."""
         event = self.mailbox.wait(task)
         if event is not None:
-            self._succeed(task, event.input)
+            self.succeed(task, event.input)
 
     def timer_cancelled(self, task: TimerTask) -> None:
         """No longer count an open timer as a reason to stay open."""
@@ -379,6 +282,13 @@ class Replay:
             self.observer.hopped(timer)
 
     # Running user code.
+
+    def run_on(self, event: HistoryEvent) -> bool:
+        """Let user code run on if the event has ended what it waits for; return whether it has."""
+        if self._current.state is _RUNNING:
+            return False
+        self._resume(event)
+        return True
 
     def _resume(self, event: HistoryEvent) -> None:
         """Run user code from its ended current task on until it waits, returns or raises."""
@@ -445,21 +355,3 @@ class Replay:
     def waits_for_tasks(self) -> bool:
         """Whether something keeps the generation open: tasks, children, timers that are not cancelled."""
         return len(self.open_tasks) > self.cancelled_timers
-
-
-_STEPS: Final[dict[type[HistoryEvent], Callable[[Any, Any], None]]] = {
-    OrchestratorStarted: Replay._orchestrator_started,
-    ExecutionStarted: Replay._execution_started,
-    ExecutionSuspended: Replay._execution_suspended,
-    ExecutionTerminated: Replay._execution_terminated,
-    TaskScheduled: Replay._task_scheduled,
-    SubOrchestrationInstanceCreated: Replay._scheduled,
-    TimerCreated: Replay._scheduled,
-    EventSent: Replay._event_sent,
-    TaskCompleted: Replay._task_completed,
-    SubOrchestrationInstanceCompleted: Replay._task_completed,
-    TaskFailed: Replay._task_failed,
-    SubOrchestrationInstanceFailed: Replay._task_failed,
-    TimerFired: Replay._timer_fired,
-    EventRaised: Replay._event_raised,
-}
