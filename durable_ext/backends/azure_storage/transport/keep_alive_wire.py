@@ -17,6 +17,9 @@ from durable_ext.backends.azure_storage.transport.keep_alive_connection import K
 from durable_ext.backends.azure_storage.transport.sockets import connect_to
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, WireError
 
+# Also requests that a repeat may find carried out (a dequeue, an update of a message): the transport above tries every
+# call again, so that not to repeat here would only be later. What they cost: tests/integration/test_azure_lost_answers.py.
+# Not POST: who puts a message has to know that there may be two (`HttpAnswer.attempts`).
 _SENT_TWICE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _WITHOUT_LENGTH: Final = frozenset({"GET", "HEAD"})
 _PORTS: Final = {"http": 80, "https": 443}
