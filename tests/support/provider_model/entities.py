@@ -11,6 +11,7 @@ from typing import Any, Final
 from support.provider_model.dotnet import SECOND, UnreadableError, seven_digits, ticks
 from support.provider_model.entity_sorter import Request, Sorter, stamp_of
 from support.provider_model.event_schema import Event, compact
+from support.provider_model.executor import payload
 from support.provider_model.storage import Storage
 
 EARLY: Final = SECOND // 10
@@ -87,7 +88,7 @@ class EntityBatch:
             return
         name = self._id[1:].partition("@")[0]
         function = next(call for known, call in self._entities.items() if known.lower() == name)
-        value = json.loads(request["input"]) if request.get("input") else None
+        value = payload(request.get("input"))
         state = json.loads(self._state) if self._exists and self._state is not None else None
         state, result, self._exists = function(request["op"], value, state)
         self._state = compact(state) if self._exists else None

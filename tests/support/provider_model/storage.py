@@ -130,10 +130,11 @@ class MemoryStorage:
         self._clock += 1  # no two moments are the same
         return self._clock
 
-    def pass_time(self) -> bool:
-        """Go on to when the next message becomes visible; `False` if there is none."""
+    def pass_time(self, until: int) -> bool:
+        """Go on to when the next message becomes visible; `False` if there is none before that moment."""
         waiting = [one.visible for messages in self.queues.values() for one in messages]
-        if not waiting:
+        if not waiting or min(waiting) > until:
+            self._clock = max(self._clock, until)
             return False
         self._clock = max(self._clock + SECOND // 100, min(waiting))
         return True

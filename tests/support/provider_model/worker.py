@@ -30,7 +30,7 @@ _RESULTS: Final = {
 class Storeroom(Storage, Protocol):
     """A storage in which time may be passed instead of waited for."""
 
-    def pass_time(self) -> bool: ...
+    def pass_time(self, until: int) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class ProviderWorker:
         """Work until nothing is left to do, or so much of the storage's time has passed."""
         end = self.storage.now() + round(seconds * SECOND)
         while self.storage.now() < end:
-            if not self.step() and not self.storage.pass_time():
+            if not self.step() and not self.storage.pass_time(end):
                 return
 
     def step(self) -> bool:

@@ -1,0 +1,232 @@
+"""Hubs written by us are handed to the .NET provider in the middle, and its to us: one stops after its n-th write.
+
+No .NET runs here: its worker is the model in `tests/support/provider_model`, which `test_provider_model.py` holds to the
+recorded hubs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.core.entities.ids import EntityId
+from durable_ext.runtime.settings import WorkerSettings
+from durable_ext.testing.eventually import eventually
+from tests.azure_hub import AzureHub, run_azure_hub
+from tests.azurite import Azurite, running_azurite
+from tests.interop_app import ActivityRuns, interop_registry
+from tests.support.freezing import Freezer, FrozenState
+from tests.support.provider_model.client import ProviderClient
+from tests.support.provider_model.recorded_app import recorded_app
+from tests.support.provider_model.storage import MemoryStorage
+from tests.support.provider_model.worker import ProviderWorker
+
+pytestmark = pytest.mark.azurite
+
+HOURS = 2 * 3600.0
+PATIENCE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """An orchestrator of the recorded app, what a client does with it, and what it must come to."""
+
+    orchestrator: str
+    given: Any = None
+    output: Any = None
+    status: str = "Completed"
+    events: Sequence[tuple[str, Any]] = ()
+    activities: Sequence[Any] = ()
+    entities: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+HELLO = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
+SCENARIOS = [
+    Handover(orchestrator="HelloSequence", given=5, output=[f"Hello {c}!" for c in HELLO], activities=HELLO),
+    Handover(
+        orchestrator="FanOut",
+        given=3,
+        output=[f"Hello City{i}!" for i in range(3)],
+        activities=[f"City{i}" for i in range(3)],
+    ),
+    Handover(
+        orchestrator="FanOut",
+        given=52,
+        output=[f"Hello City{i}!" for i in range(52)],
+        activities=[f"City{i}" for i in range(52)],
+        name="FanOutWide",
+    ),
+    Handover(
+        orchestrator="SubOrch",
+        given=2,
+        output=[["Hello Tokyo!", "Hello Seattle!"]] * 2,
+        activities=HELLO[:2],
+    ),
+    Handover(orchestrator="TimerOnce", given=1, output="done"),
+    Handover(orchestrator="EventOrTimer", given=3600, output={"ok": 1}, events=[("Approval", {"ok": 1})]),
+    Handover(orchestrator="WaitEvent", output=7, events=[("Approval", 7)]),
+    Handover(orchestrator="Eternal", given=2, output=2, activities=["round0", "round1", "round2"]),
+    Handover(
+        orchestrator="Shrink",
+        given=[2, 2],
+        output=["Hello step1.0!", "Hello step1.1!"],
+        activities=["step2.0", "step2.1", "step1.0", "step1.1"],
+    ),
+    Handover(orchestrator="CatchFail", output="caught", activities=["caught"]),
+    Handover(orchestrator="SubFail", given="deep", status="Failed", activities=["deep"]),
+    Handover(orchestrator="Retry", given=1, status="Failed", activities=["retry"]),
+    Handover(orchestrator="SetStatus", given={"stage": 1}, output="ok", events=[("Go", None)], activities=["status"]),
+    Handover(orchestrator="Race", given=4, activities=[f"City{i}" for i in range(4)]),
+    Handover(orchestrator="Big", given=50_000, output="x" * 50_000, activities=[50_000, "x" * 50_000]),
+    Handover(orchestrator="CallCounter", given="k", output=5, entities={"k": 5}),
+    Handover(orchestrator="SignalCounter", given="k", output="signalled", entities={"k": 111}),
+    Handover(orchestrator="LockCounter", given="k", output=10, events=[("Release", 0)], entities={"k": 10}),
+]
+QUICK = {"HelloSequence", "SubOrch", "Eternal", "CallCounter", "EventOrTimer"}
+MODES = {
+    "on": WorkerSettings(local_activities="on", local_activity_spill=timedelta(hours=1)),
+    "spilled": WorkerSettings(local_activities="on", local_activity_spill=timedelta(0)),
+    "batched": WorkerSettings(local_activities="batched", local_activity_spill=timedelta(hours=1)),
+    "off": WorkerSettings(local_activities="off"),
+}
+
+
+def _cases() -> list[Any]:
+    return [
+        pytest.param(
+            scenario,
+            mode,
+            id=f"{scenario.name or scenario.orchestrator}-{mode}",
+            marks=[] if scenario.orchestrator in QUICK and not scenario.name and mode == "on" else [pytest.mark.slow],
+        )
+        for scenario in SCENARIOS
+        for mode in MODES
+    ]
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with running_azurite() as running:
+        yield running
+
+
+@pytest.fixture
+async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
+    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
+    yield opened
+    await opened.close()
+
+
+def _settings(azurite: Azurite, task_hub: str) -> AzureStorageSettings:
+    return AzureStorageSettings(
+        connection=azurite.connection_string,
+        task_hub=task_hub,
+        max_queue_polling_interval=timedelta(milliseconds=300),
+        use_app_lease=False,
+    )
+
+
+@pytest.mark.parametrize("newest_first", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["in-order", "reversed"])
+@pytest.mark.parametrize(("scenario", "mode"), _cases())
+async def test_the_provider_goes_on_after_each_of_our_writes(
+    azurite: Azurite, transport: StorageTransport, task_hub: str, scenario: Handover, mode: str, newest_first: bool
+) -> None:
+    settings, runs = _settings(azurite, task_hub), ActivityRuns()
+    freezer = Freezer(transport, settings.names, newest_first=newest_first)
+    async with run_azure_hub(settings, interop_registry(runs), worker_settings=MODES[mode], interceptor=freezer) as hub:
+        await _play(scenario, hub, freezer)
+    ours = {argument for _, argument in runs.all}
+
+    bad = [
+        f"after write {number} ({state.after}){', all at once' if hurry else ''}: {reason}"
+        for number, state in enumerate(freezer.states, 1)
+        for hurry in (False, True)
+        for reason in _model_goes_on(scenario, state, ours, hurry=hurry)
+    ]
+
+    assert len(freezer.states) > 3
+    assert not bad, f"{len(bad)} of {len(freezer.states)} states:\n" + "\n".join(bad[:20])
+
+
+async def _play(scenario: Handover, hub: AzureHub, freezer: Freezer) -> None:
+    freezer.armed = True
+    await hub.client.start(scenario.orchestrator, scenario.given, instance_id="main")
+    freezer.told.add("start")
+    for name, value in scenario.events:
+        await eventually(lambda: _is_running(hub), within=PATIENCE)
+        await hub.client.raise_event("main", name, value)
+        freezer.told.add(name)
+    status = await hub.client.wait_for_completion("main", timeout=PATIENCE)
+    assert status.runtime_status.value == scenario.status
+    for key, value in scenario.entities.items():
+        await eventually(lambda key=key, value=value: _entity_is(hub, key, value), within=PATIENCE)
+    freezer.told.add("end")
+
+
+async def _is_running(hub: AzureHub) -> bool:
+    status = await hub.client.get_status("main")
+    return status is not None and status.runtime_status.value == "Running"
+
+
+async def _entity_is(hub: AzureHub, key: str, value: Any) -> bool:
+    return bool((await hub.client.read_entity(EntityId("counter", key))).state == value)
+
+
+def _model_goes_on(scenario: Handover, state: FrozenState, ours: set[Any], *, hurry: bool) -> Iterator[str]:
+    """Let the model take over and say what is wrong at the end; in a `hurry`, all messages come back at once, one by one."""
+    if "start" not in state.told:
+        return  # nobody was told that it has started
+    content = _all_at_once(state.content) if hurry else state.content
+    storage, app = MemoryStorage(content, redelivered=True), recorded_app()
+    worker = ProviderWorker(storage, storage.hub, app, get_at_most=1 if hurry else 32)
+    client = ProviderClient(worker)
+    for name, value in scenario.events:
+        if name not in state.told:
+            worker.run(120)  # a client waits until it is running
+            client.raise_event("main", name, value)
+    worker.run(HOURS)
+    yield from worker.complaints
+    yield from wrong_end(scenario, worker, ours | {argument for _, argument in app.ran})
+
+
+def _all_at_once(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Let what the dead worker held come back now; timers keep their time."""
+    queues = {
+        queue: [one if "TimerFiredEvent" in one["text"] else {**one, "delaySeconds": 0} for one in messages]
+        for queue, messages in content["queues"].items()
+    }
+    return {**content, "queues": queues}
+
+
+def wrong_end(scenario: Handover, worker: ProviderWorker, ran: set[Any], instance_id: str = "main") -> Iterator[str]:
+    """Yield what is wrong with the end of an instance as the tables tell it."""
+    row = worker.tables.instance_row(instance_id)
+    if row is None or row.get("RuntimeStatus") != scenario.status or not row.get("Name") or not row.get("CreatedTime"):
+        yield f"row {row}"
+        return
+    if scenario.output is not None:
+        output = json.loads(worker.tables.payload_of(row, "Output") or "null")
+        if output != scenario.output:
+            yield f"output {str(output)[:300]}"
+    events = worker.tables.load(instance_id).events
+    scheduled = {one.event_id for one in events if one.kind == "TaskScheduled"}
+    answered = {one["TaskScheduledId"] for one in events if one.kind in ("TaskCompleted", "TaskFailed")}
+    if not scheduled <= answered:
+        yield f"activities without result: {scheduled - answered}"
+    if not set(scenario.activities) <= ran:
+        yield f"never ran: {set(scenario.activities) - ran}"
+    for key, value in scenario.entities.items():
+        found = worker.tables.instance_row(f"@counter@{key}")
+        text = worker.tables.payload_of(found, "Input") if found is not None else None
+        state = json.loads(text or "{}").get("state")
+        if state is None or json.loads(state) < value:
+            yield f"entity {key}: {text}"
