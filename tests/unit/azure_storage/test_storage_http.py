@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -26,54 +25,20 @@ from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues
 from durable_ext.backends.azure_storage.transport.retry import RetryPolicy, retry_after_seconds
+from tests.support.scripted_service import KEY, ScriptedService, answer, scripted_service
 
 QUICK = RetryPolicy(attempts=3, first_delay=timedelta(milliseconds=1))
 
 
-@dataclass
-class ScriptedServer:
-    """Gives its answers one after the other, then the last one for ever."""
-
-    answers: list[bytes] = field(default_factory=list)
-    requests: list[bytes] = field(default_factory=list)
-    port: int = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.requests.append(head)
-                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                if not answer:
-                    writer.close()
-                    return
-                writer.write(answer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-
-def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedService]:
+    async with scripted_service() as scripted:
+        yield scripted
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ScriptedServer]:
-    scripted = ScriptedServer()
-    listening = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
-    scripted.port = listening.sockets[0].getsockname()[1]
-    yield scripted
-    listening.close()
-
-
-@pytest.fixture
-async def http(server: ScriptedServer) -> AsyncIterator[StorageHttp]:
-    endpoint = f"http://127.0.0.1:{server.port}/acct"
-    account = StorageAccount(
-        blob_endpoint=endpoint, queue_endpoint=endpoint, table_endpoint=endpoint, credential=SharedKey("acct", b"key")
-    )
-    opened = StorageHttp(account, SharedKeySigner(SharedKey("acct", b"key")), retry=QUICK)
+async def http(server: ScriptedService) -> AsyncIterator[StorageHttp]:
+    opened = StorageHttp(server.account, SharedKeySigner(KEY), retry=QUICK)
     yield opened
     await opened.close()
 
@@ -82,21 +47,21 @@ async def get(http: StorageHttp) -> bytes:
     return (await http.send("queue.get", Service.QUEUE, "GET", "/q/messages")).body
 
 
-async def test_a_throttled_request_is_sent_again(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_throttled_request_is_sent_again(server: ScriptedService, http: StorageHttp) -> None:
     server.answers = [answer("503 Busy", b"", "Retry-After: 0"), answer("429 Slow"), answer("200 OK", b"yes")]
 
     assert await get(http) == b"yes"
     assert len(server.requests) == 3
 
 
-async def test_a_connection_that_breaks_is_opened_again(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_connection_that_breaks_is_opened_again(server: ScriptedService, http: StorageHttp) -> None:
     server.answers = [b"", answer("200 OK", b"yes")]
 
     assert await get(http) == b"yes"
 
 
 async def test_a_service_that_stays_down_is_unavailable_after_the_last_attempt(
-    server: ScriptedServer, http: StorageHttp
+    server: ScriptedService, http: StorageHttp
 ) -> None:
     server.answers = [answer("500 Oops")]
 
@@ -115,7 +80,7 @@ async def test_a_service_that_stays_down_is_unavailable_after_the_last_attempt(
     ],
 )
 async def test_a_refusal_is_raised_at_once_with_its_code(
-    server: ScriptedServer, http: StorageHttp, status: str, body: bytes, expected: type[StorageError], code: str
+    server: ScriptedService, http: StorageHttp, status: str, body: bytes, expected: type[StorageError], code: str
 ) -> None:
     server.answers = [answer(status, body)]
 
@@ -125,7 +90,7 @@ async def test_a_refusal_is_raised_at_once_with_its_code(
     assert (caught.value.code, len(server.requests)) == (code, 1)
 
 
-async def test_a_wrong_key_says_what_to_check(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_wrong_key_says_what_to_check(server: ScriptedService, http: StorageHttp) -> None:
     server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>")]
 
     with pytest.raises(StorageAccessError, match="AccountKey is not a key of account 'acct' at http://127"):
@@ -133,7 +98,7 @@ async def test_a_wrong_key_says_what_to_check(server: ScriptedServer, http: Stor
 
 
 async def test_access_that_is_refused_in_the_middle_is_an_outage_that_is_told_with_what_to_do(
-    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+    server: ScriptedService, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>")]
     endpoint = f"http://127.0.0.1:{server.port}/acct"
@@ -154,7 +119,7 @@ async def test_access_that_is_refused_in_the_middle_is_an_outage_that_is_told_wi
     assert "AccountKey is not a key of account 'acct'" in line
 
 
-async def test_a_clock_that_makes_requests_invalid_is_named(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_clock_that_makes_requests_invalid_is_named(server: ScriptedService, http: StorageHttp) -> None:
     behind = format_datetime(datetime.now(timezone.utc) - timedelta(minutes=20), usegmt=True)
     server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>", f"Date: {behind}")]
 
@@ -162,7 +127,7 @@ async def test_a_clock_that_makes_requests_invalid_is_named(server: ScriptedServ
         await get(http)
 
 
-async def test_nobody_listening_is_unavailable(server: ScriptedServer) -> None:
+async def test_nobody_listening_is_unavailable(server: ScriptedService) -> None:
     endpoint = "http://127.0.0.1:9/acct"
     account = StorageAccount(
         blob_endpoint=endpoint, queue_endpoint=endpoint, table_endpoint=endpoint, credential=SharedKey("acct", b"key")
@@ -175,7 +140,7 @@ async def test_nobody_listening_is_unavailable(server: ScriptedServer) -> None:
     await http.close()
 
 
-async def test_a_message_that_xml_cannot_carry_does_not_hide_the_others(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_message_that_xml_cannot_carry_does_not_hide_the_others(server: ScriptedService, http: StorageHttp) -> None:
     message = (
         "<QueueMessage><MessageId>{0}</MessageId><InsertionTime>Sat, 21 Nov 2026 12:00:00 GMT</InsertionTime>"
         "<ExpirationTime>Sat, 21 Nov 2026 12:00:00 GMT</ExpirationTime><PopReceipt>r</PopReceipt>"
@@ -193,7 +158,7 @@ async def test_a_message_that_xml_cannot_carry_does_not_hide_the_others(server: 
     ]
 
 
-async def test_a_blob_name_that_xml_cannot_carry_hides_no_other(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_blob_name_that_xml_cannot_carry_hides_no_other(server: ScriptedService, http: StorageHttp) -> None:
     listed = (
         '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="c"><Blobs>'
         "<Blob><Name>i/\x01&amp;lt;&#x2;.gz</Name><Properties><Etag>e</Etag></Properties></Blob>"
@@ -207,7 +172,7 @@ async def test_a_blob_name_that_xml_cannot_carry_hides_no_other(server: Scripted
     assert page == BlobPage(["i/\x01&lt;\x02.gz", "i/fine.gz"], "2!8")
 
 
-async def test_a_blob_name_that_comes_percent_encoded_is_the_real_one(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_blob_name_that_comes_percent_encoded_is_the_real_one(server: ScriptedService, http: StorageHttp) -> None:
     listed = (
         "<EnumerationResults><Blobs>"
         '<Blob><Name Encoded="true">i/%EF%BF%BE%2541</Name></Blob><Blob><Name>i/%41</Name></Blob>'
@@ -222,7 +187,7 @@ async def test_a_blob_name_that_comes_percent_encoded_is_the_real_one(server: Sc
     assert damaged == BlobPage(["i/\ufffe%41", "i/%41", "i/\x01"])
 
 
-async def test_a_clock_that_is_a_minute_off_is_noticed(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_clock_that_is_a_minute_off_is_noticed(server: ScriptedService, http: StorageHttp) -> None:
     server.answers = [answer("200 OK", b"", "Date: Sat, 21 Nov 2015 12:00:00 GMT")]
 
     await get(http)
@@ -230,7 +195,7 @@ async def test_a_clock_that_is_a_minute_off_is_noticed(server: ScriptedServer, h
     assert http.server_offset() < timedelta(days=-365)
 
 
-async def test_requests_are_signed_and_name_their_version(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_requests_are_signed_and_name_their_version(server: ScriptedService, http: StorageHttp) -> None:
     server.answers = [answer("200 OK")]
 
     await get(http)
@@ -240,7 +205,9 @@ async def test_requests_are_signed_and_name_their_version(server: ScriptedServer
     assert "x-ms-version: " in head
 
 
-async def test_a_service_that_asks_for_a_pause_gets_it_from_every_request(server: ScriptedServer, http: StorageHttp) -> None:
+async def test_a_service_that_asks_for_a_pause_gets_it_from_every_request(
+    server: ScriptedService, http: StorageHttp
+) -> None:
     server.answers = [answer("503 Busy", b"", "Retry-After: 1"), answer("200 OK")]
     began = time.monotonic()
 
@@ -253,7 +220,7 @@ async def test_a_service_that_asks_for_a_pause_gets_it_from_every_request(server
 
 
 async def test_a_service_that_asks_for_a_long_pause_is_not_called_again_meanwhile(
-    server: ScriptedServer, http: StorageHttp
+    server: ScriptedService, http: StorageHttp
 ) -> None:
     server.answers = [answer("429 Too Many Requests", b"", "Retry-After: 120")]
 

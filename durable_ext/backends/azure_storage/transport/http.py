@@ -44,6 +44,7 @@ class StorageCall:
     body: bytes = field(default=b"", repr=False)
 
 
+Meaning = Callable[[HttpAnswer], HttpAnswer]
 Interceptor = Callable[[StorageCall, Callable[[], Awaitable[HttpAnswer]]], Awaitable[HttpAnswer]]
 
 
@@ -105,15 +106,20 @@ class StorageHttp:
         headers: Mapping[str, str] = _NO_PARAMS,
         body: bytes = b"",
         retry: RetryPolicy | None = None,
+        meaning: Meaning | None = None,
     ) -> HttpAnswer:
         """Send one request and return its answer if it is a success (2xx).
+
+        `meaning` turns an answer that wraps others into what it says, before anything is made of its status.
 
         Raises:
             StorageError, StorageUnavailableError, StorageAccessError: As `errors.error_from` says.
         """
 
         async def attempt_all() -> HttpAnswer:
-            return await self._send_with_retries(verb, service, method, path, params, headers, body, retry or self._retry)
+            return await self._send_with_retries(
+                verb, service, method, path, params, headers, body, retry or self._retry, meaning
+            )
 
         if self._interceptor is None:
             return await attempt_all()
@@ -129,6 +135,7 @@ class StorageHttp:
         headers: Mapping[str, str],
         body: bytes,
         retry: RetryPolicy,
+        meaning: Meaning | None,
     ) -> HttpAnswer:
         attempt = 0
         while True:
@@ -143,6 +150,8 @@ class StorageHttp:
             except OSError as exc:
                 failure = self._no_answer(f"{verb} {path}", service, exc)
             else:
+                if meaning is not None:
+                    answer = meaning(answer)
                 if self._health.is_down and answer.status not in _OUTAGE_STATUSES:
                     self._health.answered(service)
                 if answer.status < 300:

@@ -24,10 +24,9 @@ from durable_ext.backends.azure_storage.transport.edm import (
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
     StorageNotFoundError,
-    error_from,
+    StorageUnavailableError,
 )
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
-from durable_ext.backends.azure_storage.transport.refusal_text import refusal_code, refusal_text
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 
 _JSON: Final = {
@@ -37,6 +36,7 @@ _JSON: Final = {
 _WRITE: Final = _JSON | {"content-type": "application/json", "prefer": "return-no-content"}
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
 _ETAG: Final = re.compile(rb"(?im)^etag:\s*(.+?)\r?$")
+_RETRY_AFTER: Final = re.compile(rb"(?im)^retry-after:\s*(.+?)\r?$")
 MAX_BATCH: Final = 100
 
 
@@ -221,6 +221,7 @@ class LeanTables:
             "/$batch",
             headers=self._batch_headers,
             body=b"".join(parts),
+            meaning=_batch_answer,
         )
         return _batch_etags(answer, table, len(changes))
 
@@ -237,13 +238,21 @@ def _batch_operation(root: str, table: str, change: TableChange, ascii_only: boo
     return line.encode() + body + b"\r\n"
 
 
+def _batch_answer(answer: HttpAnswer) -> HttpAnswer:
+    """Return an answer with the status of the operation that failed, if one did: the batch itself is always accepted."""
+    failed = next((status for status in _STATUS.findall(answer.body) if status >= b"300"), None)
+    if failed is None or answer.status >= 300:
+        return answer
+    pause = _RETRY_AFTER.search(answer.body)
+    headers = {**answer.headers, "retry-after": pause[1].decode("latin-1")} if pause else answer.headers
+    return HttpAnswer(int(failed), headers, answer.body)
+
+
 def _batch_etags(answer: HttpAnswer, table: str, count: int) -> list[str]:
-    statuses = [int(status) for status in _STATUS.findall(answer.body)]
-    if len(statuses) == count and all(status < 300 for status in statuses):
-        parts = _STATUS.split(answer.body)[2::2]
-        return [_etag(part) for part in parts]
-    failed = next((status for status in statuses if status >= 300), 500)
-    raise error_from(call=f"table.batch /{table}", status=failed, code=refusal_code(answer), detail=refusal_text(answer))
+    parts = _STATUS.split(answer.body)[2::2]
+    if len(parts) != count:
+        raise StorageUnavailableError(call=f"table.batch /{table}", why=f"{count} operations got {len(parts)} answers")
+    return [_etag(part) for part in parts]
 
 
 def _etag(part: bytes) -> str:
