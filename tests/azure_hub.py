@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, IdentityConnection
 from durable_ext.backends.azure_storage.transport.http import Interceptor
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
@@ -30,13 +30,13 @@ SHORT_LOCKS: Final = {
 """Fields of settings: what a dead worker held is free after 3 s."""
 
 
-def short_settings(azurite: Azurite | str, task_hub: str, **fields: Any) -> AzureStorageSettings:
+def short_settings(azurite: Azurite | str | IdentityConnection, task_hub: str, **fields: Any) -> AzureStorageSettings:
     """Return the settings of a worker that looks often: every 0.2 s at its queues, every 0.3 s at the leases.
 
-    `azurite` may be a connection string; `fields` are of `AzureStorageSettings` and beat what is set here.
+    `azurite` may be a connection of any kind; `fields` are of `AzureStorageSettings` and beat what is set here.
     """
     values: dict[str, Any] = {
-        "connection": azurite if isinstance(azurite, str) else azurite.connection_string,
+        "connection": azurite if isinstance(azurite, (str, IdentityConnection)) else azurite.connection_string,
         "task_hub": task_hub,
         "max_queue_polling_interval": timedelta(seconds=0.2),
         "lease_acquire_interval": timedelta(seconds=0.3),

@@ -14,6 +14,7 @@ from typing import ClassVar
 import pytest
 from azure.storage.blob import generate_account_sas
 from azure_hub import short_settings
+from support.contract_backends import abort, opened_backends
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import IdentityConnection, TransportKind
@@ -25,7 +26,6 @@ from durable_ext.backends.azure_storage.transport.account import (
     account_from_identity,
 )
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
-from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
 from tests.integration import test_storage_transport as verbs
 
@@ -85,7 +85,6 @@ class TestAHubWithAnIdentity(BackendContract):
 
     @pytest.fixture
     async def open_backend(self, task_hub: str) -> AsyncIterator[OpenBackend]:
-        opened: list[AzureStorageBackend] = []
         connection = IdentityConnection(
             identity=Identity(credential="managedidentity"),
             blob_service_uri=URIS["Blob"],
@@ -93,7 +92,7 @@ class TestAHubWithAnIdentity(BackendContract):
             table_service_uri=URIS["Table"],
         )
 
-        async def open_one(*, worker: bool = True) -> Backend:
+        def make() -> AzureStorageBackend:  # each has a worker id of its own
             settings = short_settings(
                 connection,
                 task_hub,
@@ -102,24 +101,14 @@ class TestAHubWithAnIdentity(BackendContract):
                 lease_interval=timedelta(seconds=3),
                 transport=self.transport_kind,
             )
-            backend = AzureStorageBackend(settings)
-            await backend.open()
-            opened.append(backend)
-            if worker:
-                await backend.start_worker()
-            return backend
+            return AzureStorageBackend(settings)
 
-        yield open_one
-        for backend in opened:
-            await backend.close()
+        async with opened_backends(make) as open_one:
+            yield open_one
 
     @pytest.fixture
     def crash(self) -> Crash:
-        async def kill(backend: Backend) -> None:
-            assert isinstance(backend, AzureStorageBackend)
-            await backend.abort()
-
-        return kill
+        return abort
 
 
 # aiohttp does not wait for the end of its TLS connections when its session is closed.

@@ -9,10 +9,10 @@ from typing import ClassVar
 import pytest
 from azure_hub import SHORT_LOCKS, short_settings
 from azurite import Azurite
+from support.contract_backends import abort, opened_backends
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import TransportKind
-from durable_ext.backends.protocol import Backend
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
 
 pytestmark = pytest.mark.azurite
@@ -24,28 +24,15 @@ class TestAzureStorage(BackendContract):
 
     @pytest.fixture
     async def open_backend(self, azurite: Azurite, task_hub: str) -> AsyncIterator[OpenBackend]:
-        opened: list[AzureStorageBackend] = []
+        def make() -> AzureStorageBackend:  # each has a worker id of its own
+            return AzureStorageBackend(short_settings(azurite, task_hub, transport=self.transport, **SHORT_LOCKS))
 
-        async def open_one(*, worker: bool = True) -> Backend:
-            settings = short_settings(azurite, task_hub, transport=self.transport, **SHORT_LOCKS)
-            backend = AzureStorageBackend(settings)
-            await backend.open()
-            opened.append(backend)
-            if worker:
-                await backend.start_worker()
-            return backend
-
-        yield open_one
-        for backend in opened:
-            await backend.close()
+        async with opened_backends(make) as open_one:
+            yield open_one
 
     @pytest.fixture
     def crash(self) -> Crash:
-        async def kill(backend: Backend) -> None:
-            assert isinstance(backend, AzureStorageBackend)
-            await backend.abort()
-
-        return kill
+        return abort
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.contract_backends import abort, opened_backends
 
-from durable_ext.backends.protocol import Backend
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.testing.contract import BackendContract, Crash, OpenBackend
@@ -19,30 +19,15 @@ class TestSqlite(BackendContract):
 
     @pytest.fixture
     async def open_backend(self, tmp_path: Path, task_hub: str) -> AsyncIterator[OpenBackend]:
-        opened: list[SqliteBackend] = []
-
-        async def open_one(*, worker: bool = True) -> Backend:
-            settings = SqliteSettings(
-                path=tmp_path / "hub.db",
-                task_hub=task_hub,
-                lock_timeout=timedelta(seconds=1),
-                heartbeat=timedelta(seconds=0.2),
-            )
-            backend = SqliteBackend(settings)
-            await backend.open()
-            opened.append(backend)
-            if worker:
-                await backend.start_worker()
-            return backend
-
-        yield open_one
-        for backend in opened:
-            await backend.close()
+        settings = SqliteSettings(
+            path=tmp_path / "hub.db",
+            task_hub=task_hub,
+            lock_timeout=timedelta(seconds=1),
+            heartbeat=timedelta(seconds=0.2),
+        )
+        async with opened_backends(lambda: SqliteBackend(settings)) as open_one:
+            yield open_one
 
     @pytest.fixture
     def crash(self) -> Crash:
-        async def kill(backend: Backend) -> None:
-            assert isinstance(backend, SqliteBackend)
-            await backend.abort()
-
-        return kill
+        return abort

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,13 +26,6 @@ def settings(tmp_path: Path, task_hub: str) -> SqliteSettings:
     return SqliteSettings(
         path=tmp_path / "hub.db", task_hub=task_hub, synchronous="NORMAL", busy_timeout=timedelta(seconds=2)
     )
-
-
-@pytest.fixture
-async def backend(settings: SqliteSettings) -> AsyncIterator[SqliteBackend]:
-    async with SqliteBackend(settings) as opened:
-        await opened.start_worker()
-        yield opened
 
 
 class Answers:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from durable_ext.backends.protocol import Checkpoint, OrchestrationSession
 from durable_ext.backends.sqlite.service import SqliteBackend
@@ -38,18 +34,6 @@ from durable_ext.testing.contract_scenes import (
 )
 
 PATIENCE = timedelta(seconds=20)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, task_hub: str) -> SqliteSettings:
-    return SqliteSettings(path=tmp_path / "hub.db", task_hub=task_hub, synchronous="NORMAL")
-
-
-@pytest.fixture
-async def backend(settings: SqliteSettings) -> AsyncIterator[SqliteBackend]:
-    async with SqliteBackend(settings) as opened:
-        await opened.start_worker()
-        yield opened
 
 
 async def hello5(backend: SqliteBackend) -> None:

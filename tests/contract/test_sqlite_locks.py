@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -41,18 +40,6 @@ from durable_ext.testing.contract_scenes import (
 from durable_ext.testing.eventually import eventually
 
 PATIENCE = timedelta(seconds=10)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, task_hub: str) -> SqliteSettings:
-    return SqliteSettings(path=tmp_path / "hub.db", task_hub=task_hub, synchronous="NORMAL")
-
-
-@pytest.fixture
-async def backend(settings: SqliteSettings) -> AsyncIterator[SqliteBackend]:
-    async with SqliteBackend(settings) as opened:
-        await opened.start_worker()
-        yield opened
 
 
 @pytest.fixture

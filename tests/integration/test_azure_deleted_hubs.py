@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -15,8 +14,7 @@ from interop_app import interop_registry
 from durable_ext.backends.azure_storage.app_lease import app_lease_id
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
-from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange
 from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue
@@ -27,13 +25,6 @@ pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=60)
 ORIGIN = "http://localhost:7071/runtime/webhooks/durabletask"
-
-
-@pytest.fixture
-async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
-    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
-    yield opened
-    await opened.close()
 
 
 def settings_of(azurite: Azurite, task_hub: str, kind: PartitionManagement) -> AzureStorageSettings:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -24,8 +23,7 @@ from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement, TransportKind
-from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Entity
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange
 from durable_ext.client.client import DurableClient
@@ -45,15 +43,6 @@ pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=60)
 WIDE_TEXT = "語" * 30_000
-
-
-@pytest.fixture
-async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
-    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
-    try:
-        yield opened
-    finally:
-        await opened.close()
 
 
 def settings_of(azurite: Azurite, task_hub: str) -> AzureStorageSettings:

@@ -5,7 +5,6 @@ Source: specs/azure-storage.md 4.5, 8.4, 8.6; other writers of a hub are not our
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,21 +16,13 @@ from support.provider_messages import provider_message
 
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
-from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.testing.eventually import eventually
 
 pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
-
-
-@pytest.fixture
-async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
-    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
-    yield opened
-    await opened.close()
 
 
 def settings_of(azurite: Azurite, task_hub: str, **fields: Any) -> AzureStorageSettings:

@@ -5,7 +5,6 @@ Monitoring tools know a hub by its name and take the default of four. Source: sp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +18,7 @@ from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
-from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
 
@@ -32,13 +30,6 @@ LEASE_BLOBS = {
     PartitionManagement.SAFE_BLOB: ("intent", "ownership"),
     PartitionManagement.LEGACY_BLOB: ("default",),
 }
-
-
-@pytest.fixture
-async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
-    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
-    yield opened
-    await opened.close()
 
 
 def settings_of(azurite: Azurite, task_hub: str, partition_count: int, **fields: Any) -> AzureStorageSettings:

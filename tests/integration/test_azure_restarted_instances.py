@@ -5,7 +5,6 @@ Source: specs/azure-storage.md 6.6, 8.3, 8.6.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -16,8 +15,7 @@ from support.provider_messages import provider_message
 
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
-from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.client.client import DurableClient
 from durable_ext.client.opening import open_client
 from durable_ext.core.events import OrchestrationStatus
@@ -27,13 +25,6 @@ pytestmark = pytest.mark.azurite
 
 PATIENCE = timedelta(seconds=30)
 LATE_SECONDS = 2
-
-
-@pytest.fixture
-async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
-    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

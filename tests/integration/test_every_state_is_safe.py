@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +18,7 @@ from support.hub_reader import HubReader, WriteByWrite, queued_message
 from support.stuck_states import StoredHub, stuck_instances
 
 from durable_ext.backends.azure_storage.names import HubNames
-from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
@@ -31,13 +29,6 @@ SPILL = timedelta(milliseconds=100)
 RECORDED = frozen_hubs("local_activities")
 # Flawed, and seen as such here: what comes before the start message is lost or undone.
 ALSO_BAD = {"s11c-terminate-before-history"}
-
-
-@pytest.fixture
-async def transport(azurite: Azurite) -> AsyncIterator[StorageTransport]:
-    opened = open_lean_transport(account_from_connection_string(azurite.connection_string))
-    yield opened
-    await opened.close()
 
 
 @pytest.mark.parametrize("frozen", [pytest.param(frozen, id=frozen.name) for frozen in RECORDED])
