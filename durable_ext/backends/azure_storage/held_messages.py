@@ -15,7 +15,7 @@ from typing import Final
 
 from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
-from durable_ext.aio.supervisor import Supervisor
+from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.azure_storage.message_codec import Envelope, begun_runs, with_begun_runs
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
@@ -25,6 +25,8 @@ from durable_ext.errors import BackendError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _CHECKS_PER_VISIBILITY: Final = 12
+_RENEWAL_CALLS: Final = 3
+_PATIENCE_PER_VISIBILITY: Final = 6  # with three calls from half time on, the last one has a sixth of it, too
 
 
 class HeldMessage:
@@ -142,11 +144,16 @@ class MessageKeeper:
         """Begin to renew, as one of somebody's loops."""
         self._renewal = loops.start(f"{self._name}-renewal", self._renew_for_ever())
 
-    async def stop(self) -> None:
-        """Stop renewing; messages stay taken until their time is over."""
+    async def stop(self, patience: float = 0.0) -> None:
+        """Stop renewing; messages stay taken until their time is over.
+
+        `patience` = seconds for which renewals that are under way are waited for. Without its answer a message cannot be
+        given back: its receipt is another one already.
+        """
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
+        await self._renewals.wait(patience)
         await self._renewals.stop()
 
     def find(self, message_id: str) -> HeldMessage | None:
@@ -282,7 +289,7 @@ class MessageKeeper:
     async def _renew(self, message: HeldMessage, text: str | None) -> None:
         started, receipt = self._clock.monotonic(), message.receipt
         try:
-            renewed = await self._queues.hide(message.queue, receipt, visibility=self._visibility, text=text)
+            renewed = await self._hide(message, receipt, text)
             if message.receipt is receipt:
                 message.receipt, message.expires = renewed, started + self._visibility
             if text is not None:
@@ -306,3 +313,33 @@ class MessageKeeper:
                 exc,
                 extra={"event": "renewal_failed", "message_id": message.message_id, "error": str(exc)},
             )
+
+    async def _hide(self, message: HeldMessage, receipt: MessageReceipt, text: str | None) -> MessageReceipt:
+        """Renew by up to three calls side by side, the next one when those before have hung for long enough.
+
+        The service obeys the first that reaches it and refuses the others, whose receipt is old then. So a refusal means
+        that somebody else has the message only if none of our calls comes back with a receipt.
+        """
+        calls = Supervisor(f"{self._name}-renewal", _told_by_the_renewal)
+        pending: set[asyncio.Task[MessageReceipt]] = set()
+        sent, failure = 0, None
+        try:
+            while failure is None or pending:
+                if failure is None and sent < _RENEWAL_CALLS:
+                    hidden = self._queues.hide(message.queue, receipt, visibility=self._visibility, text=text)
+                    pending.add(calls.start(message.message_id, hidden))
+                    sent += 1
+                patience = self._visibility / _PATIENCE_PER_VISIBILITY if sent < _RENEWAL_CALLS else None
+                done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for call in done:
+                    error = call.exception()
+                    if error is None:
+                        return call.result()
+                    failure = failure if isinstance(failure, StorageError) else error
+            raise failure
+        finally:
+            await calls.stop()
+
+
+def _told_by_the_renewal(_: LoopFailedError) -> None:
+    """Each of its calls fails in the name of the whole renewal."""

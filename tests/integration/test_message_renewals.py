@@ -1,0 +1,119 @@
+"""Renewals of messages that a worker holds: calls that hang, answers that are late, a stop in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from azurite import Azurite
+
+from durable_ext.aio.clock import SystemClock
+from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.message_codec import encode_envelope, wrapper_of
+from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.errors import StorageRefusedError
+from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
+from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import Send
+
+pytestmark = pytest.mark.azurite
+
+PATIENCE = timedelta(seconds=30)
+VISIBILITY = 6
+
+
+@asynccontextmanager
+async def one_held_message(
+    azurite: Azurite, queue: str, interceptor: Interceptor
+) -> AsyncIterator[tuple[MessageKeeper, HeldMessage, QueueVerbs]]:
+    """Put a message and take it for 6 s."""
+    transport = open_lean_transport(account_from_connection_string(azurite.connection_string), interceptor=interceptor)
+    loops, clock = Supervisor("test"), SystemClock()
+    keeper = MessageKeeper(transport.queues, VISIBILITY, clock, "test")
+    await transport.queues.create(queue)
+    envelope = wrapper_of("blob")
+    text = encode_envelope(envelope)
+    expires = clock.monotonic() + VISIBILITY
+    receipt = await transport.queues.put(queue, text, invisible_for=VISIBILITY)
+    held = HeldMessage(queue=queue, receipt=receipt, envelope=envelope, text=text, dequeue_count=1, expires=expires)
+    keeper.hold(held)
+    keeper.start(loops)
+    try:
+        yield keeper, held, transport.queues
+    finally:
+        await keeper.stop()
+        await loops.stop()
+        await transport.close()
+
+
+async def test_a_renewal_that_hangs_is_sent_again_before_others_see_the_message(azurite: Azurite) -> None:
+    hanging: list[str] = []
+
+    async def first_hangs(call: StorageCall, send: Send) -> HttpAnswer:
+        if call.verb == "queue.update" and not hanging:
+            hanging.append(call.resource)
+            await asyncio.Event().wait()
+        return await send()
+
+    async with one_held_message(azurite, "hangs", first_hangs) as (keeper, held, queues):
+        first, its_end = held.receipt, held.expires
+        await eventually(lambda: held.receipt != first, "it is not renewed", within=PATIENCE)
+
+        assert SystemClock().monotonic() < its_end
+        assert await queues.get("hangs", count=1, visibility=60) == []
+        assert await keeper.delete(held)
+
+
+async def test_a_renewal_whose_answer_is_late_counts_although_the_second_one_is_refused(azurite: Azurite) -> None:
+    refused: list[str] = []
+    is_second = asyncio.Event()
+
+    async def answers_late(call: StorageCall, send: Send) -> HttpAnswer:
+        if call.verb != "queue.update":
+            return await send()
+        if is_second.is_set():
+            try:
+                return await send()
+            except StorageRefusedError as error:
+                refused.append(error.code)
+                raise
+        is_second.set()
+        answer = await send()
+        await eventually(lambda: refused, "it is not sent again", within=PATIENCE)
+        return answer
+
+    async with one_held_message(azurite, "late", answers_late) as (keeper, held, _):
+        first = held.receipt
+        await eventually(lambda: held.receipt != first, "it is not renewed", within=PATIENCE)
+
+        assert refused
+        assert keeper.count == 1
+        assert await keeper.delete(held)
+
+
+async def test_a_message_that_is_being_renewed_when_the_worker_stops_is_visible_at_once(azurite: Azurite) -> None:
+    renewed, stopping = asyncio.Event(), asyncio.Event()
+
+    async def answers_late(call: StorageCall, send: Send) -> HttpAnswer:
+        answer = await send()
+        if call.verb == "queue.update" and not renewed.is_set():
+            renewed.set()
+            await stopping.wait()
+        return answer
+
+    async with one_held_message(azurite, "stops", answers_late) as (keeper, _, queues):
+        await asyncio.wait_for(renewed.wait(), PATIENCE.total_seconds())
+        stop = asyncio.ensure_future(keeper.stop(patience=10))
+        await asyncio.sleep(0)
+        stopping.set()
+        await stop
+        await keeper.give_back_everything()
+
+        assert len(await queues.get("stops", count=1, visibility=60)) == 1
