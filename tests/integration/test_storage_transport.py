@@ -138,6 +138,31 @@ async def test_a_row_is_found_under_any_key_with_its_types(transport: StorageTra
     assert [(found.entity, found.etag) for found in page.rows] == [(entity, etag)]
 
 
+async def test_columns_of_other_people_survive_that_a_row_is_read_and_written(
+    transport: StorageTransport, azurite: Azurite, table: str
+) -> None:
+    entity: dict[str, EdmValue] = {
+        "PartitionKey": "p",
+        "RowKey": "r",
+        "Bytes": EdmOther("Edm.Binary", "AAEC/w=="),
+        "Long": EdmOther("Edm.Int64", "-5"),
+        "Id": EdmOther("Edm.Guid", "c9da6455-213d-42c9-9a79-3e9149a57833"),
+        "Double": 1.5,
+        "When": EdmDateTime("2024-05-06T07:08:09.1234567Z"),
+    }
+    lean = open_transport(account_from_connection_string(azurite.connection_string), "lean")
+    await lean.tables.apply(table, TableChange(Change.INSERT, entity))
+
+    read = await transport.tables.get(table, "p", "r")
+    assert read is not None
+    await transport.tables.apply(table, TableChange(Change.REPLACE, read.entity, read.etag))
+    left = await lean.tables.get(table, "p", "r")
+    await lean.close()
+
+    assert left is not None
+    assert (read.entity, left.entity) == (entity, entity)
+
+
 @pytest.mark.parametrize("text", TEXTS)
 async def test_a_batch_stores_any_text(transport: StorageTransport, table: str, text: str) -> None:
     if "\ud800" in text and transport.http is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -121,7 +122,6 @@ _EDM: Final = {
     "Edm.Int64": EdmType.INT64,
     "Edm.Double": EdmType.DOUBLE,
     "Edm.Guid": EdmType.GUID,
-    "Edm.Binary": EdmType.BINARY,
 }
 
 
@@ -130,6 +130,8 @@ def _to_sdk(value: EdmValue) -> Any:
         # As text, because a datetime would lose the seventh digit.
         return EntityProperty(value.text, EdmType.DATETIME)
     if isinstance(value, EdmOther):
+        if value.edm_type == "Edm.Binary":
+            return EntityProperty(base64.b64decode(value.text), EdmType.BINARY)
         return EntityProperty(value.text, _EDM.get(value.edm_type, EdmType.STRING))
     return value
 
@@ -152,5 +154,5 @@ def _from_sdk(value: Any) -> EdmValue:
     if isinstance(value, tuple):
         return EdmOther(str(value[1].value), str(value[0]))
     if isinstance(value, bytes):
-        return EdmOther("Edm.Binary", value.hex())
+        return EdmOther("Edm.Binary", base64.b64encode(value).decode())
     return EdmOther("Edm.Guid", str(value))
