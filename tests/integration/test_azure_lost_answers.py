@@ -10,16 +10,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
+from azurite import Azurite, connection_string_of
+from interop_app import interop_registry
+from support.lost_answers import AnswerLoser, losing_answers
 
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageError
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
-from tests.azurite import Azurite, connection_string_of
-from tests.interop_app import interop_registry
-from tests.support.lost_answers import AnswerLoser, losing_answers
 
 pytestmark = pytest.mark.azurite
 

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-
-from tests.frozen_hub import FrozenHub, frozen_hubs
-from tests.support.provider_model.client import ProviderClient
-from tests.support.provider_model.recorded_app import recorded_app
-from tests.support.provider_model.storage import MemoryStorage
-from tests.support.provider_model.worker import App, ProviderWorker
+from frozen_hub import FrozenHub, frozen_hubs
+from support.provider_model.client import ProviderClient
+from support.provider_model.recorded_app import recorded_app
+from support.provider_model.storage import MemoryStorage
+from support.provider_model.worker import App, ProviderWorker
 
 # The model's client does not rewind.
 NO_REWIND = {"rewind-before", "s23-failed-then-rewound"}

@@ -13,6 +13,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure_hub import AzureHub, run_azure_hub
+from azurite import Azurite, running_azurite
+from interop_app import ActivityRuns, interop_registry
+from support.freezing import Freezer, FrozenState
+from support.provider_model.client import ProviderClient
+from support.provider_model.recorded_app import recorded_app
+from support.provider_model.storage import MemoryStorage
+from support.provider_model.worker import ProviderWorker
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
@@ -20,14 +28,6 @@ from durable_ext.backends.azure_storage.transport.connection import StorageTrans
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
-from tests.azure_hub import AzureHub, run_azure_hub
-from tests.azurite import Azurite, running_azurite
-from tests.interop_app import ActivityRuns, interop_registry
-from tests.support.freezing import Freezer, FrozenState
-from tests.support.provider_model.client import ProviderClient
-from tests.support.provider_model.recorded_app import recorded_app
-from tests.support.provider_model.storage import MemoryStorage
-from tests.support.provider_model.worker import ProviderWorker
 
 pytestmark = pytest.mark.azurite
 

@@ -341,3 +341,20 @@ def test_every_module_says_what_it_is() -> None:
     wrong = [module for module, tree in TREES.items() if tree.body and not ast.get_docstring(tree)]
 
     assert wrong == []
+
+
+def test_what_tests_share_has_one_name() -> None:
+    # `support.x` and `tests.support.x` would be two modules: classes of one are none of the other, and mypy refuses both.
+    tests = Path(__file__).resolve().parents[1]
+    folders = {"bench", "node_modules"}  # benchmarks run without `tests` on the path
+    files = [file for file in tests.rglob("*.py") if not folders & set(file.relative_to(tests).parts)]
+    shared = ("tests.support", *(f"tests.{file.stem}" for file in tests.glob("*.py")))
+
+    wrong = [
+        f"{file.relative_to(tests)}:{node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(shared)
+    ]
+
+    assert wrong == []

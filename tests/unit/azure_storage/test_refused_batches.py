@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from support.scripted_service import KEY, ScriptedService, answer, scripted_service
 
 from durable_ext.backends.azure_storage.transport.auth import SharedKeySigner
 from durable_ext.backends.azure_storage.transport.errors import (
@@ -20,7 +21,6 @@ from durable_ext.backends.azure_storage.transport.http import StorageHttp
 from durable_ext.backends.azure_storage.transport.retry import RetryPolicy
 from durable_ext.backends.azure_storage.transport.sdk import open_sdk_transport
 from durable_ext.backends.azure_storage.transport.table import Change, LeanTables, TableChange, TableVerbs
-from tests.support.scripted_service import KEY, ScriptedService, answer, scripted_service
 
 QUICK = RetryPolicy(attempts=3, first_delay=timedelta(milliseconds=1))
 CHANGES = [TableChange(Change.INSERT, {"PartitionKey": "p", "RowKey": str(row)}) for row in range(2)]

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+from support.scripted_service import KEY, ScriptedService, answer, scripted_service
 
 from durable_ext.backends.azure_storage.transport.account import Service, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import SharedKeySigner
@@ -25,7 +26,6 @@ from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues
 from durable_ext.backends.azure_storage.transport.retry import RetryPolicy, retry_after_seconds
-from tests.support.scripted_service import KEY, ScriptedService, answer, scripted_service
 
 QUICK = RetryPolicy(attempts=3, first_delay=timedelta(milliseconds=1))
 
