@@ -1,0 +1,75 @@
+"""Entity states that the real provider has written, through us and back; and what of ours it does not know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_ext.codec.entity_wire import JsonEntityCodec
+from durable_ext.core.entities.messages import RecentBatch, SchedulerState
+from durable_ext.core.timestamps import ticks_from_iso
+
+FIXTURES = Path(__file__).parents[2] / "interop"
+PROVIDERS_MEMBERS = {"exists", "state", "queue", "lockedBy", "suspended", "sorter"}  # specs/azure-storage.md 10.6
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every string of a JSON value, also those within strings that hold JSON."""
+    if isinstance(value, dict):
+        for member in value.values():
+            yield from texts_in(member)
+    elif isinstance(value, list):
+        for element in value:
+            yield from texts_in(element)
+    elif isinstance(value, str):
+        yield value
+        if value[:1] == "{":
+            try:
+                yield from texts_in(json.loads(value))
+            except ValueError:
+                return
+
+
+def recorded_states() -> list[str]:
+    found: set[str] = set()
+    for path in sorted(FIXTURES.glob("*.json")):
+        found |= {text for text in texts_in(json.loads(path.read_text())) if text.endswith("}") and '"sorter":' in text}
+    states = []
+    for text in sorted(found):
+        try:
+            members = json.loads(text)
+        except ValueError:
+            continue
+        if "sorter" in members:
+            states.append(text)
+    return states
+
+
+@pytest.mark.parametrize("text", recorded_states())
+def test_a_state_that_the_provider_wrote_is_written_back_as_it_was(text: str) -> None:
+    codec = JsonEntityCodec()
+
+    assert codec.state_text(codec.read_state(text)) == text
+
+
+def test_there_are_recorded_states() -> None:
+    assert len(recorded_states()) >= 10
+    assert set().union(*(json.loads(text) for text in recorded_states())) <= PROVIDERS_MEMBERS
+
+
+def test_a_state_of_ours_is_one_of_the_provider_and_a_last_member_that_a_reader_may_leave_out() -> None:
+    codec = JsonEntityCodec()
+    remembered = RecentBatch(at=ticks_from_iso("2024-05-06T07:08:09.1234567Z"), ids=("0123456789ab",))
+    plain = SchedulerState(exists=True, state="5", locked_by="abc")
+    ours = SchedulerState(exists=True, state="5", locked_by="abc", recent=(remembered,))
+
+    members = json.loads(codec.state_text(ours))
+    known = {name: value for name, value in members.items() if name in PROVIDERS_MEMBERS}
+
+    assert list(members) == [*known, "recent"]
+    assert json.dumps(known, separators=(",", ":")) == codec.state_text(plain)
+    assert not [name for name in PROVIDERS_MEMBERS if name.lower() == "recent"]  # Json.NET does not mind the case
