@@ -139,7 +139,7 @@ async def test_a_row_is_found_under_any_key_with_its_types(transport: StorageTra
 
 
 async def test_columns_of_other_people_survive_that_a_row_is_read_and_written(
-    transport: StorageTransport, azurite: Azurite, table: str
+    transport: StorageTransport, table: str
 ) -> None:
     entity: dict[str, EdmValue] = {
         "PartitionKey": "p",
@@ -150,7 +150,7 @@ async def test_columns_of_other_people_survive_that_a_row_is_read_and_written(
         "Double": 1.5,
         "When": EdmDateTime("2024-05-06T07:08:09.1234567Z"),
     }
-    lean = open_transport(account_from_connection_string(azurite.connection_string), "lean")
+    lean = open_transport(transport.account, "lean")
     await lean.tables.apply(table, TableChange(Change.INSERT, entity))
 
     read = await transport.tables.get(table, "p", "r")

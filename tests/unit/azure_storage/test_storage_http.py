@@ -187,14 +187,6 @@ async def test_a_blob_name_that_comes_percent_encoded_is_the_real_one(server: Sc
     assert damaged == BlobPage(["i/\ufffe%41", "i/%41", "i/\x01"])
 
 
-async def test_a_clock_that_is_a_minute_off_is_noticed(server: ScriptedService, http: StorageHttp) -> None:
-    server.answers = [answer("200 OK", b"", "Date: Sat, 21 Nov 2015 12:00:00 GMT")]
-
-    await get(http)
-
-    assert http.server_offset() < timedelta(days=-365)
-
-
 async def test_requests_are_signed_and_name_their_version(server: ScriptedService, http: StorageHttp) -> None:
     server.answers = [answer("200 OK")]
 

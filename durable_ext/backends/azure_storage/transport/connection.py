@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -12,6 +14,7 @@ from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeanBlo
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues, QueueVerbs
+from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.table import LeanTables, TableVerbs
 
 
@@ -30,11 +33,12 @@ class StorageTransport:
     blobs: BlobVerbs
     account: StorageAccount
     closeable: tuple[Closeable, ...]
+    server_clock: ServerClock
     http: StorageHttp | None = None
 
     def server_offset(self) -> timedelta:
-        """How far the service's clock is ahead of ours; zero if unknown."""
-        return self.http.server_offset() if self.http is not None else timedelta(0)
+        """How far the service's clock is ahead of ours; zero before its first answer."""
+        return self.server_clock.offset()
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -43,7 +47,11 @@ class StorageTransport:
 
 
 def open_lean_transport(
-    account: StorageAccount, *, interceptor: Interceptor | None = None, health: StorageHealth | None = None
+    account: StorageAccount,
+    *,
+    interceptor: Interceptor | None = None,
+    health: StorageHealth | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> StorageTransport:
     """Return the transport straight on HTTP. No request is made yet. `health` is told of outages."""
     credential = account.credential
@@ -56,26 +64,36 @@ def open_lean_transport(
     else:
         from durable_ext.backends.azure_storage.transport.identity import IdentityTokens
 
-        tokens = IdentityTokens(credential)
+        tokens = IdentityTokens(credential, clock=clock)
         closeable.append(tokens)
         signer = BearerSigner(tokens)
-    http = StorageHttp(account, signer, interceptor=interceptor, health=health)
+    server_clock = ServerClock(clock)
+    http = StorageHttp(account, signer, interceptor=interceptor, health=health, server_clock=server_clock)
     return StorageTransport(
         queues=LeanQueues(http),
         tables=LeanTables(http, ascii_only=account.is_emulator),
         blobs=LeanBlobs(http),
         account=account,
         closeable=(http, *closeable),
+        server_clock=server_clock,
         http=http,
     )
 
 
 def open_transport(
-    account: StorageAccount, kind: str, *, interceptor: Interceptor | None = None, health: StorageHealth | None = None
+    account: StorageAccount,
+    kind: str,
+    *,
+    interceptor: Interceptor | None = None,
+    health: StorageHealth | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> StorageTransport:
-    """Return the transport of a kind (`lean` or `sdk`). No request is made yet. `health` is told of outages."""
+    """Return the transport of a kind (`lean` or `sdk`). No request is made yet. `health` is told of outages.
+
+    `clock` tells seconds since 1970; the service's is compared with it, and tokens are renewed by it.
+    """
     if kind == "sdk":
         from durable_ext.backends.azure_storage.transport.sdk import open_sdk_transport
 
-        return open_sdk_transport(account, interceptor=interceptor, health=health)
-    return open_lean_transport(account, interceptor=interceptor, health=health)
+        return open_sdk_transport(account, interceptor=interceptor, health=health, clock=clock)
+    return open_lean_transport(account, interceptor=interceptor, health=health, clock=clock)

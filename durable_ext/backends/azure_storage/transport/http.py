@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +22,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.refusal_text import refusal_code, refusal_text
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
+from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.throttling import Throttling
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, open_wire
 from durable_ext.errors import BackendError
@@ -31,7 +30,6 @@ from durable_ext.errors import BackendError
 _NO_ACCESS: Final = frozenset({401, 403})
 _OUTAGE_STATUSES: Final = RETRIED_STATUSES | _NO_ACCESS
 _DEFAULT_RETRY: Final = RetryPolicy()
-_CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 _NO_PARAMS: Final[Mapping[str, str]] = {}
 
 
@@ -66,6 +64,7 @@ class StorageHttp:
         interceptor: Interceptor | None = None,
         wire: Wire | None = None,
         health: StorageHealth | None = None,
+        server_clock: ServerClock | None = None,
     ) -> None:
         self._account, self._health = account, health or StorageHealth()
         self._signer, self._retry, self._interceptor = signer, retry, interceptor
@@ -74,7 +73,7 @@ class StorageHttp:
         self._wire = wire
         self._closed = False
         self._throttling = Throttling(self._health)
-        self._server_date: tuple[str, float] | None = None
+        self._server_clock = server_clock or ServerClock()
 
     def url(self, service: Service, path: str) -> str:
         """Return the absolute URL of an encoded path below the account."""
@@ -82,18 +81,8 @@ class StorageHttp:
         return f"{origin}{base}{path}"
 
     def server_offset(self) -> timedelta:
-        """How far the service's clock is ahead of ours; zero before the first answer, and below two seconds.
-
-        The service tells whole seconds only, so a small difference says nothing.
-        """
-        if self._server_date is None:
-            return timedelta(0)
-        text, received = self._server_date
-        try:
-            offset = parsedate_to_datetime(text) - datetime.fromtimestamp(received, timezone.utc)
-        except ValueError:
-            return timedelta(0)
-        return offset if abs(offset) > _CLOCK_TOLERANCE else timedelta(0)
+        """How far the service's clock is ahead of ours; zero if unknown."""
+        return self._server_clock.offset()
 
     async def send(
         self,
@@ -205,9 +194,7 @@ class StorageHttp:
             query = f"{query}&{appended}" if query else appended
         target = f"{base}{path}?{query}" if query else f"{base}{path}"
         answer = await wire.send(method, origin, target, signed, body)
-        date = answer.headers.get("date")
-        if date is not None:
-            self._server_date = (date, time.time())
+        self._server_clock.heard(answer.headers.get("date"))
         return answer
 
     async def close(self) -> None:

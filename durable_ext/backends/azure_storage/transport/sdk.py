@@ -6,6 +6,8 @@ Imported only when host.json asks for it (`storageProvider.transport`).
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -26,19 +28,18 @@ from durable_ext.backends.azure_storage.transport.sdk_blob import SdkBlobs
 from durable_ext.backends.azure_storage.transport.sdk_http import KeepAliveSdkTransport
 from durable_ext.backends.azure_storage.transport.sdk_queue import SdkQueues
 from durable_ext.backends.azure_storage.transport.sdk_table import SdkTables
+from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.wire import open_wire
 
 _TIMEOUT: Final = timedelta(seconds=30)
 _MAX_CONNECTIONS: Final = 100
 _DEFAULT_RETRY: Final = RetryPolicy()
-# Ours are in `SdkAnswers`; those of the packages would hide that a put went out twice, and an outage for minutes.
-_NO_RETRIES: Final[dict[str, Any]] = {"retry_total": 0}
 
 
 def _options(endpoint: str) -> dict[str, Any]:
-    """Give a client our HTTP client, unless only aiohttp will do; without retries of its own."""
+    """Give a client our HTTP client, unless only aiohttp will do."""
     wire = open_wire(frozenset({endpoint}), timeout=_TIMEOUT, max_connections=_MAX_CONNECTIONS)
-    return _NO_RETRIES if isinstance(wire, AiohttpWire) else {"transport": KeepAliveSdkTransport(wire), **_NO_RETRIES}
+    return {} if isinstance(wire, AiohttpWire) else {"transport": KeepAliveSdkTransport(wire)}
 
 
 def open_sdk_transport(
@@ -47,9 +48,16 @@ def open_sdk_transport(
     interceptor: Interceptor | None = None,
     health: StorageHealth | None = None,
     retry: RetryPolicy = _DEFAULT_RETRY,
+    clock: Callable[[], float] = time.time,
 ) -> StorageTransport:
     """Return the transport on the SDK packages. No request is made yet. `health` is told of outages."""
     health = health or StorageHealth()
+    server_clock = ServerClock(clock)
+    common: dict[str, Any] = {
+        "raw_response_hook": lambda response: server_clock.heard(response.http_response.headers.get("date")),
+        # Ours are in `SdkAnswers`; those of the packages would hide that a put went out twice, and an outage for minutes.
+        "retry_total": 0,
+    }
 
     def answers(service: Service) -> SdkAnswers:
         return SdkAnswers(service, account, health, retry=retry, interceptor=interceptor)
@@ -65,11 +73,13 @@ def open_sdk_transport(
     else:
         table_credential = other = credential_of(credential)
         closeable.append(other)
-    queues = QueueServiceClient(account.queue_endpoint, credential=other, **_options(account.queue_endpoint))
-    tables = TableServiceClient(account.table_endpoint, credential=table_credential, **_options(account.table_endpoint))
+    queues = QueueServiceClient(account.queue_endpoint, credential=other, **_options(account.queue_endpoint), **common)
+    tables = TableServiceClient(
+        account.table_endpoint, credential=table_credential, **_options(account.table_endpoint), **common
+    )
     seconds = _TIMEOUT.total_seconds()
     blobs = BlobServiceClient(
-        account.blob_endpoint, credential=other, connection_timeout=seconds, read_timeout=seconds, **_NO_RETRIES
+        account.blob_endpoint, credential=other, connection_timeout=seconds, read_timeout=seconds, **common
     )
     return StorageTransport(
         queues=SdkQueues(queues, answers(Service.QUEUE)),
@@ -77,4 +87,5 @@ def open_sdk_transport(
         blobs=SdkBlobs(blobs, account, answers(Service.BLOB)),
         account=account,
         closeable=(queues, tables, blobs, *closeable),
+        server_clock=server_clock,
     )
