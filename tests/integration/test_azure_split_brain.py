@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -273,6 +274,21 @@ async def test_an_activity_whose_message_arrives_after_its_visibility_is_not_beg
     assert set(ran["first"]) == {"next"}  # and not what the second has done
 
 
+@asynccontextmanager
+async def ended_while_asleep(
+    azurite: Azurite, task_hub: str, registry: FunctionRegistry, sleeper: Sleeper
+) -> AsyncIterator[None]:
+    """Let a worker fall asleep over an instance of the only orchestrator; in the block another worker has ended it."""
+    (name,), off = registry.orchestrator_names, WorkerSettings(local_activities="off")
+    async with run_azure_hub(settings_of(azurite, task_hub), registry, worker_settings=off, interceptor=sleeper) as first:
+        instance_id = await first.client.start(name)
+        await asyncio.wait_for(sleeper.asleep.wait(), PATIENCE.total_seconds())
+        async with run_azure_hub(settings_of(azurite, task_hub), registry, worker_settings=off) as second:
+            await takes_over(second)
+            await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
+            yield
+
+
 async def test_a_worker_that_slept_while_it_sent_work_items_sends_no_more_of_them_and_no_history(
     azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -282,17 +298,10 @@ async def test_a_worker_that_slept_while_it_sent_work_items_sends_no_more_of_the
     def wide(context: Any) -> Any:
         return (yield context.task_all([context.call_activity("echo", number) for number in range(WIDE)]))
 
-    registry, off = registry_of(orchestrators=[wide], activities=[echo]), WorkerSettings(local_activities="off")
     sleeper = Sleeper(puts_work_item, after=False)
-    async with run_azure_hub(settings_of(azurite, task_hub), registry, worker_settings=off, interceptor=sleeper) as first:
-        instance_id = await first.client.start("wide")
-        await asyncio.wait_for(sleeper.asleep.wait(), PATIENCE.total_seconds())
-        async with run_azure_hub(settings_of(azurite, task_hub), registry, worker_settings=off) as second:
-            await takes_over(second)
-            await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
-
-            sleeper.wake()
-            await eventually(lambda: "was lost meanwhile" in caplog.text, within=PATIENCE)
+    async with ended_while_asleep(azurite, task_hub, registry_of(orchestrators=[wide], activities=[echo]), sleeper):
+        sleeper.wake()
+        await eventually(lambda: "was lost meanwhile" in caplog.text, within=PATIENCE)
 
     assert len([call for call in sleeper.late if puts_work_item(call)]) <= 64  # those that were on their way
     assert not any(writes_history(call) for call in sleeper.late)
@@ -307,16 +316,9 @@ async def test_a_worker_that_slept_between_its_work_items_and_its_history_does_n
     def one(context: Any) -> Any:
         return (yield context.call_activity("echo", 1))
 
-    registry, off = registry_of(orchestrators=[one], activities=[echo]), WorkerSettings(local_activities="off")
     sleeper = Sleeper(puts_work_item, after=True)
-    async with run_azure_hub(settings_of(azurite, task_hub), registry, worker_settings=off, interceptor=sleeper) as first:
-        instance_id = await first.client.start("one")
-        await asyncio.wait_for(sleeper.asleep.wait(), PATIENCE.total_seconds())
-        async with run_azure_hub(settings_of(azurite, task_hub), registry, worker_settings=off) as second:
-            await takes_over(second)
-            await second.client.wait_for_completion(instance_id, timeout=PATIENCE)
-
-            sleeper.wake()
-            await eventually(lambda: "was lost meanwhile" in caplog.text, within=PATIENCE)
+    async with ended_while_asleep(azurite, task_hub, registry_of(orchestrators=[one], activities=[echo]), sleeper):
+        sleeper.wake()
+        await eventually(lambda: "was lost meanwhile" in caplog.text, within=PATIENCE)
 
     assert not any(writes_history(call) for call in sleeper.late)
