@@ -34,6 +34,7 @@ from durable_ext.runtime.slots import Slots
 log = logging.getLogger("durable_ext.runtime.activities")
 
 _LOCK_WAIT: Final = timedelta(seconds=30)
+_WAITING_SECONDS: Final = 2.0
 _MAX_DEATHS: Final = 10
 
 
@@ -142,6 +143,8 @@ class ActivityDispatcher:
     """Takes activities from the hub, runs them in free slots and completes them.
 
     Order per item: lock, run, complete. A crash before `complete` makes the item visible again: the activity runs twice.
+    No more items are locked than there are free slots. What a checkpoint gave back locked and does not begin for two to
+    four seconds is released, so that another worker may run it.
     """
 
     def __init__(
@@ -153,16 +156,28 @@ class ActivityDispatcher:
         self._supervisor = supervisor
         self._left = left
         self._queue: CallQueue[ActivityWorkItem] = CallQueue("activity", slots, supervisor, self._process)
+        self._late: set[str] = set()
+        self._patience: asyncio.TimerHandle | None = None
         self.draining = False
+
+    @property
+    def waiting(self) -> int:
+        """How many items are locked here and wait for a slot."""
+        return len(self._queue.waiting)
 
     async def run(self) -> None:
         """Take work until the worker drains."""
         backoff = Backoff()
         while not self.draining:
             # A slot must be free, but is not held while waiting: local activities may use it meanwhile.
-            if not await self._slots.take():
-                return
-            self._slots.give_back()
+            while self._slots.free <= self.waiting:
+                if not await self._slots.take():
+                    return
+                self._slots.give_back()
+                if self.waiting:
+                    await asyncio.sleep(0)  # until those that came before have theirs
+                else:
+                    break
             try:
                 item = await self._store.lock_next_activity(_LOCK_WAIT)
             except BackendUnavailableError as error:
@@ -171,14 +186,34 @@ class ActivityDispatcher:
             backoff.reset()
             if item is not None:
                 self._queue.add((item,))
+                self._watch_waiting()
 
     def run_claimed(self, items: Iterable[ActivityWorkItem]) -> None:
         """Run work items that a checkpoint gave back locked; a worker that drains gives them to others."""
         if not self._slots.closed:
             self._queue.add(items)
+            self._watch_waiting()
             return
         for item in items:
             self._supervisor.start("activity-release", self._give_up(self._store.release, item))
+
+    def _watch_waiting(self) -> None:
+        if self._patience is None and self._queue.waiting:
+            self._late = {item.item_id for item in self._queue.waiting}
+            self._patience = asyncio.get_running_loop().call_later(_WAITING_SECONDS, self._release_late)
+
+    def _release_late(self) -> None:
+        self._patience = None
+        if self._slots.closed:
+            return
+        waiting = list(self._queue.waiting)
+        self._queue.waiting.clear()
+        for item in waiting:
+            if item.item_id in self._late:
+                self._supervisor.start("activity-release", self._give_up(self._store.release, item))
+            else:
+                self._queue.waiting.append(item)
+        self._watch_waiting()
 
     async def finish(self, item: ActivityWorkItem, result: TaskCompleted | TaskFailed) -> None:
         """Complete an item, trying again while the store cannot be reached.
@@ -214,6 +249,8 @@ class ActivityDispatcher:
 
     async def give_back(self) -> None:
         """Release what never started."""
+        if self._patience is not None:
+            self._patience.cancel()
         waiting = list(self._queue.waiting)
         self._queue.waiting.clear()
         await asyncio.gather(*(self._give_up(self._store.release, item) for item in waiting))

@@ -28,6 +28,7 @@ from durable_ext.core.episode import Episode
 from durable_ext.core.events import HistoryEvent, OrchestratorStarted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
+from durable_ext.runtime.activity_room import outgoing
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -217,13 +218,7 @@ class InstanceRun:
             log_end(episode, state.name or "", self._instance_id)
 
     def _outgoing(self, activities: Sequence[TaskMessage]) -> tuple[OutgoingActivity, ...]:
-        claims, knows = self._claims and not self._services.is_draining(), self._services.runner.knows
-        return tuple(
-            [
-                OutgoingActivity(message=message, run_here=claims and knows(message.event.name))  # type: ignore[attr-defined]
-                for message in activities
-            ]
-        )
+        return outgoing(activities, self._services, claims=self._claims and not self._services.is_draining())
 
     # Local activities.
 
@@ -311,17 +306,19 @@ class InstanceRun:
         while True:
             overdue = wave.overdue()
             if results or overdue or writer.row_is_due:
+                surplus = wave.take_surplus() if overdue else []
                 ended = [result.task_scheduled_id for result in results]
-                writer.add(take_events(scheduled, ended + [message.event.event_id for message in overdue]))
+                writer.add(take_events(scheduled, ended + [message.event.event_id for message in (*overdue, *surplus)]))
                 wave.spill(overdue)
                 if results or not wave.unfinished:
                     writer.add((closing,))
                 now = services.now()
                 if results:
                     writer.add((OrchestratorStarted(timestamp=now), *results))
-                spilled = tuple([OutgoingActivity(message=message, run_here=True) for message in overdue])
+                spilled = [OutgoingActivity(message=message, run_here=True) for message in overdue]
+                spilled += [OutgoingActivity(message=message) for message in surplus]
                 write = writer.write if results or wave.unfinished else writer.write_last
-                wave.adopt((await write(episode, spilled)).activities)
+                wave.adopt((await write(episode, tuple(spilled))).activities)
                 if results:
                     episode = (await self._player.play_results(results, now)).episode
                     if not decides_activities_only(episode) or not (wave.unfinished or episode.activities):

@@ -123,6 +123,14 @@ class LocalWave:
         limit = self._loop.time() - self._spill_seconds
         return [self._messages[task_id] for task_id, since in self._running.items() if since <= limit]
 
+    def take_surplus(self) -> list[TaskMessage]:
+        """Take out what waits and would not begin now: with activities that take long, it is for whoever has slots."""
+        waiting = self._queue.waiting
+        surplus = [waiting.pop() for _ in range(len(waiting) - self._services.activity_slots.free)]
+        surplus.reverse()
+        self._unfinished -= len(surplus)
+        return surplus
+
     def spill(self, messages: Sequence[TaskMessage]) -> None:
         """These become work items: their results wait for `adopt()`."""
         for message in messages:

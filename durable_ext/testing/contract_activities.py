@@ -7,7 +7,7 @@ from datetime import timedelta
 from durable_ext.backends.protocol import Backend, Checkpoint, OrchestrationSession, Receipt
 from durable_ext.core.events import ExecutionStarted, TaskCompleted, TaskFailed, TaskScheduled
 from durable_ext.failure import FailureDetails
-from durable_ext.testing.contract_scenes import Scene, activity, messages_of, next_episode, now
+from durable_ext.testing.contract_scenes import OpenBackend, Scene, activity, messages_of, next_episode, now
 
 A_MOMENT = timedelta(milliseconds=200)
 
@@ -179,6 +179,17 @@ class ActivityStoreContract:
                 received.add(event.task_scheduled_id)
 
         assert received == set(range(150))
+
+    async def test_what_a_worker_does_not_ask_for_is_left_to_others(self, scene: Scene, open_backend: OpenBackend) -> None:
+        await scheduled(scene, 40)
+        first = await scene.backend.activities.lock_next_activity(scene.patience)
+
+        other = await open_backend()
+        items = [first, await other.activities.lock_next_activity(scene.patience)]
+        while items[-1] is not None and len(items) < 40:
+            items.append(await other.activities.lock_next_activity(scene.patience))
+
+        assert {item.message.event.event_id for item in items if item is not None} == set(range(40))
 
     async def test_a_large_result_arrives_unchanged(self, scene: Scene) -> None:
         session, _, _ = await scheduled(scene, 1)

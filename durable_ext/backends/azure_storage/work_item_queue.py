@@ -32,6 +32,7 @@ _log = logging.getLogger("durable_ext.backends.azure_storage")
 _FIRST_GET: Final = 8
 _MAX_GET: Final = 32
 _QUICK_SECONDS: Final = 0.5
+_UNTAKEN_SECONDS: Final = 2.0
 _OUTAGE_WAIT_SECONDS: Final = 5.0
 _LAST_GET_SECONDS: Final = 5.0
 _NO_EPISODE: Final = -1
@@ -43,8 +44,8 @@ _SUSPECT_WAIT_SECONDS: Final = 5
 class WorkItemQueue:
     """`ActivityStore` on the work-item queue. Used from one event loop only.
 
-    Fetches ahead, up to 32 items a get, as long as they are taken within half a second; what lies longer is given back,
-    so that a worker with slow activities does not starve the others.
+    Fetches ahead, up to 32 items a get, as long as they are taken within half a second; what lies for two seconds is given
+    back, so that a worker with slow activities does not starve the others.
 
     Of items that several workers have died with in a run, one at a time is kept: if it kills this worker too, only its own
     deaths grow, not those of activities that ran beside it by chance.
@@ -77,6 +78,7 @@ class WorkItemQueue:
         self._suspect: HeldMessage | None = None
         self._ended: OrderedDict[str, None] = OrderedDict()  # ids of items whose results are sent, and that may be left
         self._fetch_task: asyncio.Task[bool] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._emptied = False
         self._draining = self._paused = False
 
@@ -110,9 +112,8 @@ class WorkItemQueue:
             item = self._next_fetched()
             if item is not None:
                 return item
-            if self._fetched:  # it has waited for too long
-                self._count = 1
-                await self._give_back_fetched()
+            if self._fetched:
+                await self._give_back_untaken()
             left = deadline - self._clock.monotonic()
             if left < 0:
                 return None
@@ -134,12 +135,31 @@ class WorkItemQueue:
         return None
 
     def _next_fetched(self) -> ActivityWorkItem | None:
-        if not self._fetched or self._clock.monotonic() - self._fetched_at > _QUICK_SECONDS * 4:
+        if not self._fetched or self._clock.monotonic() - self._fetched_at >= _UNTAKEN_SECONDS:
             return None
         held = self._fetched.popleft()
         return ActivityWorkItem(
             item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count, deaths=held.deaths
         )
+
+    async def _watch_fetched(self) -> None:
+        """Give back what is not taken, also while nobody asks because all slots are busy."""
+        while self._fetched:
+            left = self._fetched_at + _UNTAKEN_SECONDS - self._clock.monotonic()
+            if left > 0:
+                await self._clock.sleep(left)
+            else:
+                await self._give_back_untaken()
+
+    async def _give_back_untaken(self) -> None:
+        self._count = 1
+        await self._give_back_fetched()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Items were given back, which need not wait for the next poll of this worker."""
+        self._emptied = False
+        self._wakeup.set()
 
     async def _give_back_fetched(self) -> None:
         fetched = list(self._fetched)
@@ -176,6 +196,8 @@ class WorkItemQueue:
         for one in held:
             self._keeper.hold(one)
             self._fetched.append(one)
+        if self._watch_task is None or self._watch_task.done():
+            self._watch_task = self._errands.start("watch-fetched-work-items", self._watch_fetched())
         if self._draining or self._paused:
             await self._give_back_fetched()
         return bool(held)
@@ -255,6 +277,7 @@ class WorkItemQueue:
         held = self._keeper.find(item.item_id)
         if held is not None:
             await self._keeper.give_back(held, 0)
+            self._look_again()
 
     async def stop(self) -> None:
         """End the get that is under way and give back what it brings; after `drain`."""

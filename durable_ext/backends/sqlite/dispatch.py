@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +34,9 @@ _MOST_READY_ALONE: Final = 2048
 """... while no other worker is on the file."""
 _LOCK_AT_ONCE: Final = 32
 _MOST_READY_ACTIVITIES: Final = 32
+_MOST_READY_ACTIVITIES_ALONE: Final = 2048
+_QUICK_SECONDS: Final = 0.5
+_UNTAKEN_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -56,6 +59,9 @@ class Dispatch:
         self._sessions: dict[int, SqliteSession] = {}
         self._counted: set[int] = set()
         self._alarm = Alarm(clock, self._look_everywhere)
+        self._watching: asyncio.Task[None] | None = None
+        self._ahead = _MOST_READY_ACTIVITIES // 2
+        self._looked_at = 0.0
         self.orchestrations: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(False))
         self.entities: Lane[SqliteSession] = Lane(lambda: self._look_for_instances(True))
         self.activities: Lane[ActivityWorkItem] = Lane(self._look_for_activities)
@@ -114,8 +120,8 @@ class Dispatch:
             self._admit(locked)
         for delivery in effects.deliveries:
             self._route(delivery)
-        for item in effects.activities:
-            self.activities.put(item)
+        if effects.activities:
+            self._offer(effects.activities)
         for instance_id, update in effects.updates:
             self._rows.updated(instance_id, update)
         if effects.replaced:
@@ -189,7 +195,8 @@ class Dispatch:
         ready = len(self.orchestrations) + len(self.entities)
         most = _MOST_READY_ALONE if self._state.alone else _MOST_READY
         self._state.room = max(0, most - ready) if open_here else 0
-        wanted = self.activities.waiting + _MOST_READY_ACTIVITIES - len(self.activities)
+        most = _MOST_READY_ACTIVITIES_ALONE if self._state.alone else _MOST_READY_ACTIVITIES
+        wanted = self.activities.waiting + most - len(self.activities)
         self._state.activity_room = max(0, wanted) if open_here and self.activities.waiting else 0
 
     # ---- looking for work ----
@@ -225,20 +232,48 @@ class Dispatch:
         if not self.working or self.draining:
             lane.look_ended()
             return
-        looking = self._writer.submit(self._state.lock_activities, lane.waiting + _MOST_READY_ACTIVITIES // 2)
+        now = self._clock.monotonic()
+        if self._state.alone:
+            self._ahead = _MOST_READY_ACTIVITIES_ALONE // 2
+        elif now - self._looked_at < _QUICK_SECONDS:
+            self._ahead = min(2 * self._ahead + 1, _MOST_READY_ACTIVITIES // 2)
+        self._looked_at = now
+        looking = self._writer.submit(self._state.lock_activities, lane.waiting + self._ahead)
         looking.add_done_callback(self._activities_found)
 
     def _activities_found(self, looking: asyncio.Future[ActivityAnswer]) -> None:
         if not looking.cancelled() and looking.exception() is None:
             items, next_visible = looking.result()
-            for item in items:
-                self.activities.put(item)
+            self._offer(items)
             if next_visible is not None:
                 self._wake_lane_at(self.activities, next_visible)
         elif self.working:
             self._alarm.look_at(self._in(timedelta(seconds=_RETRY_SECONDS)))
         self.activities.look_ended()
         self._set_room()
+
+    def _offer(self, items: Sequence[ActivityWorkItem]) -> None:
+        for item in items:
+            self.activities.put(item)
+        if self._watching is None or self._watching.done():
+            self._watching = self._supervisor.start("untaken-activities", self._give_back_untaken())
+
+    async def _give_back_untaken(self) -> None:
+        """Leave to other processes what nobody has taken here for two to four seconds: all slots are busy."""
+        while len(self.activities):
+            ready = self.activities.ready()
+            await self._clock.sleep(_UNTAKEN_SECONDS)
+            if self._state.alone:
+                continue
+            untaken = [item for item in ready if self.activities.discard(item)]
+            self._ahead = 0 if untaken else self._ahead
+            await asyncio.gather(*(self._give_back(item) for item in untaken))
+
+    async def _give_back(self, item: ActivityWorkItem) -> None:
+        try:
+            await self.release_activity(item)
+        except BackendError:
+            self.activities.put(item)  # the lock is still held
 
     def _wake_lane_at(self, lane: Lane[Any], due: int) -> None:
         if due <= ticks_from_datetime(self._clock.now()):

@@ -47,12 +47,17 @@ class Lane(Generic[T]):
         self._ready.clear()
         return found
 
-    def discard(self, work: T) -> None:
-        """Take one out if it is there."""
+    def ready(self) -> list[T]:
+        """Return what waits to be fetched."""
+        return list(self._ready)
+
+    def discard(self, work: T) -> bool:
+        """Take one out if it is there; return whether it was."""
         try:
             self._ready.remove(work)
         except ValueError:
-            pass
+            return False
+        return True
 
     def hint(self) -> None:
         """Note that the store may have work, and look if somebody waits."""
