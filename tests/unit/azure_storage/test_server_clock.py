@@ -8,10 +8,10 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+from support.scripted_service import answer, scripted_service
 
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
 from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
-from tests.support.scripted_service import answer, scripted_service
 
 THERE = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
