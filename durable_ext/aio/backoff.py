@@ -5,6 +5,7 @@ Source: specs/azure-storage.md 4.8, 8.8.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 MIN_POLL_SECONDS: Final = 0.05
@@ -14,11 +15,12 @@ MAX_REDELIVERY_SECONDS: Final = 600
 class PollingBackoff:
     """How long to wait after an empty poll: 50, ~100, ~150, ~250 ms ... up to `maximum` seconds.
 
-    `after_empty` gives the next wait, `reset` is called when something was found or is likely to be there.
+    `after_empty` gives the next wait, `reset` is called when something was found or is likely to be there. As long as
+    `limit()` is not `None`, waits are no longer than so many seconds and do not grow beyond.
     """
 
-    def __init__(self, maximum: float) -> None:
-        self._maximum = max(maximum, MIN_POLL_SECONDS)
+    def __init__(self, maximum: float, limit: Callable[[], float | None] = lambda: None) -> None:
+        self._maximum, self._limit = max(maximum, MIN_POLL_SECONDS), limit
         self._interval = MIN_POLL_SECONDS
         self._exponent = 0
 
@@ -29,7 +31,9 @@ class PollingBackoff:
 
     def after_empty(self, jitter: float) -> float:
         """Return the wait that follows; `jitter` in 0..1 spreads the growing part over 80 to 120 %."""
-        wait = self._interval
+        wait, limit = self._interval, self._limit()
+        if limit is not None and wait >= limit:
+            return limit
         if self._interval < self._maximum:
             grown = MIN_POLL_SECONDS + MIN_POLL_SECONDS * 2.0**self._exponent * (0.8 + 0.4 * jitter)
             self._exponent += 1

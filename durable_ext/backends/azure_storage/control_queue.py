@@ -41,7 +41,7 @@ class ControlQueueListener:
         partition: int,
         batch_size: int,
         buffer_threshold: int,
-        max_interval: float,
+        backoff: PollingBackoff,
         is_deleted: Callable[[], bool],
     ) -> None:
         """`is_deleted` = whether this process itself has deleted the hub."""
@@ -49,7 +49,7 @@ class ControlQueueListener:
         self._keeper, self._directory = keeper, directory
         self._outbox, self._partition, self._forwarded = outbox, partition, False
         self._batch_size, self._threshold = batch_size, buffer_threshold
-        self._backoff, self._is_deleted = PollingBackoff(max_interval), is_deleted
+        self._backoff, self._is_deleted = backoff, is_deleted
         self._wakeup = Wakeup()
         self._stopping = False
 

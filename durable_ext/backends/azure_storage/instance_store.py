@@ -17,8 +17,9 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryTable
 from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
 from durable_ext.backends.azure_storage.instances_table import PLAIN_COLUMNS, InstancesTable, StoredInstance, check_start
-from durable_ext.backends.azure_storage.large_payloads import check_plain_column
+from durable_ext.backends.azure_storage.large_payloads import LargePayloads, check_plain_column
 from durable_ext.backends.azure_storage.message_codec import CLIENT
+from durable_ext.backends.azure_storage.names import HubNames
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.poll_pace import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Poll, PollPace
 from durable_ext.backends.azure_storage.purge import Purge
@@ -244,6 +245,45 @@ class AzureInstanceStore:
             target = OrchestrationInstance(instance_id=leaf)
             wake = TaskMessage(event=GenericEvent(timestamp=now, data=reason), target=target)
             await self.send(OutgoingMessage(message=wake))
+
+
+def make_instance_store(
+    *,
+    ensure_hub: Callable[[], Awaitable[None]],
+    outbox: Outbox,
+    history: HistoryTable,
+    instances: InstancesTable,
+    tables: TableVerbs,
+    names: HubNames,
+    payloads: LargePayloads,
+    watch: InstanceWatch,
+    clock: Clock,
+    hand_over: Callable[[Sequence[HeldMessage]], None],
+    discard: Callable[[HeldMessage], Awaitable[object]],
+) -> AzureInstanceStore:
+    """Return the store of a hub; see `AzureInstanceStore`."""
+    return AzureInstanceStore(
+        ensure_hub=ensure_hub,
+        outbox=outbox,
+        history=history,
+        instances=instances,
+        tables=tables,
+        instances_table=names.instances_table,
+        purge=Purge(
+            tables=tables,
+            history_table=names.history_table,
+            instances_table=names.instances_table,
+            history=history,
+            instances=instances,
+            payloads=payloads,
+            clock=clock,
+        ),
+        rewind=Rewind(tables=tables, history_table=names.history_table, history=history, instances=instances, clock=clock),
+        watch=watch,
+        clock=clock,
+        hand_over=hand_over,
+        discard=discard,
+    )
 
 
 def _with_generation(start: ExecutionStarted, existing: StoredInstance | None) -> ExecutionStarted:

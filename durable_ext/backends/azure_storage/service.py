@@ -7,33 +7,33 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
+from durable_ext.aio.backoff import PollingBackoff
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.aio.supervisor import FailureReport, LoopFailedError, Supervisor, log_failure
 from durable_ext.backends.azure_storage.app_lease import AppLease
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
 from durable_ext.backends.azure_storage.due_messages import DueMessages
+from durable_ext.backends.azure_storage.farewell import Farewell
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.history_table import MAX_ROWS_PER_BATCH, HistoryTable
 from durable_ext.backends.azure_storage.hub_accounts import HubAccounts
 from durable_ext.backends.azure_storage.hub_resources import HubResources
-from durable_ext.backends.azure_storage.instance_store import AzureInstanceStore
+from durable_ext.backends.azure_storage.instance_store import make_instance_store
 from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.message_codec import CONTROL_EVENTS, WORK_ITEM_EVENTS
 from durable_ext.backends.azure_storage.message_reader import MessageReader
-from durable_ext.backends.azure_storage.names import MAX_PARTITIONS, HubNames
+from durable_ext.backends.azure_storage.names import MAX_PARTITIONS
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.partition_keeper import make_partition_keeper
-from durable_ext.backends.azure_storage.purge import Purge
-from durable_ext.backends.azure_storage.rewind import Rewind
+from durable_ext.backends.azure_storage.recent_work import RecentWork
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.http import Interceptor
-from durable_ext.backends.azure_storage.transport.table import TableVerbs
 from durable_ext.backends.azure_storage.work_item_queue import WorkItemQueue
 from durable_ext.backends.protocol import (
     ActivityStore,
@@ -45,6 +45,7 @@ from durable_ext.backends.protocol import (
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _LISTENING_POLL_SECONDS = 0.02
+_RENEWAL_PATIENCE_SECONDS = 2.0
 
 TRAITS = BackendTraits(
     kind="azure",
@@ -74,6 +75,7 @@ class AzureStorageBackend:
         self._clock = clock or SystemClock()
         self._loops = Supervisor(f"azure-storage-{settings.task_hub}", self._loop_failed)
         self._errands = Supervisor(f"azure-storage-{settings.task_hub}")
+        self._farewell = Farewell(self._errands, self._clock)
         self._failed: FailureReport = log_failure
         self._accounts = HubAccounts(settings, interceptor)
         self._draining = False
@@ -89,6 +91,7 @@ class AzureStorageBackend:
             settings, queues=queues, tables=tables, blobs=blobs, clock=clock, server_offset=tracking.server_offset
         )
         self._watch = InstanceWatch()
+        self._recent_work = RecentWork(clock, self._wake_all_queues)
         control_keeper = MessageKeeper(queues, settings.control_visibility_seconds, clock, "control")
         work_item_keeper = MessageKeeper(queues, settings.work_item_visibility_seconds, clock, "work-items")
         self._keepers = (control_keeper, work_item_keeper)
@@ -114,7 +117,6 @@ class AzureStorageBackend:
             history=history,
             instances=instances,
             keeper=control_keeper,
-            work_item_keeper=work_item_keeper,
             supervisor=self._errands,
             partition_of=self._outbox.partition_of,
             may_commit=self._may_commit,
@@ -139,48 +141,24 @@ class AzureStorageBackend:
             keeper=work_item_keeper,
             outbox=self._outbox,
             clock=clock,
-            max_interval=settings.max_queue_polling_interval.total_seconds(),
+            backoff=self._polling(),
             hand_over=self._hand_over,
             errands=self._errands,
             is_deleted=self._resources.is_deleted_here,
         )
         self._wire_partitions(settings, main, tracking, MessageReader(payloads, CONTROL_EVENTS), control_keeper)
-        self._instances = self._wire_instances(tables, names, history, instances, payloads, control_keeper)
-
-    def _wire_instances(
-        self,
-        tables: TableVerbs,
-        names: HubNames,
-        history: HistoryTable,
-        instances: InstancesTable,
-        payloads: LargePayloads,
-        keeper: MessageKeeper,
-    ) -> AzureInstanceStore:
-        purge = Purge(
-            tables=tables,
-            history_table=names.history_table,
-            instances_table=names.instances_table,
-            history=history,
-            instances=instances,
-            payloads=payloads,
-            clock=self._clock,
-        )
-        rewind = Rewind(
-            tables=tables, history_table=names.history_table, history=history, instances=instances, clock=self._clock
-        )
-        return AzureInstanceStore(
+        self._instances = make_instance_store(
             ensure_hub=self._resources.create,
             outbox=self._outbox,
             history=history,
             instances=instances,
             tables=tables,
-            instances_table=names.instances_table,
-            purge=purge,
-            rewind=rewind,
+            names=names,
+            payloads=payloads,
             watch=self._watch,
-            clock=self._clock,
+            clock=clock,
             hand_over=self._hand_over,
-            discard=keeper.delete,
+            discard=control_keeper.delete,
         )
 
     def _wire_partitions(
@@ -206,7 +184,7 @@ class AzureStorageBackend:
                 partition=partition,
                 batch_size=settings.control_queue_batch_size,
                 buffer_threshold=settings.control_queue_buffer_threshold,
-                max_interval=settings.max_queue_polling_interval.total_seconds(),
+                backoff=self._polling(),
                 is_deleted=self._resources.is_deleted_here,
             )
 
@@ -313,7 +291,7 @@ class AzureStorageBackend:
         self._directory.drain()
         if self._leases_task is not None:
             self._leases.release()
-        await self._work_items.drain()
+        await self._farewell.give(self._work_items.drain())
 
     async def close(self) -> None:
         if self._closed:
@@ -321,14 +299,17 @@ class AzureStorageBackend:
         self._closed = True
         await self.drain()
         await self._listening.quiet()
-        await self._directory.give_back_all()
+        await self._farewell.give(self._directory.give_back_all())
         if self._leases_task is not None:
-            await self._leases.stop()
+            await (self._farewell.give(self._leases.stop()) if self._farewell.is_over else self._leases.stop())
         await self._work_items.stop()
-        for keeper in self._keepers:
-            await keeper.stop()
-            await keeper.give_back_everything()
+        await self._farewell.give(self._end_keepers())
         await self._stop_everything()
+
+    async def _end_keepers(self) -> None:
+        for keeper in self._keepers:
+            await keeper.stop(_RENEWAL_PATIENCE_SECONDS)
+            await keeper.give_back_everything()
 
     async def abort(self) -> None:
         """Stop without giving anything up, as if the process were killed: locks and messages run out by themselves."""
@@ -374,6 +355,7 @@ class AzureStorageBackend:
         return self._settings.claim_at_enqueue and not self._draining and self._leases.owns(partition)
 
     async def _may_commit(self, partition: int) -> bool:
+        self._recent_work.note()  # who asks is at work
         return await self._leases.confirm(partition)
 
     def _hand_over(self, messages: Sequence[HeldMessage]) -> None:
@@ -399,6 +381,14 @@ class AzureStorageBackend:
             self._work_items.wake()
         else:
             self._listening.wake(index)
+
+    def _wake_all_queues(self) -> None:
+        self._work_items.wake()
+        for partition in self._listening.states:
+            self._listening.wake(partition)
+
+    def _polling(self) -> PollingBackoff:
+        return PollingBackoff(self._settings.max_queue_polling_interval.total_seconds(), self._recent_work.longest_pause)
 
     def _loop_failed(self, failure: LoopFailedError) -> None:
         self._failed(failure)

@@ -60,7 +60,7 @@ class WorkItemQueue:
         keeper: MessageKeeper,
         outbox: Outbox,
         clock: Clock,
-        max_interval: float,
+        backoff: PollingBackoff,
         hand_over: Callable[[Sequence[HeldMessage]], None],
         errands: Supervisor,
         is_deleted: Callable[[], bool],
@@ -69,7 +69,7 @@ class WorkItemQueue:
         self._queue, self._queues, self._reader = queue, queues, reader
         self._keeper, self._outbox, self._clock = keeper, outbox, clock
         self._hand_over, self._errands = hand_over, errands
-        self._backoff, self._is_deleted = PollingBackoff(max_interval), is_deleted
+        self._backoff, self._is_deleted = backoff, is_deleted
         self._wakeup = Wakeup()
         self._fetch_ended = Wakeup()
         self._fetched: deque[HeldMessage] = deque()

@@ -67,6 +67,17 @@ def test_empty_polls_wait_longer_and_longer_up_to_the_limit() -> None:
     assert waits == [0.05, 0.1, 0.15, 0.25, 0.45, 0.85, 1.0, 1.0]
 
 
+def test_waits_do_not_grow_beyond_the_limit_while_there_is_one() -> None:
+    limit: list[float | None] = [0.2]
+    backoff = PollingBackoff(maximum=30.0, limit=lambda: limit[0])
+
+    limited = [round(backoff.after_empty(0.5), 3) for _ in range(6)]
+    limit[0] = None
+
+    assert limited == [0.05, 0.1, 0.15, 0.2, 0.2, 0.2]
+    assert [round(backoff.after_empty(0.5), 3) for _ in range(3)] == [0.25, 0.45, 0.85]
+
+
 def test_a_found_message_starts_the_waits_again() -> None:
     backoff = PollingBackoff(maximum=30.0)
     for _ in range(5):
