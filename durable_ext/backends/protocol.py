@@ -94,8 +94,6 @@ class Checkpoint:
         messages: Task messages to other instances or to this one, with their due time.
         activities: Activity messages; their TaskScheduled events are among `new_events` of this or an earlier one.
         instance: Changes of the instance row; `None` leaves it (and may delay other tools' view of it).
-        settled_activities: Work items of this session's receipts whose results are among `new_events`: they are
-            deleted instead of `ActivityStore.complete` being called.
     """
 
     execution_id: ExecutionId
@@ -105,7 +103,6 @@ class Checkpoint:
     messages: tuple[OutgoingMessage, ...] = ()
     activities: tuple[OutgoingActivity, ...] = ()
     instance: InstanceUpdate | None = None
-    settled_activities: tuple[ActivityWorkItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from durable_ext.backends.protocol import Checkpoint
@@ -157,32 +155,6 @@ class CrashContract:
 
         assert deaths in ([0, 1, 2], [0, 0, 1])  # a store may count from the second delivery on
         assert session.deaths == 0
-
-    async def test_settled_activities_do_not_come_back(self, scene: Scene, crash: Crash, open_backend: OpenBackend) -> None:
-        session, start = await scene.started_session()
-        execution_id = start.instance.execution_id
-        assert execution_id is not None
-        scheduled = TaskScheduled(timestamp=now(), event_id=0, name="SayHello")
-        receipt = await session.checkpoint(
-            Checkpoint(
-                execution_id=execution_id,
-                new_events=next_episode(decisions=(scheduled,)),
-                activities=(activity(start.instance, 0, run_here=True), activity(start.instance, 1, run_here=True)),
-            )
-        )
-        done = TaskCompleted(timestamp=now(), task_scheduled_id=0, result='"x"')
-        await session.checkpoint(
-            Checkpoint(execution_id=execution_id, new_events=next_episode(done), settled_activities=receipt.activities[:1])
-        )
-        await crash(scene.backend)
-
-        other = await open_backend()
-        item = await other.activities.lock_next_activity(scene.patience)
-        none = await other.activities.lock_next_activity(timedelta(milliseconds=200))
-
-        assert item is not None
-        assert item.message.event.event_id == 1
-        assert none is None
 
     async def test_an_unfinished_instance_without_messages_is_handed_out_again(
         self, scene: Scene, crash: Crash, open_backend: OpenBackend

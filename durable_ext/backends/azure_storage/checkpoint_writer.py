@@ -77,7 +77,6 @@ class CheckpointWriter:
         checkpoint: Checkpoint,
         *,
         consumed: Sequence[HeldMessage],
-        settled: Sequence[HeldMessage],
         replaced_blobs: frozenset[str],
         sender: Sender,
         episode: int,
@@ -85,8 +84,8 @@ class CheckpointWriter:
     ) -> WrittenCheckpoint:
         """Make a checkpoint durable.
 
-        Order: 1 send messages and activities, 2 history, 3 instance row, 4 blobs of a replaced generation, 5 settled work
-        items and consumed messages. After a crash the consumed messages return:
+        Order: 1 send messages and activities, 2 history, 3 instance row, 4 blobs of a replaced generation, 5 consumed
+        messages. After a crash the consumed messages return:
           before 2 is done: the episode runs again and sends again, so an activity may run twice (at-least-once);
           between batches of 2: a prefix of the episode is history, replay decides the rest again;
           after 2, before 3: the row is stale until the next message, a terminal one is repaired by it (8.6);
@@ -139,7 +138,7 @@ class CheckpointWriter:
                 self._row_written(instance_id, checkpoint.instance)
                 if not await still_ours():
                     await self._wake(instance_id, sender)
-            await self._clean_up(replaced_blobs, settled, consumed)
+            await self._clean_up(replaced_blobs, consumed)
         except BaseException as error:
             if isinstance(error, RequestRefusedError) and checkpoint.new_events and cursor.count == count:
                 await self._take_back(sent)
@@ -156,14 +155,10 @@ class CheckpointWriter:
         except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
             raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
 
-    async def _clean_up(
-        self, replaced_blobs: frozenset[str], settled: Sequence[HeldMessage], consumed: Sequence[HeldMessage]
-    ) -> None:
+    async def _clean_up(self, replaced_blobs: frozenset[str], consumed: Sequence[HeldMessage]) -> None:
         """Steps 4 and 5."""
         if replaced_blobs:
             await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
-        if settled:
-            await self._work_item_keeper.delete_all(settled)
         if consumed:
             await self._control_keeper.delete_all(consumed)
 

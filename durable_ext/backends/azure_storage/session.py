@@ -18,7 +18,7 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage, Messag
 from durable_ext.backends.azure_storage.history_table import HistoryCursor, LoadedHistory
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.rival_results import RivalResults
-from durable_ext.backends.protocol import ActivityWorkItem, Checkpoint, MessageBatch, Receipt, SessionEnd
+from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorStarted
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance
@@ -227,7 +227,6 @@ class AzureSession:
                     sender = Sender(instance_id=self._inbox.instance_id, execution_id=checkpoint.execution_id)
             replaced = self._stored_blobs if checkpoint.new_events else frozenset()
         consumed = [held for held in (self._taken.get(wanted) for wanted in checkpoint.consumed) if held is not None]
-        settled = self._settled(checkpoint.settled_activities)
         is_first_play = self._rivals.is_first_play(self._taken.values())
         try:
             written = await self._writer.write(
@@ -235,7 +234,6 @@ class AzureSession:
                 cursor,
                 checkpoint,
                 consumed=consumed,
-                settled=settled,
                 replaced_blobs=replaced - cursor.blobs,
                 sender=sender,
                 episode=episode,
@@ -304,10 +302,6 @@ class AzureSession:
         self._execution_id = checkpoint.execution_id
         self._known.add(checkpoint.new_events)
         self._episodes += started
-
-    def _settled(self, items: Sequence[ActivityWorkItem]) -> list[HeldMessage]:
-        found = (self._directory.find_work_item(item.item_id) for item in items)
-        return [held for held in found if held is not None]
 
     # End.
 

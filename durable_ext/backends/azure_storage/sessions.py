@@ -48,14 +48,13 @@ class SessionDirectory:
         history: HistoryTable,
         instances: InstancesTable,
         keeper: MessageKeeper,
-        work_item_keeper: MessageKeeper,
         supervisor: Supervisor,
         partition_of: Callable[[str], int],
         may_commit: Callable[[int], Awaitable[bool]],
     ) -> None:
         self.clock = clock
         self._history, self._instances, self._keeper = history, instances, keeper
-        self._work_item_keeper, self._supervisor = work_item_keeper, supervisor
+        self._supervisor = supervisor
         self._partition_of, self._may_commit = partition_of, may_commit
         self._inboxes: dict[InstanceId, InstanceInbox] = {}
         self._orchestrations, self._entities = ReadyQueue(), ReadyQueue()
@@ -366,10 +365,6 @@ class SessionDirectory:
     def work_item(self, held: HeldMessage) -> ActivityWorkItem:
         """Return a claimed work item as the runtime sees it."""
         return ActivityWorkItem(item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count)
-
-    def find_work_item(self, item_id: str) -> HeldMessage | None:
-        """Return a held work item."""
-        return self._work_item_keeper.find(item_id)
 
 
 def _instance(held: HeldMessage) -> str:

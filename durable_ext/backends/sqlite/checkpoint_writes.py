@@ -35,7 +35,6 @@ class CheckpointWrite:
     events: str | None
     event_count: int
     consumed: tuple[int, ...]
-    settled: tuple[int, ...]
     posts: tuple[Post, ...]
     activities: tuple[tuple[int, bool, TaskMessage, str], ...]
     update: InstanceUpdate | None
@@ -92,7 +91,6 @@ def encode_checkpoint(
         events,
         len(checkpoint.new_events),
         tuple([int(message_id) for message_id in checkpoint.consumed]),
-        tuple([int(item.item_id) for item in checkpoint.settled_activities]),
         posts,
         activities,
         checkpoint.instance,
@@ -116,7 +114,6 @@ class CheckpointWriter:
         accepted = [write for write in writes if write.n in heads and heads[write.n][0] == write.token]
         self._write_history(connection, accepted)
         _delete(connection, queries.delete_messages, [one for write in accepted for one in write.consumed])
-        _delete(connection, queries.delete_activities, [one for write in accepted for one in write.settled])
         self._mailbox.post(connection, [post for write in accepted for post in write.posts])
         items = iter(self._mailbox.insert_activities(connection, [one for write in accepted for one in write.activities]))
         unlocked = self._write_rows(connection, accepted, heads)

@@ -66,10 +66,6 @@ def delete_messages(count: int) -> str:
 
 
 @cache
-def delete_activities(count: int) -> str:
-    return f"DELETE FROM activities WHERE activity_id IN {_marks(count)}"
-
-
 @cache
 def instances_with_messages(count: int) -> str:
     return f"SELECT DISTINCT n FROM messages WHERE n IN {_marks(count)}"
