@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from azurite import Azurite, running_azurite
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.testing.contract_scenes import Scene
 from durable_ext.testing.eventually import eventually
 
 pytestmark = pytest.mark.azurite
@@ -49,3 +51,17 @@ async def test_a_worker_whose_hub_was_deleted_stops(task_hub: str, kind: Partiti
         await deleting.close()
 
         await asyncio.wait_for(backend.close(), STOP_SECONDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_worker_with_messages_whose_service_is_frozen_stops(task_hub: str, kind: PartitionManagement) -> None:
+    with running_azurite() as azurite:
+        backend = await open_worker(azurite, task_hub, kind)
+        scene = Scene(backend, PATIENCE)
+        await scene.start()
+        await scene.session()
+        azurite.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.wait_for(backend.close(), STOP_SECONDS)
+        finally:
+            azurite.process.send_signal(signal.SIGCONT)

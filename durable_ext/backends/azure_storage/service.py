@@ -298,7 +298,7 @@ class AzureStorageBackend:
             return
         self._closed = True
         await self.drain()
-        await self._listening.quiet()
+        await self._farewell.give(self._listening.quiet())
         await self._farewell.give(self._directory.give_back_all())
         if self._leases_task is not None:
             await (self._farewell.give(self._leases.stop()) if self._farewell.is_over else self._leases.stop())
