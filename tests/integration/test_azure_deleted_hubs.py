@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,13 +14,18 @@ from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.app_lease import app_lease_id
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement, TransportKind
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange
+from durable_ext.core.instances import InstanceFilter
+from durable_ext.core.messages import InstanceId
+from durable_ext.errors import BackendUnavailableError
 from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue
 from durable_ext.http.urls import ManagementUrls
+from durable_ext.testing.contract_scenes import start_event
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import CallCounter
 
 pytestmark = pytest.mark.azurite
 
@@ -145,3 +151,58 @@ async def test_an_app_that_waits_for_a_lease_whose_container_was_deleted_gets_it
 
     assert "could not be taken" not in caplog.text
     await waiting.close()
+
+
+@pytest.mark.parametrize("kind", list(TransportKind))
+async def test_a_process_without_a_worker_makes_a_hub_again_that_somebody_has_deleted(
+    azurite: Azurite, task_hub: str, kind: TransportKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = replace(settings_of(azurite, task_hub, PartitionManagement.TABLE), transport=kind)
+    client, other = AzureStorageBackend(settings), AzureStorageBackend(settings)
+    await client.open()
+    await client.instances.create_instance(start_event("first"), reject=frozenset())
+    await other.hub.delete()
+
+    with pytest.raises(BackendUnavailableError):
+        await client.instances.create_instance(start_event("second"), reject=frozenset())
+    await client.instances.create_instance(start_event("third"), reject=frozenset())
+
+    found = await client.instances.query_instances(InstanceFilter())
+    assert [row.instance_id for row in found.rows] == ["third"]
+    assert await other.hub.exists()
+    assert [getattr(record, "event", "") for record in caplog.records].count("hub_gone") == 1
+    await client.close()
+    await other.close()
+
+
+async def test_a_control_queue_that_somebody_has_deleted_by_hand_is_made_again_by_a_start(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    async with AzureStorageBackend(settings) as client:
+        for partition in range(settings.partition_count):
+            await transport.queues.drop(settings.names.control_queue(partition))
+
+        with pytest.raises(BackendUnavailableError):
+            await client.instances.create_instance(start_event("first"), reject=frozenset())
+        await client.instances.create_instance(start_event("second"), reject=frozenset())
+
+    assert "hub_gone" not in [getattr(record, "event", "") for record in caplog.records]
+
+
+def made(calls: CallCounter) -> int:
+    return sum(count for verb, count in calls.by_verb.items() if "create" in verb)
+
+
+async def test_calls_that_find_all_that_a_hub_has_do_not_look_for_it_again(azurite: Azurite, task_hub: str) -> None:
+    calls = CallCounter()
+    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    async with AzureStorageBackend(settings, interceptor=calls) as client:
+        assert await client.instances.get_instance(InstanceId("nobody")) is None
+        assert (await client.instances.purge_instance(InstanceId("nobody"))).deleted == 0
+        before = made(calls)
+        assert before > 0
+
+        await client.instances.create_instance(start_event("first"), reject=frozenset())
+
+        assert made(calls) == before

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from durable_ext.aio.clock import Clock
@@ -18,10 +17,10 @@ from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import Lease
 from durable_ext.backends.azure_storage.names import MAX_PARTITIONS
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
-from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeaseTarget
+from durable_ext.backends.azure_storage.transport.blob import LeaseTarget
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
-from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
-from durable_ext.backends.azure_storage.transport.table import TableVerbs
+from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.core.timestamps import ticks_from_datetime, ticks_to_iso
 from durable_ext.errors import ConfigurationError
 
@@ -32,22 +31,21 @@ _BLOB_KINDS = {PartitionManagement.SAFE_BLOB: ("intent", "ownership"), Partition
 
 
 class HubResources:
-    """`TaskHub` on a storage account. Creation is done once; a failure is not remembered."""
+    """`TaskHub` on one storage account or two. Creation is done once, unless something is missed later."""
 
     def __init__(
         self,
         settings: AzureStorageSettings,
+        main: StorageTransport,
+        tracking: StorageTransport,
         *,
-        queues: QueueVerbs,
-        tables: TableVerbs,
-        blobs: BlobVerbs,
         clock: Clock,
-        server_offset: Callable[[], timedelta],
+        health: StorageHealth,
     ) -> None:
-        self._server_offset = server_offset
         self._settings, self._names = settings, settings.names
-        self._queues, self._tables, self._blobs, self._clock = queues, tables, blobs, clock
-        self._lease_table = LeaseTable(tables, self._names.partitions_table)
+        self._queues, self._tables, self._blobs, self._clock = main.queues, tracking.tables, tracking.blobs, clock
+        self._server_offset, self._health, self._missed_before = tracking.server_offset, health, 0
+        self._lease_table = LeaseTable(self._tables, self._names.partitions_table)
         self.app_lease: AppLease | None = None  # of this hub's worker, once there is one
         self._created = self._deleted_here = False
         self._lock = asyncio.Lock()
@@ -57,19 +55,29 @@ class HubResources:
         return self._names.control_queues(self._settings.partition_count)
 
     async def create(self) -> None:
-        """Create what is missing.
+        """Create what is missing, once, and again after a call has missed something: without a worker nobody else does.
+
+        A failure is not remembered.
 
         Raises:
             ConfigurationError: The hub has another partition count, or live leases of another partition manager.
         """
-        if self._created:
+        if self._is_whole():
             return
         async with self._lock:
-            if self._created:
+            if self._is_whole():
                 return
-            await self._check()
+            is_gone = self._created and not await self.exists()
+            if not self._created or is_gone:
+                await self._check()
             await self._create_all()
             self._created, self._deleted_here = True, False
+            self._missed_before = self._health.missed
+        if is_gone:
+            self._tell_gone()
+
+    def _is_whole(self) -> bool:
+        return self._created and self._health.missed == self._missed_before
 
     async def _create_all(self) -> None:
         names = self._names
@@ -88,13 +96,16 @@ class HubResources:
             return False
         async with self._lock:
             await self._create_all()
+        self._tell_gone()
+        return True
+
+    def _tell_gone(self) -> None:
         _log.warning(
             "Task hub '%s' was gone: somebody has deleted it, or the emulator was emptied. It is made again, without its "
             "instances.",
             self._names.task_hub,
             extra={"event": "hub_gone", "task_hub": self._names.task_hub},
         )
-        return True
 
     async def restore_leases(self) -> None:
         """Make leases of the hub's own partitions again that are not there: without them nobody serves their queues."""

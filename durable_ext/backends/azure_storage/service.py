@@ -87,9 +87,7 @@ class AzureStorageBackend:
         clock, names = self._clock, settings.names
         queues, tables, blobs = main.queues, tracking.tables, tracking.blobs
         payloads = LargePayloads(blobs, names)
-        self._resources = HubResources(
-            settings, queues=queues, tables=tables, blobs=blobs, clock=clock, server_offset=tracking.server_offset
-        )
+        self._resources = HubResources(settings, main, tracking, clock=clock, health=self._accounts.health)
         self._watch = InstanceWatch()
         self._recent_work = RecentWork(clock, self._wake_all_queues)
         control_keeper = MessageKeeper(queues, settings.control_visibility_seconds, clock, "control")

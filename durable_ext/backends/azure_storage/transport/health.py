@@ -19,10 +19,15 @@ _log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
 class StorageHealth:
-    """Is told of answers and of failures. One for all services of a hub; used from one event loop."""
+    """Is told of answers and of failures. One for all services of a hub; used from one event loop.
+
+    Attributes:
+        missed: How often a queue or table was not there.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.missed = 0
         self._watched = False
         self._began = 0.0
         self._failed_at: dict[str, float] = {}

@@ -15,6 +15,7 @@ from durable_ext.backends.azure_storage.transport.account import Service, Storag
 from durable_ext.backends.azure_storage.transport.auth import Signer
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageAccessError,
+    StorageResourceMissingError,
     StorageUnavailableError,
     error_from,
     unanswered,
@@ -167,7 +168,9 @@ class StorageHttp:
     def _refusal(self, call: str, service: Service, answer: HttpAnswer) -> BackendError:
         status, code = answer.status, refusal_code(answer)
         if status not in _NO_ACCESS:
-            return error_from(call=call, status=status, code=code, detail=refusal_text(answer))
+            error = error_from(call=call, status=status, code=code, detail=refusal_text(answer))
+            self._health.missed += service is not Service.BLOB and isinstance(error, StorageResourceMissingError)
+            return error
         refused = StorageAccessError(
             call=call, status=status, code=code, advice=access_advice(self._account, service, self.server_offset())
         )

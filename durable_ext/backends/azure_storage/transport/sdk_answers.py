@@ -12,6 +12,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsE
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageAccessError,
+    StorageResourceMissingError,
     StorageUnavailableError,
     error_from,
     unanswered,
@@ -94,6 +95,7 @@ class SdkAnswers:
             return failure
         if isinstance(failure, StorageAccessError):
             raise self._health.refused(self._service, failure)
+        self._health.missed += self._service is not Service.BLOB and isinstance(failure, StorageResourceMissingError)
         self._answered()
         raise failure
 
