@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from durable_ext.aio.backoff import PollingBackoff, redelivery_delay
 from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.backoff import PollingBackoff, redelivery_delay
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox

@@ -13,9 +13,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
+from durable_ext.backends.azure_storage.backoff import redelivery_delay
 from durable_ext.backends.azure_storage.message_codec import Envelope, begun_runs, with_begun_runs
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from durable_ext.aio.backoff import PollingBackoff
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.aio.supervisor import FailureReport, LoopFailedError, Supervisor, log_failure
 from durable_ext.backends.azure_storage.app_lease import AppLease
+from durable_ext.backends.azure_storage.backoff import PollingBackoff
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
 from durable_ext.backends.azure_storage.due_messages import DueMessages

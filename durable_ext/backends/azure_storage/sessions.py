@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from durable_ext.aio.backoff import redelivery_delay
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.azure_storage.backoff import redelivery_delay
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.early_messages import StartVerdict, come_before_start, is_terminal
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper

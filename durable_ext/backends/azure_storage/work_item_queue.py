@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from durable_ext.aio.backoff import PollingBackoff
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.aio.wakeups import Wakeup
+from durable_ext.backends.azure_storage.backoff import PollingBackoff
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_reader import MessageReader

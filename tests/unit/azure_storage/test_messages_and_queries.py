@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from durable_ext.aio.backoff import PollingBackoff, redelivery_delay
+from durable_ext.backends.azure_storage.backoff import PollingBackoff, redelivery_delay
 from durable_ext.backends.azure_storage.large_payloads import (
     MAX_COLUMN_UNITS,
     check_plain_column,
