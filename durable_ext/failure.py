@@ -103,6 +103,11 @@ def user_frames(exc: BaseException) -> traceback.StackSummary:
     return traceback.StackSummary.from_list(frames[users[0] : end])
 
 
+def has_user_frames(exc: BaseException) -> bool:
+    """Whether the user's code is on the stack of an exception."""
+    return any(_is_users(frame.filename) for frame in traceback.extract_tb(exc.__traceback__))
+
+
 def _is_users(filename: str) -> bool:
     if filename.startswith(_PACKAGE):
         return False

@@ -16,6 +16,7 @@ from durable_ext.hosting.bindings import BindingError, CallPlan, OutValue, http_
 from durable_ext.hosting.local.invocations import Invoker
 from durable_ext.hosting.local.route_templates import RouteTemplate, parse_route
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
+from durable_ext.http.payloads import error_response
 
 _RESERVED: Final = ("admin", "runtime")
 
@@ -104,7 +105,7 @@ class HttpTriggers:
                 result = next((out.get() for out in outs.values() if out.get() is not None), None)
             return http_output(plan.name, result)
         except BackendUnavailableError:
-            return HttpResponseValue(status=503)
+            return error_response(503, "The task hub cannot be reached. Try again later.")
         except BindingError as exc:
             self._invoker.report(plan.name, str(exc))
         except Exception:  # the app's own; `Invoker.call` has logged it

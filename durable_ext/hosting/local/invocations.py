@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from durable_ext.core.payloads import PayloadConverter
-from durable_ext.errors import DurableError
-from durable_ext.failure import is_refusal, user_frames
+from durable_ext.errors import BackendUnavailableError, DurableError
+from durable_ext.failure import has_user_frames, is_refusal, user_frames
 from durable_ext.hosting.bindings import CallPlan, InvocationContext
 from durable_ext.runtime.activity_results import EncodedResult, result_text
 from durable_ext.runtime.registry import ActivityDefinition
@@ -164,7 +164,8 @@ class CallLog:
 def user_traceback(error: BaseException) -> str:
     """Return the traceback of an exception and its causes, each with its `user_frames`.
 
-    A refusal without lines of the user ends the chain: what it caused quotes it. Without frames only the error is left.
+    A refusal without lines of the user ends the chain: what it caused quotes it. So does whatever made a store unavailable.
+    Without frames only the error is left.
     """
     shown = traceback.TracebackException.from_exception(error)
     link: BaseException | None = error
@@ -173,7 +174,10 @@ def user_traceback(error: BaseException) -> str:
         part.stack = user_frames(link)
         explicit = part.__cause__ is not None
         cause = link.__cause__ if explicit else link.__context__
-        if cause is not None and is_refusal(link) and is_refusal(cause) and not user_frames(cause):
+        is_quoted = isinstance(link, BackendUnavailableError) or (
+            is_refusal(link) and cause is not None and is_refusal(cause)
+        )
+        if cause is not None and is_quoted and not has_user_frames(cause):
             part.__cause__ = part.__context__ = None
             break
         link, part = (link.__cause__, part.__cause__) if explicit else (link.__context__, part.__context__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -14,7 +15,12 @@ from typing import Any
 import aiohttp
 import azure.functions as func
 import pytest
+from support.scripted_service import KEY, scripted_service
 
+from durable_ext.backends.azure_storage.transport.account import Service
+from durable_ext.backends.azure_storage.transport.auth import SharedKeySigner
+from durable_ext.backends.azure_storage.transport.http import StorageHttp
+from durable_ext.backends.azure_storage.transport.retry import RetryPolicy
 from durable_ext.core.instance_ids import checked_instance_id
 from durable_ext.errors import ConfigurationError, InstanceNotFoundError, InvalidArgumentError
 from durable_ext.hosting.bindings import CallPlan
@@ -318,6 +324,32 @@ async def test_the_durable_client_is_passed_by_name(invoker: Invoker) -> None:
 
     assert response is not None
     assert response.body == b"the client"
+
+
+@pytest.fixture
+async def store_that_is_away() -> AsyncIterator[StorageHttp]:
+    """A connection to a storage service that closes each of them without an answer."""
+    async with scripted_service() as service:
+        service.answers = [b""]
+        http = StorageHttp(service.account, SharedKeySigner(KEY), retry=RetryPolicy(attempts=1))
+        yield http
+        await http.close()
+
+
+async def test_storage_that_is_away_is_503_with_a_text_and_in_the_log_the_users_line_and_the_reason(
+    invoker: Invoker, store_that_is_away: StorageHttp, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def start(req: func.HttpRequest) -> None:
+        await store_that_is_away.send("queue.get", Service.QUEUE, "GET", "/q/messages")
+
+    response = await HttpTriggers((_route(start),), invoker).handle(_get("/x"))
+
+    assert response is not None
+    assert response.status == 503
+    assert "The task hub cannot be reached. Try again later." in response.body.decode()
+    (logged,) = [record.getMessage() for record in caplog.records if "(Failed" in record.getMessage()]
+    assert re.findall(r'File "[^"]*/(\w+\.py)"', logged) == ["test_local_http.py"]
+    assert "Azure Storage did not do queue.get" in logged.splitlines()[-1]
 
 
 async def test_an_out_parameter_becomes_the_response(invoker: Invoker) -> None:
