@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -27,13 +28,22 @@ class HubAccounts:
         health: Of both.
     """
 
-    def __init__(self, settings: AzureStorageSettings, interceptor: Interceptor | None) -> None:
+    def __init__(
+        self,
+        settings: AzureStorageSettings,
+        interceptor: Interceptor | None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock` tells the seconds since 1970 that the services' own clocks are compared with."""
         self.health = StorageHealth()
         kind = settings.transport.value
-        self.main = open_transport(settings.account, kind, interceptor=interceptor, health=self.health)
+        self.main = open_transport(settings.account, kind, interceptor=interceptor, health=self.health, clock=clock)
         other = settings.tracking_account
         self.tracking = (
-            self.main if other is None else open_transport(other, kind, interceptor=interceptor, health=self.health)
+            self.main
+            if other is None
+            else open_transport(other, kind, interceptor=interceptor, health=self.health, clock=clock)
         )
         used = (settings.account,) if other is None else (settings.account, other)
         self._signatures = [account.credential for account in used if isinstance(account.credential, Sas)]
