@@ -166,5 +166,5 @@ def _text_of(body: bytes) -> bytes:
 
 
 def _as_frozen(blobs: dict[str, bytes]) -> dict[str, Any]:
-    kinds = {"contentType": "application/octet-stream", "contentEncoding": None, "metadata": {}}
+    kinds: dict[str, Any] = {"contentType": "application/octet-stream", "contentEncoding": None, "metadata": {}}
     return {name: {"base64": base64.b64encode(content).decode(), **kinds} for name, content in blobs.items()}
