@@ -74,6 +74,7 @@ async def test_messages_whose_loading_died_of_a_mistake_are_given_back(azurite: 
         await backend.instances.send(raised(start.instance.instance_id, "lost"))
         await asyncio.wait_for(died.wait(), PATIENCE.total_seconds())
         await eventually(lambda: _held(backend) == 0, "it is still held", within=PATIENCE)
+        assert not backend._directory._inboxes
 
         reads.instead = None
         batch = await messages_of(await scene.session(), PATIENCE)

@@ -132,8 +132,19 @@ class ControlQueueListener:
                 held.message.target.instance_id,
                 extra={"event": "message_forwarded", "queue": self._queue, "message_id": held.message_id},
             )
-        await self._outbox.forward(held)
-        await self._keeper.delete(held)
+        try:
+            await self._outbox.forward(held)
+        except BackendError as exc:
+            _log.log(
+                level_of(exc),
+                "message %s could not be passed on to the queue of its instance, and is tried again later: %s",
+                held.message_id,
+                exc,
+                extra={"event": "message_not_forwarded", "queue": self._queue, "message_id": held.message_id},
+            )
+            await self._keeper.abandon(held)
+        else:
+            await self._keeper.delete(held)
 
     async def _postpone(self, message: QueueMessage) -> None:
         receipt = MessageReceipt(message.message_id, message.pop_receipt)

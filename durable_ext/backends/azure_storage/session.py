@@ -145,7 +145,12 @@ class AzureSession:
                 return SessionEnd.YIELD
             batch = self._take()
             if batch:
-                await self._note_run(batch)
+                try:
+                    await self._note_run(batch)
+                except BaseException:
+                    self._put_back(batch)  # whoever listens while an episode is stuck is cancelled: nobody has got them
+                    raise
+                self._rivals.taken(batch)
                 return MessageBatch(
                     messages=tuple([held.received() for held in batch]),
                     redelivered=any(held.dequeue_count > 1 for held in batch),
@@ -174,8 +179,12 @@ class AzureSession:
             self._directory.postpone(held)
         for held in taken:
             self._taken[held.message_id] = held
-        self._rivals.taken(taken)
         return taken
+
+    def _put_back(self, batch: Sequence[HeldMessage]) -> None:
+        for held in reversed(batch):
+            if self._taken.pop(held.message_id, None) is not None:
+                self._inbox.pending.appendleft(held)
 
     async def _note_run(self, batch: Sequence[HeldMessage]) -> None:
         """Mark a message that was delivered before, so that the next worker can tell if this one dies while it plays it.

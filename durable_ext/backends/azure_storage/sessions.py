@@ -128,7 +128,8 @@ class SessionDirectory:
         except BaseException as error:
             inbox.state = InboxState.IDLE
             if isinstance(error, Exception):  # a mistake of ours: its messages must not be held, and renewed, for ever
-                self._supervisor.start("end", self._abandon_pending(inbox))
+                self._supervisor.start("end", self._keeper.abandon_all(_taken_out(inbox)))
+                self._forget(inbox)
             raise
 
     async def _load_until_known(self, inbox: InstanceInbox) -> None:
@@ -226,9 +227,7 @@ class SessionDirectory:
         return True
 
     async def _abandon_pending(self, inbox: InstanceInbox) -> None:
-        pending = list(inbox.pending)
-        inbox.pending.clear()
-        await self._keeper.abandon_all(pending)
+        await self._keeper.abandon_all(_taken_out(inbox))
 
     # Sessions out.
 
@@ -272,9 +271,7 @@ class SessionDirectory:
 
     async def _return(self, inbox: InstanceInbox, taken: Sequence[HeldMessage], *, delayed: bool) -> None:
         if self.is_leaving(inbox.partition):
-            returned = [*taken, *inbox.pending]
-            inbox.pending.clear()
-            await self._keeper.give_back_all(returned)
+            await self._keeper.give_back_all([*taken, *_taken_out(inbox)])
         elif delayed:
             await self._keeper.abandon_all(taken)
         else:
@@ -329,8 +326,7 @@ class SessionDirectory:
         for inbox in inboxes:
             if inbox.state is InboxState.ACTIVE:
                 continue
-            returned += inbox.pending
-            inbox.pending.clear()
+            returned += _taken_out(inbox)
             if inbox.session is not None:
                 returned += inbox.session.surrender()
                 inbox.session = None
@@ -340,20 +336,25 @@ class SessionDirectory:
         return returned
 
     def lose(self, partition: int) -> None:
-        """The partition belongs to somebody else: forget its messages and end its sessions without a word."""
+        """The partition belongs to somebody else: end its sessions without a word, and let the new owner have its messages.
+
+        Those that the new owner has taken already are not disturbed: the service refuses receipts of an earlier delivery.
+        """
+        lost: list[HeldMessage] = []
         for inbox in list(self._inboxes.values()):
             if inbox.partition != partition:
                 continue
-            for held in inbox.pending:
-                self._keeper.forget(held)
-            inbox.pending.clear()
+            lost += _taken_out(inbox)
             session, inbox.session = inbox.session, None
             if session is not None:
-                for held in session.surrender():
-                    self._keeper.forget(held)
+                lost += session.surrender()
                 session.lose()
             if inbox.state is not InboxState.LOADING:
                 self._forget(inbox)
+        for held in lost:
+            self._keeper.forget(held)
+        if lost:
+            self._supervisor.start("lose", self._keeper.give_back_all(lost))
 
     def _wake_all(self) -> None:
         for inbox in self._inboxes.values():
@@ -365,6 +366,13 @@ class SessionDirectory:
     def work_item(self, held: HeldMessage) -> ActivityWorkItem:
         """Return a claimed work item as the runtime sees it."""
         return ActivityWorkItem(item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count)
+
+
+def _taken_out(inbox: InstanceInbox) -> list[HeldMessage]:
+    """Empty an inbox."""
+    pending = list(inbox.pending)
+    inbox.pending.clear()
+    return pending
 
 
 def _instance(held: HeldMessage) -> str:
