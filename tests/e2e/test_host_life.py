@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
 import signal
@@ -9,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -114,6 +117,52 @@ def test_ctrl_c_lets_a_running_activity_finish(make_app: MakeApp, launch: Launch
     assert code == 0
     assert again.finished("drained")["output"] == "slept"
     assert "Executing 'Functions.sleep'" not in again.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_terminal_that_closes_lets_a_running_activity_finish_as_a_sigterm_does(
+    make_app: MakeApp, launch: Launch, name: str
+) -> None:
+    app = make_app(WAITING_APP)
+    host = launch(app).wait_until_ready()
+    host.start("slow", "drained")
+    eventually(lambda: "Executing 'Functions.sleep'" in host.output, message=host.output)
+    assert host.process is not None
+
+    host.process.send_signal(getattr(signal, name))
+    code = host.wait_for_exit()
+    again = launch(app).wait_until_ready()
+
+    assert code == 0
+    assert again.finished("drained")["output"] == "slept"
+    assert "Executing 'Functions.sleep'" not in again.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives the host a terminal")
+def test_an_activity_that_prints_finishes_after_its_terminal_was_closed(make_app: MakeApp, launch: Launch) -> None:
+    app = make_app(WAITING_APP.replace('return "slept"', 'print("awake", flush=True)\n    return "slept"'))
+    ours, theirs = os.openpty()
+
+    def live_in_terminal() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        for output in (1, 2):
+            os.dup2(theirs, output)
+
+    host = launch(app, before_start=live_in_terminal)
+    os.close(theirs)
+    host.wait_until_ready()
+    host.start("slow", "unseen")
+    shown = b""
+    while b"Executing 'Functions.sleep'" not in shown:
+        shown += os.read(ours, 65536)
+
+    os.close(ours)
+    code = host.wait_for_exit()
+    again = launch(app).wait_until_ready()
+
+    assert code == 0
+    assert again.finished("unseen")["output"] == "slept"
 
 
 def test_a_second_ctrl_c_stops_at_once(make_app: MakeApp, launch: Launch) -> None:

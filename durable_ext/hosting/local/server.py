@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from durable_ext.hosting.local.engine import LocalEngine
 from durable_ext.hosting.local.host_lock import HostLock
 from durable_ext.hosting.local.http_triggers import HttpTriggers
 from durable_ext.hosting.local.invocations import Invoker
+from durable_ext.hosting.local.stop_signals import StopSignals
 from durable_ext.hosting.local.timer_triggers import TimerTrigger
 from durable_ext.http.aiohttp_app import make_server
 from durable_ext.http.management import ManagementApi
@@ -103,8 +103,7 @@ class LocalHost:
         Raises:
             DurableError: The hub cannot be opened, now or ever; nothing durable was served.
         """
-        loop = asyncio.get_running_loop()
-        self._watch_signals(loop)
+        StopSignals(self._signalled, self._stop.is_set).watch(asyncio.get_running_loop())
         azure = self._plan.settings.hub_kind == "azure"
         if azure:
             self._supervisor.start("open-hub", self._engine.open_when_reachable(self._options.away_hint))
@@ -252,15 +251,6 @@ class LocalHost:
         guard.daemon = True
         guard.start()
 
-    def _watch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, self._signalled, number)
-            except NotImplementedError:  # Windows
-                signal.signal(number, lambda caught, frame: loop.call_soon_threadsafe(self._signalled, caught))
-
-    def _signalled(self, number: int) -> None:
-        if self._stop.is_set():
-            os._exit(128 + number)  # a second Ctrl-C: what is not stored yet is done again after the next start
+    def _signalled(self) -> None:
         log.warning(_STOPPING)
         self._stop.set()

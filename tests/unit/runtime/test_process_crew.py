@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -27,6 +28,11 @@ class TwoArgumentsError(Exception):
 def process_id(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def signalled(name: str) -> str:
+    os.kill(os.getpid(), getattr(signal, name))
+    return "went on"
 
 
 def leave(value: Any) -> None:
@@ -65,6 +71,12 @@ async def test_a_process_is_used_again(crew: ProcessCrew) -> None:
     second = await run(crew, process_id, 0)
 
     assert first == second != os.getpid()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+async def test_what_a_terminal_tells_all_its_processes_is_left_to_the_worker(crew: ProcessCrew, name: str) -> None:
+    assert await run(crew, signalled, name) == "went on"
 
 
 async def test_so_many_processes_run_side_by_side_and_no_more(crew: ProcessCrew) -> None:
