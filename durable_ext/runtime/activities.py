@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
+from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.protocol import ActivityStore, ActivityWorkItem
 from durable_ext.core.events import TaskCompleted, TaskFailed, TaskScheduled
@@ -29,7 +30,6 @@ from durable_ext.runtime.call_queue import CallQueue
 from durable_ext.runtime.executors import USER_ERRORS, Executors
 from durable_ext.runtime.lifecycle_log import LeftToOthers
 from durable_ext.runtime.registry import ActivityDefinition, FunctionRegistry
-from durable_ext.runtime.slots import Slots
 
 log = logging.getLogger("durable_ext.runtime.activities")
 

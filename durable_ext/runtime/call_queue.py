@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Generic, TypeVar
 
+from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.runtime.slots import Slots
 
 T = TypeVar("T")
 _TURN: Final = 32  # calls that may end without suspending before the loop gets a turn

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from durable_ext.aio.slots import Slots
 from durable_ext.backends.protocol import Checkpoint, MessageBatch, OrchestrationSession
 from durable_ext.core.entities.batch import EntityBatch
 from durable_ext.core.entities.definitions import EntityDefinition, missing_entity
@@ -25,7 +26,6 @@ from durable_ext.runtime.lifecycle_log import LeftToOthers, log_deadly_operation
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.session_end import give_back_after
-from durable_ext.runtime.slots import Slots
 
 log = logging.getLogger("durable_ext.runtime.entities")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from durable_ext.aio.slots import Ticket
 from durable_ext.backends.protocol import ActivityWorkItem, OrchestrationSession
 from durable_ext.core.episode import Episode
 from durable_ext.core.messages import TaskMessage
 from durable_ext.errors import CheckpointConflictError
 from durable_ext.runtime.local_activities import ActivityResult
 from durable_ext.runtime.services import OrchestrationServices
-from durable_ext.runtime.slots import Ticket
 
 
 class TakenOverError(Exception):

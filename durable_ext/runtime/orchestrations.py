@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
+from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.protocol import OrchestrationSession
 from durable_ext.errors import BackendUnavailableError
 from durable_ext.runtime.backoff import Backoff
-from durable_ext.runtime.slots import Slots
 
 log = logging.getLogger("durable_ext.runtime.orchestrations")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.checkpoint_port import CheckpointPort
 from durable_ext.backends.protocol import BackendTraits, OrchestrationSession
@@ -16,7 +17,6 @@ from durable_ext.runtime.lifecycle_log import LeftToOthers
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.settings import WorkerSettings
-from durable_ext.runtime.slots import Slots
 from durable_ext.runtime.sweeper import Sweeper
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import Backend, BackendTraits, OrchestrationSession
@@ -40,7 +41,6 @@ from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.services import OrchestrationServices
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.settings import WorkerSettings
-from durable_ext.runtime.slots import Slots
 from durable_ext.runtime.sweeper import Sweeper
 from durable_ext.runtime.ticks import tick_source
 

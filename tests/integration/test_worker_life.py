@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.functions import registry_of
 
+from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.protocol import OrchestrationSession
 from durable_ext.backends.sqlite.service import SqliteBackend
@@ -22,7 +23,6 @@ from durable_ext.core.events import OrchestrationStatus, TaskScheduled
 from durable_ext.runtime.orchestrations import SessionDispatcher
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
-from durable_ext.runtime.slots import Slots
 from durable_ext.testing.contract_scenes import Scene
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import run_task_hub

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.runtime.call_queue import CallQueue
 from durable_ext.runtime.session_cache import SessionCache
-from durable_ext.runtime.slots import Slots
 from durable_ext.runtime.sweeper import Sweeper
 from durable_ext.testing.eventually import eventually
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
+from durable_ext.aio.slots import Slots
 from durable_ext.backends.azure_storage.transport.keep_alive_connection import KeepAliveConnection
 from durable_ext.backends.azure_storage.transport.sockets import connect_to
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, WireError
@@ -38,42 +38,12 @@ class _Origin:
         self.idle: list[KeepAliveConnection] = []
 
 
-class _Turns:
-    """Bounds how many requests are under way, first come, first served. asyncio's semaphore costs several times more."""
-
-    __slots__ = ("_waiting", "left")
-
-    def __init__(self, count: int) -> None:
-        self.left = count
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def wait(self) -> None:
-        """Wait for the turn of another request."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back()
-            raise
-
-    def give_back(self) -> None:
-        """End a turn: the request that has waited longest is next."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.left += 1
-
-
 class KeepAliveWire:
     """`max_connections` bounds the requests under way; the others wait for their turn, which `timeout` does not count."""
 
     def __init__(self, *, timeout: timedelta, max_connections: int) -> None:
         self._seconds = timeout.total_seconds()
-        self._turns = _Turns(max_connections)
+        self._turns = Slots(max_connections)
         self._origins: dict[str, _Origin] = {}
         self._open: set[KeepAliveConnection] = set()
         self._all_closed: asyncio.Event | None = None
@@ -84,10 +54,8 @@ class KeepAliveWire:
         if place is None:
             place = self._origins[origin] = _Origin(origin)
         request = _request(method, place.netloc, target, headers, body)
-        if self._turns.left:
-            self._turns.left -= 1
-        else:
-            await self._turns.wait()
+        if not self._turns.try_take():  # first: as a rule nobody waits
+            await self._turns.take()
         try:
             return await self._send(place, method, request)
         finally:
