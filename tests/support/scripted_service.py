@@ -1,4 +1,4 @@
-"""A storage service whose every answer a test has written, on a port of this machine."""
+"""A storage service whose every answer a test has written, on a port of this machine, and a clock for its clients."""
 
 from __future__ import annotations
 
@@ -7,9 +7,29 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.transport.account import SharedKey, StorageAccount
 
 KEY = SharedKey("acct", b"key")
+
+
+class LeapingClock(SystemClock):
+    """A machine's clock on which pauses are over at once.
+
+    Attributes:
+        slept: How long they were, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self._time = 0.0
+
+    def monotonic(self) -> float:
+        return self._time
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._time += seconds
 
 
 @dataclass

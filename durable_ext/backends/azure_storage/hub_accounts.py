@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Final
 
+from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import Sas
 from durable_ext.backends.azure_storage.transport.connection import open_transport
@@ -17,6 +17,7 @@ from durable_ext.backends.azure_storage.transport.sas import check_sas_is_enough
 from durable_ext.errors import ConfigurationError
 
 _CLOUDS: Final = (".core.windows.net", ".core.chinacloudapi.cn", ".core.usgovcloudapi.net")
+_SYSTEM_CLOCK: Final = SystemClock()
 
 
 class HubAccounts:
@@ -33,9 +34,9 @@ class HubAccounts:
         settings: AzureStorageSettings,
         interceptor: Interceptor | None,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
-        """`clock` tells the seconds since 1970 that the services' own clocks are compared with."""
+        """The services' own clocks are compared with `clock`."""
         self.health = StorageHealth()
         kind = settings.transport.value
         self.main = open_transport(settings.account, kind, interceptor=interceptor, health=self.health, clock=clock)

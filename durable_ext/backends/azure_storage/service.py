@@ -77,7 +77,7 @@ class AzureStorageBackend:
         self._errands = Supervisor(f"azure-storage-{settings.task_hub}")
         self._farewell = Farewell(self._errands, self._clock)
         self._failed: FailureReport = log_failure
-        self._accounts = HubAccounts(settings, interceptor, clock=lambda: self._clock.now().timestamp())
+        self._accounts = HubAccounts(settings, interceptor, clock=self._clock)
         self._draining = False
         self._closed = False
         self._leases_task: asyncio.Task[None] | None = None

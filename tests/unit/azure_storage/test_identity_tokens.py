@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -12,6 +13,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from durable_ext.backends.azure_storage.transport.account import Identity
 from durable_ext.backends.azure_storage.transport.identity import IdentityTokens
 from durable_ext.errors import ConfigurationError
+from durable_ext.testing.clock import ManualClock
 
 HOUR = 3600.0
 IN_THE_LAST_MINUTES = HOUR - 200.0
@@ -21,14 +23,14 @@ IN_THE_LAST_MINUTES = HOUR - 200.0
 class EntraId:
     """azure-identity's side: numbered tokens that live for an hour of the test's clock, given out while `gate` is open."""
 
-    now: float = 0.0
+    clock: ManualClock = field(default_factory=lambda: ManualClock(datetime.fromtimestamp(0, timezone.utc)))
     answers: bool = True
     asked: int = 0
     closed: bool = False
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def clock(self) -> float:
-        return self.now
+    async def pass_time(self, seconds: float) -> None:
+        await self.clock.advance(timedelta(seconds=seconds))
 
     async def get_token(self, *scopes: str) -> AccessToken:
         self.asked += 1
@@ -36,7 +38,7 @@ class EntraId:
         await self.gate.wait()
         if not self.answers:
             raise ClientAuthenticationError("no identity here")
-        return AccessToken(f"token {number}", int(self.now + HOUR))
+        return AccessToken(f"token {number}", int(self.clock.now().timestamp() + HOUR))
 
     async def close(self) -> None:
         self.closed = True
@@ -64,7 +66,7 @@ async def test_calls_go_on_with_the_old_token_while_a_slow_renewal_is_under_way(
     entra: EntraId, tokens: IdentityTokens
 ) -> None:
     assert await tokens.token() == "token 1"
-    entra.now = IN_THE_LAST_MINUTES
+    await entra.pass_time(IN_THE_LAST_MINUTES)
     entra.gate.clear()
 
     during = [await asyncio.wait_for(tokens.token(), 5) for _ in range(3)]
@@ -81,7 +83,7 @@ async def test_a_token_that_has_expired_is_waited_for_by_all_and_asked_for_once(
     entra: EntraId, tokens: IdentityTokens
 ) -> None:
     await tokens.token()
-    entra.now = HOUR + 1
+    await entra.pass_time(HOUR + 1)
     entra.gate.clear()
 
     waiting = asyncio.gather(*(tokens.token() for _ in range(3)))
@@ -93,10 +95,12 @@ async def test_a_token_that_has_expired_is_waited_for_by_all_and_asked_for_once(
     assert entra.asked == 2
 
 
-@pytest.mark.parametrize("now", [IN_THE_LAST_MINUTES, HOUR + 1])
-async def test_a_caller_that_gives_up_does_not_end_the_renewal(entra: EntraId, tokens: IdentityTokens, now: float) -> None:
+@pytest.mark.parametrize("seconds", [IN_THE_LAST_MINUTES, HOUR + 1])
+async def test_a_caller_that_gives_up_does_not_end_the_renewal(
+    entra: EntraId, tokens: IdentityTokens, seconds: float
+) -> None:
     await tokens.token()
-    entra.now = now
+    await entra.pass_time(seconds)
     entra.gate.clear()
 
     for _ in range(3):
@@ -115,7 +119,8 @@ async def test_a_renewal_that_fails_is_told_once_and_tried_again_later(
     entra: EntraId, tokens: IdentityTokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     await tokens.token()
-    entra.now, entra.answers = IN_THE_LAST_MINUTES, False
+    entra.answers = False
+    await entra.pass_time(IN_THE_LAST_MINUTES)
 
     for _ in range(4):
         assert await tokens.token() == "token 1"
@@ -123,13 +128,14 @@ async def test_a_renewal_that_fails_is_told_once_and_tried_again_later(
     assert entra.asked == 2
 
     for _ in range(4):
-        entra.now += 20
+        await entra.pass_time(20)
         assert await tokens.token() == "token 1"
         await turns()
     assert entra.asked == 4
     assert len([record for record in caplog.records if getattr(record, "event", "") == "token_renewal_failed"]) == 1
 
-    entra.now, entra.answers = entra.now + 40, True
+    entra.answers = True
+    await entra.pass_time(40)
     assert await tokens.token() == "token 1"
     await turns()
     assert await tokens.token() == "token 5"
@@ -139,7 +145,8 @@ async def test_without_a_valid_token_a_refusal_is_an_outage_for_who_has_worked_b
     entra: EntraId, tokens: IdentityTokens
 ) -> None:
     await tokens.token()
-    entra.now, entra.answers = HOUR + 1, False
+    entra.answers = False
+    await entra.pass_time(HOUR + 1)
 
     answers = await asyncio.gather(*(tokens.token() for _ in range(2)), return_exceptions=True)
 

@@ -12,6 +12,7 @@ from support.scripted_service import answer, scripted_service
 
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_transport
 from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
+from durable_ext.testing.clock import ManualClock
 
 THERE = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
@@ -23,7 +24,7 @@ async def opened(kind: str, call: str, *, ours: datetime, status: str = "") -> A
     """Yield a transport of a machine with this time after one call to a service that answers with its own time."""
     async with scripted_service() as service:
         service.answers = [answer(status or DROPPED[call], b"", f"Date: {format_datetime(THERE, usegmt=True)}")]
-        transport = open_transport(service.account, kind, clock=ours.timestamp)
+        transport = open_transport(service.account, kind, clock=ManualClock(ours))
         try:
             if call == "queue":
                 await transport.queues.drop("queue")
@@ -59,7 +60,7 @@ async def test_a_refusal_tells_the_time_too(kind: str) -> None:
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Sat, 21 Nov 2026 12:00:00"])
 def test_what_is_no_date_says_nothing(date: str | None) -> None:
-    clock = ServerClock((THERE - MINUTE).timestamp)
+    clock = ServerClock(ManualClock(THERE - MINUTE))
 
     clock.heard(date)
 

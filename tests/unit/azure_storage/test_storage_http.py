@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -26,6 +25,8 @@ from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues
 from durable_ext.backends.azure_storage.transport.retry import RetryPolicy, retry_after_seconds
+from durable_ext.testing.clock import ManualClock
+from durable_ext.testing.eventually import eventually
 
 QUICK = RetryPolicy(attempts=3, first_delay=timedelta(milliseconds=1))
 
@@ -197,18 +198,21 @@ async def test_requests_are_signed_and_name_their_version(server: ScriptedServic
     assert "x-ms-version: " in head
 
 
-async def test_a_service_that_asks_for_a_pause_gets_it_from_every_request(
-    server: ScriptedService, http: StorageHttp
-) -> None:
-    server.answers = [answer("503 Busy", b"", "Retry-After: 1"), answer("200 OK")]
-    began = time.monotonic()
+async def test_a_service_that_asks_for_a_pause_gets_it_from_every_request(server: ScriptedService) -> None:
+    server.answers = [answer("503 Busy", b"", "Retry-After: 7"), answer("200 OK")]
+    clock = ManualClock()
+    http = StorageHttp(server.account, SharedKeySigner(KEY), retry=QUICK, clock=clock)
 
-    await asyncio.gather(get(http), get(http))
-    first = time.monotonic() - began
-    await get(http)
+    first = asyncio.ensure_future(get(http))
+    await eventually(lambda: clock.sleepers == 1)
+    second = asyncio.ensure_future(get(http))
+    await eventually(lambda: clock.sleepers == 2)
+    asked = len(server.requests)
+    await clock.advance(timedelta(seconds=7))
+    await asyncio.gather(first, second)
+    await http.close()
 
-    assert first >= 1.0
-    assert len(server.requests) >= 3
+    assert (asked, len(server.requests)) == (1, 3)
 
 
 async def test_a_service_that_asks_for_a_long_pause_is_not_called_again_meanwhile(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
+from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import BearerSigner, SasSigner, SharedKeySigner, Signer
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeanBlobs
@@ -16,6 +15,8 @@ from durable_ext.backends.azure_storage.transport.http import Interceptor, Stora
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues, QueueVerbs
 from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.table import LeanTables, TableVerbs
+
+_SYSTEM_CLOCK: Final = SystemClock()
 
 
 class Closeable(Protocol):
@@ -51,7 +52,7 @@ def open_lean_transport(
     *,
     interceptor: Interceptor | None = None,
     health: StorageHealth | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Clock = _SYSTEM_CLOCK,
 ) -> StorageTransport:
     """Return the transport straight on HTTP. No request is made yet. `health` is told of outages."""
     credential = account.credential
@@ -67,15 +68,14 @@ def open_lean_transport(
         tokens = IdentityTokens(credential, clock=clock)
         closeable.append(tokens)
         signer = BearerSigner(tokens)
-    server_clock = ServerClock(clock)
-    http = StorageHttp(account, signer, interceptor=interceptor, health=health, server_clock=server_clock)
+    http = StorageHttp(account, signer, interceptor=interceptor, health=health, clock=clock)
     return StorageTransport(
         queues=LeanQueues(http),
         tables=LeanTables(http, ascii_only=account.is_emulator),
         blobs=LeanBlobs(http),
         account=account,
         closeable=(http, *closeable),
-        server_clock=server_clock,
+        server_clock=http.server_clock,
         http=http,
     )
 
@@ -86,11 +86,11 @@ def open_transport(
     *,
     interceptor: Interceptor | None = None,
     health: StorageHealth | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Clock = _SYSTEM_CLOCK,
 ) -> StorageTransport:
     """Return the transport of a kind (`lean` or `sdk`). No request is made yet. `health` is told of outages.
 
-    `clock` tells seconds since 1970; the service's is compared with it, and tokens are renewed by it.
+    The service's clock is compared with `clock`, tokens are renewed and requests tried again by it.
     """
     if kind == "sdk":
         from durable_ext.backends.azure_storage.transport.sdk import open_sdk_transport

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.azure_storage.transport.access_advice import access_advice
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import Signer
@@ -31,6 +31,7 @@ from durable_ext.errors import BackendError
 _NO_ACCESS: Final = frozenset({401, 403})
 _OUTAGE_STATUSES: Final = RETRIED_STATUSES | _NO_ACCESS
 _DEFAULT_RETRY: Final = RetryPolicy()
+_SYSTEM_CLOCK: Final = SystemClock()
 _NO_PARAMS: Final[Mapping[str, str]] = {}
 
 
@@ -65,7 +66,7 @@ class StorageHttp:
         interceptor: Interceptor | None = None,
         wire: Wire | None = None,
         health: StorageHealth | None = None,
-        server_clock: ServerClock | None = None,
+        clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
         self._account, self._health = account, health or StorageHealth()
         self._signer, self._retry, self._interceptor = signer, retry, interceptor
@@ -73,17 +74,13 @@ class StorageHttp:
         self._timeout, self._max_connections = timeout, max_connections
         self._wire = wire
         self._closed = False
-        self._throttling = Throttling(self._health)
-        self._server_clock = server_clock or ServerClock()
+        self._throttling = Throttling(self._health, clock)
+        self._clock, self.server_clock = clock, ServerClock(clock)
 
     def url(self, service: Service, path: str) -> str:
         """Return the absolute URL of an encoded path below the account."""
         origin, base = self._roots[service]
         return f"{origin}{base}{path}"
-
-    def server_offset(self) -> timedelta:
-        """How far the service's clock is ahead of ours; zero if unknown."""
-        return self._server_clock.offset()
 
     async def send(
         self,
@@ -157,7 +154,7 @@ class StorageHttp:
             if delay is None:
                 failure.is_told = self._health.failed(service, failure)
                 raise failure
-            await asyncio.sleep(delay)
+            await self._clock.sleep(delay)
 
     def _no_answer(self, call: str, service: Service, error: OSError) -> StorageUnavailableError:
         failure = unanswered(call, self._account.endpoint(service), error)
@@ -172,7 +169,7 @@ class StorageHttp:
             self._health.missed += service is not Service.BLOB and isinstance(error, StorageResourceMissingError)
             return error
         refused = StorageAccessError(
-            call=call, status=status, code=code, advice=access_advice(self._account, service, self.server_offset())
+            call=call, status=status, code=code, advice=access_advice(self._account, service, self.server_clock.offset())
         )
         return self._health.refused(service, refused)
 
@@ -197,7 +194,7 @@ class StorageHttp:
             query = f"{query}&{appended}" if query else appended
         target = f"{base}{path}?{query}" if query else f"{base}{path}"
         answer = await wire.send(method, origin, target, signed, body)
-        self._server_clock.heard(answer.headers.get("date"))
+        self.server_clock.heard(answer.headers.get("date"))
         return answer
 
     async def close(self) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 from typing import Any, Final, Union
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError
@@ -17,6 +15,7 @@ from azure.identity.aio import (
     WorkloadIdentityCredential,
 )
 
+from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.transport.account import Identity
 from durable_ext.errors import ConfigurationError
@@ -24,6 +23,7 @@ from durable_ext.errors import ConfigurationError
 _SCOPE: Final = "https://storage.azure.com/.default"
 _RENEW_BEFORE_SECONDS: Final = 300
 _RETRY_SECONDS: Final = 30
+_SYSTEM_CLOCK: Final = SystemClock()
 _Refusal = Union[AzureError, OSError]
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
@@ -32,10 +32,10 @@ class IdentityTokens:
     """A `TokenSource`. A token that cannot be renewed yet is used until it expires (specs/host-json.md 8).
 
     A renewal is a task of its own, one at a time: callers wait for it only when they have no valid token, and one that
-    gives up does not end it. `clock` tells seconds since 1970, as tokens do. Used from one event loop.
+    gives up does not end it. Used from one event loop.
     """
 
-    def __init__(self, identity: Identity, *, credential: Any = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, identity: Identity, *, credential: Any = None, clock: Clock = _SYSTEM_CLOCK) -> None:
         self._credential = credential or credential_of(identity)
         self._clock = clock
         self._renewals = Supervisor("azure-storage-identity")
@@ -52,7 +52,7 @@ class IdentityTokens:
             ConfigurationError: There never was one, and the identity is refused.
             ConnectionError: There is none for now.
         """
-        now = self._clock()
+        now = self._clock.now().timestamp()
         if now < self._renew_at:
             return self._token
         renewal = self._renewal
@@ -75,8 +75,8 @@ class IdentityTokens:
         try:
             fresh = await self._credential.get_token(_SCOPE)
         except (AzureError, OSError) as refusal:
-            if self._clock() < self._expires:
-                self._renew_at = min(self._clock() + _RETRY_SECONDS, self._expires)
+            if self._clock.now().timestamp() < self._expires:
+                self._renew_at = min(self._clock.now().timestamp() + _RETRY_SECONDS, self._expires)
                 if not self._failing:
                     self._failing = True
                     _log.warning("token renewal failed", extra={"event": "token_renewal_failed", "error": str(refusal)})
@@ -84,7 +84,7 @@ class IdentityTokens:
         self._failing = False
         self._token, self._expires = fresh.token, float(fresh.expires_on)
         # Who hands out one with minutes left is not asked for each call.
-        early = max(self._expires - _RENEW_BEFORE_SECONDS, self._clock() + _RETRY_SECONDS)
+        early = max(self._expires - _RENEW_BEFORE_SECONDS, self._clock.now().timestamp() + _RETRY_SECONDS)
         self._renew_at = min(early, self._expires)
         return None
 

@@ -6,8 +6,6 @@ Imported only when host.json asks for it (`storageProvider.transport`).
 from __future__ import annotations
 
 import base64
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.azure_storage.transport.account import Sas, Service, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.aiohttp_wire import AiohttpWire
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
@@ -34,6 +33,7 @@ from durable_ext.backends.azure_storage.transport.wire import open_wire
 _TIMEOUT: Final = timedelta(seconds=30)
 _MAX_CONNECTIONS: Final = 100
 _DEFAULT_RETRY: Final = RetryPolicy()
+_SYSTEM_CLOCK: Final = SystemClock()
 
 
 def _options(endpoint: str) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def open_sdk_transport(
     interceptor: Interceptor | None = None,
     health: StorageHealth | None = None,
     retry: RetryPolicy = _DEFAULT_RETRY,
-    clock: Callable[[], float] = time.time,
+    clock: Clock = _SYSTEM_CLOCK,
 ) -> StorageTransport:
     """Return the transport on the SDK packages. No request is made yet. `health` is told of outages."""
     health = health or StorageHealth()
@@ -60,7 +60,7 @@ def open_sdk_transport(
     }
 
     def answers(service: Service) -> SdkAnswers:
-        return SdkAnswers(service, account, health, retry=retry, interceptor=interceptor)
+        return SdkAnswers(service, account, health, retry=retry, interceptor=interceptor, clock=clock)
 
     credential = account.credential
     closeable: list[Any] = []

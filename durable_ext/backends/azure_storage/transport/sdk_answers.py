@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 
+from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageAccessError,
@@ -27,6 +28,7 @@ from durable_ext.errors import BackendError
 
 _TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes on Python 3.10
 _DEFAULT_RETRY: Final = RetryPolicy()
+_SYSTEM_CLOCK: Final = SystemClock()
 T = TypeVar("T")
 
 
@@ -41,10 +43,11 @@ class SdkAnswers:
         *,
         retry: RetryPolicy = _DEFAULT_RETRY,
         interceptor: Interceptor | None = None,
+        clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
         self._service, self._endpoint, self._health = service, account.endpoint(service), health
         self._retry, self._interceptor = retry, interceptor
-        self._throttling = Throttling(health)
+        self._throttling, self._clock = Throttling(health, clock), clock
 
     async def call(self, verb: str, resource: str, send: Callable[[], Awaitable[T]]) -> T:
         """Call `send` until it succeeds, some times at most, and return its value.
@@ -85,7 +88,7 @@ class SdkAnswers:
             if delay is None:
                 failure.is_told = self._health.failed(self._service, failure)
                 raise failure
-            await asyncio.sleep(delay)
+            await self._clock.sleep(delay)
 
     def _refused(self, call: str, error: HttpResponseError) -> StorageUnavailableError:
         """Return the failure that is worth another try; raise every other one."""
