@@ -20,6 +20,7 @@ from durable_ext.aio.slots import Slots
 from durable_ext.failure import exception_text
 
 _KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
+_OF_TERMINALS: Final = ("SIGINT", "SIGHUP")  # a terminal sends them to every process that was started from it
 
 
 class ProcessDiedError(RuntimeError):
@@ -123,7 +124,8 @@ class _Process:
 
     def __init__(self) -> None:
         # spawn: forking a process with threads may copy held locks
-        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_leave_signals_to_the_worker)
         self._loop = asyncio.get_running_loop()
         self._last: asyncio.Future[Any] | None = None
         self.pid = 0
@@ -155,6 +157,13 @@ class _Process:
         if self.is_working and self.pid:
             _kill(self.pid)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave_signals_to_the_worker() -> None:
+    """Ignore Ctrl-C and closing terminals: the worker lets calls finish. Programs that a call runs do not inherit that."""
+    for name in _OF_TERMINALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: None)
 
 
 def _call(pickled: bytes) -> bytes:
