@@ -20,7 +20,7 @@ from interop_app import interop_registry
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
-from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.settings import AzureStorageSettings, TransportKind
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError, error_from
@@ -325,13 +325,15 @@ async def test_orchestrations_go_on_after_the_service_was_frozen_longer_than_the
     assert [end.output for end in ends] == [[f"Hello {city}!" for city in _CITIES]] * 10
 
 
+@pytest.mark.parametrize("transport", [TransportKind.LEAN, pytest.param(TransportKind.SDK, marks=pytest.mark.slow)])
 async def test_an_outage_in_the_middle_loses_nothing_and_is_told_when_it_begins_and_when_it_is_over(
-    task_hub: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    task_hub: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, transport: TransportKind
 ) -> None:
     ports = free_ports()
     async with AsyncExitStack() as stack:
         with running_azurite(location=tmp_path, ports=ports) as running:
-            hub = await stack.enter_async_context(run_azure_hub(settings_of(running, task_hub), interop_registry()))
+            settings = replace(settings_of(running, task_hub), transport=transport)
+            hub = await stack.enter_async_context(run_azure_hub(settings, interop_registry()))
             started = [await hub.client.start("HelloSequence", 5) for _ in range(10)]
             caplog.clear()
         await eventually(lambda: "storage_down" in _events(caplog), within=PATIENCE)
