@@ -171,7 +171,9 @@ class ProviderWorker:
             generation.play(lambda: Executor(self.app.orchestrators))
         except NonDeterminismError as error:
             self.complaints.append(f"{batch.instance_id} diverges: {error}")
-            raise
+            for one in in_order:
+                self._abandon(one.queue, one.message)
+            return
         self._commit(generation, in_order)
 
     def _is_early(self, one: Received, history: History) -> bool:

@@ -1,0 +1,66 @@
+"""Lets the model work on many instances and stop at another write of each: one hub that holds every half-done state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from support.provider_model.client import ProviderClient
+from support.provider_model.recorded_app import recorded_app
+from support.provider_model.storage import MemoryStorage, StoppedError
+from support.provider_model.worker import ProviderWorker
+
+HUB: Final = "Model"
+_SECONDS: Final = 60
+
+
+def empty_hub(partitions: int = 4) -> dict[str, Any]:
+    """Return a frozen hub in which nothing was ever started."""
+    queues = [f"{HUB.lower()}-workitems", *(f"{HUB.lower()}-control-{index:02}" for index in range(partitions))]
+    return {
+        "about": {},
+        "hub": HUB,
+        "frozenAt": "2026-11-21T10:00:00+00:00",
+        "queues": {queue: [] for queue in queues},
+        "tables": {f"{HUB}History": [], f"{HUB}Instances": []},
+        "containers": {},
+    }
+
+
+def stopped_before(
+    write: int, orchestrator: str, instance_id: str, given: Any, events: Sequence[tuple[str, Any]]
+) -> tuple[dict[str, Any], set[str], set[Any]] | None:
+    """Start an instance and kill the worker before its n-th write; `None` if it has no such write.
+
+    Returns:
+        The frozen hub, the names of the events that were sent by then, and the arguments of the activities that ran.
+    """
+    storage, app = MemoryStorage(empty_hub()), recorded_app()
+    worker = ProviderWorker(storage, HUB, app)
+    client, told = ProviderClient(worker), set[str]()
+    client.start(orchestrator, instance_id, given)
+    storage.dies_before = storage.writes + write
+    try:
+        for name, value in events:
+            worker.run(_SECONDS)
+            client.raise_event(instance_id, name, value)
+            told.add(name)
+        worker.run(_SECONDS)
+    except StoppedError:
+        return storage.freeze(), told, {argument for _, argument in app.ran}
+    return None
+
+
+def merged(hubs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one frozen hub with all instances of several; what the dead held is back at once, timers keep their time."""
+    whole = empty_hub()
+    for hub in hubs:
+        for queue, messages in hub["queues"].items():
+            for one in messages:
+                delay = one["delaySeconds"] if "TimerFiredEvent" in one["text"] else 0
+                whole["queues"][queue].append({**one, "delaySeconds": delay})
+        for table, rows in hub["tables"].items():
+            whole["tables"][table] += rows
+        for container, blobs in hub["containers"].items():
+            whole["containers"].setdefault(container, {}).update(blobs)
+    return whole
