@@ -16,6 +16,7 @@ import pytest
 from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
 from azurite import Azurite, free_ports, running_azurite
 from interop_app import interop_registry
+from support.queue_lengths import queue_length
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
@@ -127,14 +128,16 @@ class ClockThatIsOff(SystemClock):
         return super().now() + self._off
 
 
-@pytest.mark.parametrize("seconds", [-60, 60])
+@pytest.mark.parametrize(
+    ("kind", "seconds"), [(TransportKind.LEAN, -60), (TransportKind.LEAN, 60), (TransportKind.SDK, -60)]
+)
 async def test_a_machine_whose_clock_is_a_minute_off_keeps_its_leases_by_the_time_of_the_service(
-    azurite: Azurite, task_hub: str, monkeypatch: pytest.MonkeyPatch, seconds: int
+    azurite: Azurite, task_hub: str, monkeypatch: pytest.MonkeyPatch, kind: TransportKind, seconds: int
 ) -> None:
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() + seconds)  # with it requests are signed
     clock, converter, codec = ClockThatIsOff(seconds), DataConverter(), JsonEntityCodec()
-    settings = settings_of(azurite, task_hub)
+    settings = replace(settings_of(azurite, task_hub), transport=kind)
     async with AzureStorageBackend(settings, clock) as backend:
         worker = TaskHubWorker(
             backend,
@@ -278,7 +281,7 @@ async def test_messages_that_nobody_can_read_disturb_nobody_and_are_kept(
         await eventually(lambda: len(_unreadable(caplog)) >= 2 * len(POISON), within=PATIENCE)
 
         assert {end.runtime_status for end in ends} == {OrchestrationStatus.COMPLETED}
-        assert [await _length(transport, queue) for queue in queues] == [len(POISON)] * 2
+        assert [await queue_length(transport, queue) for queue in queues] == [len(POISON)] * 2
         # Each comes again after two seconds, and is told once.
         again = [each.dequeue_count for queue in queues for each in await _come_again(transport, queue)]
         assert min(again) >= 2
@@ -304,10 +307,6 @@ async def _come_again(transport: StorageTransport, queue: str) -> list[QueueMess
 
     await eventually(all_of_them, within=PATIENCE)
     return list(found.values())
-
-
-async def _length(transport: StorageTransport, queue: str) -> int:
-    return await transport.queues.length(queue)
 
 
 async def test_orchestrations_go_on_after_the_service_was_frozen_longer_than_the_leases_last(

@@ -18,6 +18,7 @@ from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from frozen_hub import frozen_hubs, load_hub
 from interop_app import interop_registry
+from support.queue_lengths import queue_length
 
 from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.key_encoding import escape_key
@@ -391,7 +392,7 @@ async def test_a_version_that_no_column_holds_starts_nothing(
             await hub.client.start("HelloSequence", 2, "long", version="v" * 40_000)
 
         assert await hub.client.get_status("long") is None
-        assert await transport.queues.length(f"{task_hub.lower()}-control-00") == 0
+        assert await queue_length(transport, f"{task_hub.lower()}-control-00") == 0
 
 
 async def test_a_rewind_for_a_reason_that_no_column_holds_changes_nothing(azurite: Azurite, task_hub: str) -> None:

@@ -13,6 +13,7 @@ from azure_hub import AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import interop_registry
 from support.provider_messages import provider_message
+from support.queue_lengths import queue_length
 
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -165,4 +166,4 @@ async def _runs(hub: AzureHub, instance_id: str) -> bool:
 
 
 async def _length(transport: StorageTransport, queue: str, wanted: int) -> bool:
-    return await transport.queues.length(queue) == wanted
+    return await queue_length(transport, queue) == wanted

@@ -11,6 +11,7 @@ import pytest
 from azurite import Azurite
 from support.crash_matrix import CrashMatrix, Story, azure_processes, finished
 from support.functions import registry_of
+from support.queue_lengths import queue_length
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.transport.http import StorageCall
@@ -84,7 +85,7 @@ class CountedSignals:
 
 async def messages_left(backend: AzureStorageBackend) -> int:
     queues = backend._settings.names.control_queues(backend._settings.partition_count)
-    return sum([await backend._accounts.main.queues.length(queue) for queue in queues])
+    return sum([await queue_length(backend._accounts.main, queue) for queue in queues])
 
 
 class NewGenerations(CountedSignals):

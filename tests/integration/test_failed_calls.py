@@ -14,6 +14,7 @@ from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from support.crash_matrix import room_for_runs
 from support.functions import registry_of
+from support.queue_lengths import queue_length
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -447,7 +448,7 @@ async def _output(hub: AzureHub) -> Any:
 
 async def _nothing_is_left(hub: AzureHub) -> bool:
     queues = [f"{hub.backend.task_hub.lower()}-{name}" for name in ("control-00", "workitems")]
-    return _held(hub) == 0 and sum([await hub.backend._accounts.main.queues.length(queue) for queue in queues]) == 0
+    return _held(hub) == 0 and sum([await queue_length(hub.backend._accounts.main, queue) for queue in queues]) == 0
 
 
 MATRIX = [

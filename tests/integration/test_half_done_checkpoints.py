@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from azure_hub import short_settings
 from azurite import Azurite
+from support.queue_lengths import queue_length
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -113,7 +114,7 @@ async def test_what_was_sent_is_taken_back_if_no_history_of_it_is_stored(
                     activities=(scheduled,),
                 )
             )
-        queues = backend._accounts.main.queues
-        lengths = [await queues.length(f"{task_hub.lower()}-{name}") for name in ("control-00", "workitems")]
+        main = backend._accounts.main
+        lengths = [await queue_length(main, f"{task_hub.lower()}-{name}") for name in ("control-00", "workitems")]
 
     assert lengths == [left, left]

@@ -11,6 +11,7 @@ import pytest
 from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from support.functions import registry_of
+from support.queue_lengths import queue_length
 
 from durable_ext.backends.azure_storage.transport.errors import StorageUnavailableError
 from durable_ext.backends.azure_storage.transport.http import StorageCall
@@ -40,7 +41,7 @@ async def has_started(hub: AzureHub, instance_id: str) -> bool:
 
 async def nothing_left(hub: AzureHub) -> bool:
     queue = hub.backend._settings.names.control_queues(1)[0]
-    return await hub.backend._accounts.main.queues.length(queue) == 0
+    return await queue_length(hub.backend._accounts.main, queue) == 0
 
 
 async def test_a_child_whose_start_is_sent_again_is_not_begun_anew(azurite: Azurite, task_hub: str) -> None:

@@ -73,10 +73,6 @@ class QueueVerbs(Protocol):
 
     async def delete(self, queue: str, receipt: MessageReceipt) -> None: ...
 
-    async def length(self, queue: str) -> int:
-        """Return about how many messages there are, visible or not."""
-        ...
-
 
 class LeanQueues:
     """`QueueVerbs` straight on HTTP."""
@@ -146,10 +142,6 @@ class LeanQueues:
             f"/{queue}/messages/{receipt.message_id}",
             params={"popreceipt": receipt.pop_receipt},
         )
-
-    async def length(self, queue: str) -> int:
-        answer = await self._http.send("queue.length", Service.QUEUE, "GET", f"/{queue}", params={"comp": "metadata"})
-        return int(answer.headers.get("x-ms-approximate-messages-count", "0"))
 
 
 def _body(text: str) -> bytes:

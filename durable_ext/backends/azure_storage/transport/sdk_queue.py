@@ -98,7 +98,3 @@ class SdkQueues:
     async def delete(self, queue: str, receipt: MessageReceipt) -> None:
         delete = partial(self._client(queue).delete_message, receipt.message_id, receipt.pop_receipt)
         await self._call("delete", queue, delete)
-
-    async def length(self, queue: str) -> int:
-        properties = await self._call("length", queue, self._client(queue).get_queue_properties)
-        return int(properties.approximate_message_count or 0)
