@@ -137,8 +137,9 @@ class ControlQueueListener:
         except BackendError as exc:
             _log.log(
                 level_of(exc),
-                "message %s could not be passed on to the queue of its instance, and is tried again later: %s",
+                "message %s in queue '%s' could not be passed on to that of its instance, and is tried again later: %s",
                 held.message_id,
+                self._queue,
                 exc,
                 extra={"event": "message_not_forwarded", "queue": self._queue, "message_id": held.message_id},
             )
