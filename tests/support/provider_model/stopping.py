@@ -57,7 +57,8 @@ def merged(hubs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for hub in hubs:
         for queue, messages in hub["queues"].items():
             for one in messages:
-                delay = one["delaySeconds"] if "TimerFiredEvent" in one["text"] else 0
+                is_timer = "TimerFiredEvent" in one["text"] and not one["dequeueCount"]
+                delay = one["delaySeconds"] if is_timer else 0
                 whole["queues"][queue].append({**one, "delaySeconds": delay})
         for table, rows in hub["tables"].items():
             whole["tables"][table] += rows
