@@ -217,13 +217,20 @@ class StatusReporter:
         try:
             text = replay.converter.output_text(value)
         except Exception as error:  # whatever user objects raise while they are serialized
-            return exception_text(error) or str(type(error))
+            return self._refused(replay, context, exception_text(error) or str(type(error)))
         if len(text) > _SURELY_SHORT:
             size = len(text.encode("utf-16-le", "surrogatepass")) // 1024
             if size > _STATUS_LIMIT_KB:
-                return (
+                why = (
                     f"The UTF-16 size of the JSON-serialized payload must not exceed {_STATUS_LIMIT_KB} KB. The current "
                     f"payload size is {size} KB."
                 )
+                return self._refused(replay, context, why, " Show less of it.")
         self.text, self._seen = text, value
         return None
+
+    @staticmethod
+    def _refused(replay: Replay, context: OrchestrationContext, why: str, advice: str = "") -> str:
+        if not replay.options.fixes:  # compat: as the extension says it
+            return why
+        return f"The custom status set at {context.status_place} cannot be stored: {why}{advice}"

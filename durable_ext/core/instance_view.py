@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,6 +30,7 @@ class InstanceView:
         "_function_context",
         "_histories",
         "_replay",
+        "_status_place",
         "_status_set",
         "_uuid_counter",
     )
@@ -48,6 +50,7 @@ class InstanceView:
         self._uuid_counter = 0
         self._custom_status: Any = None
         self._status_set = False
+        self._status_place = ("", 0)
         self._clock_ticks = -1
         self._clock_value = ticks_to_datetime(replay.now)
 
@@ -129,6 +132,8 @@ class InstanceView:
         if not self._replay.detached:
             self._custom_status = status
             self._status_set = True
+            caller = sys._getframe(1)
+            self._status_place = (caller.f_code.co_filename, caller.f_lineno)
 
     def new_uuid(self) -> str:
         """Return a UUID text that is the same at every replay."""
@@ -146,3 +151,9 @@ class InstanceView:
     def reported_status(self) -> tuple[bool, Any]:
         """Whether a custom status was set in this generation, and which; for the engine."""
         return self._status_set, self._custom_status
+
+    @property
+    def status_place(self) -> str:
+        """`file:line` of the last `set_custom_status` call; for the engine."""
+        filename, line = self._status_place
+        return f"{filename}:{line}"

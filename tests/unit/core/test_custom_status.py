@@ -99,8 +99,22 @@ def test_a_text_of_16_kb_is_the_largest() -> None:
     assert bench.status == "Running"
 
 
-def test_a_larger_status_fails_the_instance() -> None:
+def test_a_larger_status_fails_the_instance_and_names_the_line_that_set_it() -> None:
     bench = OrchestrationBench(showing("x" * (17_408 // 2)))
+
+    bench.start()
+
+    line = showing.__code__.co_firstlineno + 3
+    assert bench.output == (
+        f"Orchestrator function 'orchestrator' failed: The custom status set at {__file__}:{line} cannot be stored: The "
+        f"UTF-16 size of the JSON-serialized payload must not exceed 16 KB. The current payload size is 17 KB. Show less of "
+        f"it."
+    )
+    assert bench.custom_status is None
+
+
+def test_as_in_1x_a_larger_status_fails_with_the_words_of_the_extension() -> None:
+    bench = OrchestrationBench(showing("x" * (17_408 // 2)), options=ReplayOptions(fixes=False))
 
     bench.start()
 
@@ -108,7 +122,6 @@ def test_a_larger_status_fails_the_instance() -> None:
         "Orchestrator function 'orchestrator' failed: The UTF-16 size of the JSON-serialized payload must not exceed 16 KB. "
         "The current payload size is 17 KB."
     )
-    assert bench.custom_status is None
 
 
 def test_a_status_that_cannot_be_serialized_fails_the_instance() -> None:
