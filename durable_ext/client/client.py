@@ -9,10 +9,11 @@ from typing import Any
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import InstanceStore, PurgeResult
+from durable_ext.client.arguments import due_ticks, existing_id, value_text, wrapped_text
 from durable_ext.client.entities import EntityClient, EntityPage, EntityQuery, EntitySnapshot, StorageCleaning
 from durable_ext.client.ids import checked_event_name, checked_name, checked_version, new_instance_id
 from durable_ext.client.known_functions import KnownFunctions
-from durable_ext.client.query import ACTIVE_STATUSES, TERMINAL_STATUSES, InstanceQuery, StatusPage, optional_ticks
+from durable_ext.client.query import ACTIVE_STATUSES, TERMINAL_STATUSES, InstanceQuery, StatusPage
 from durable_ext.client.status import InstanceStatus
 from durable_ext.client.waiting import LONG_POLL, patience_of
 from durable_ext.core.entities.codec_port import EntityCodec
@@ -114,7 +115,7 @@ class DurableClient:
 
         Source: specs/sdk.md 2.11 `start_new`; specs/azure-storage.md 6.6, 9.1.
         """
-        recorded = None if input is None else self._converter.wrap_text(self._converter.to_text(input))
+        recorded = wrapped_text(self._converter, "start", "input", input)
         return await self.start_recorded(
             name, recorded, instance_id, start_at=start_at, version=version, tags=tags, trace_context=trace_context
         )
@@ -134,7 +135,7 @@ class DurableClient:
         self._require_function("orchestrator", name)
         target = new_instance_id() if instance_id is None else checked_instance_id(instance_id)
         now = self._now()
-        due = optional_ticks(start_at)
+        due = due_ticks("start", "start_at", start_at)
         started = ExecutionStarted(
             timestamp=now,
             instance=OrchestrationInstance(instance_id=target, execution_id=new_execution_id()),
@@ -153,7 +154,7 @@ class DurableClient:
 
     async def get_status(self, instance_id: str, *, with_payloads: bool = True) -> InstanceStatus | None:
         """Return the instance's status, `None` if there is no such instance."""
-        row = await self._instances.get_instance(InstanceId(instance_id), with_payloads=with_payloads)
+        row = await self._instances.get_instance(existing_id("get_status", instance_id), with_payloads=with_payloads)
         return None if row is None else self._status(row)
 
     async def wait_for_completion(
@@ -167,7 +168,7 @@ class DurableClient:
             InstanceNotFoundError: No such instance, or it was purged meanwhile.
             InstanceWaitTimeoutError: Not terminal in time; `.last_status` is the last status read.
         """
-        target = InstanceId(instance_id)
+        target = existing_id("wait_for_completion", instance_id)
         patience = patience_of(timeout)
         deadline = self._clock.monotonic() + patience
         row = await self._instances.wait_for_change(target, None, timedelta(0))
@@ -208,7 +209,7 @@ class DurableClient:
         Raises:
             InstanceNotFoundError: No such instance.
         """
-        events = await self._instances.get_history(InstanceId(instance_id))
+        events = await self._instances.get_history(existing_id("get_history", instance_id))
         if not events:
             await self._require_instance(instance_id)
         return events
@@ -222,12 +223,12 @@ class DurableClient:
             InvalidInstanceStateError: The instance has ended.
             TypeError: The data cannot be serialized.
         """
-        await self.raise_recorded_event(instance_id, event_name, self._converter.to_text(data))
+        await self.raise_recorded_event(instance_id, event_name, value_text(self._converter, "raise_event", "data", data))
 
     async def raise_recorded_event(self, instance_id: str, event_name: str, recorded_input: str | None) -> None:
         """Send an external event whose `Input` is exactly this JSON text; otherwise as `raise_event`."""
         checked_event_name(event_name)
-        await self._require_status(instance_id, ACTIVE_STATUSES, f"raise event {event_name} for")
+        await self._require_status(existing_id("raise_event", instance_id), ACTIVE_STATUSES, f"raise event {event_name} for")
         await self._send(instance_id, EventRaised(timestamp=self._now(), name=event_name, input=recorded_input))
 
     async def terminate(self, instance_id: str, reason: str | None = None) -> None:
@@ -282,7 +283,7 @@ class DurableClient:
 
         Source: specs/http-api.md 5.8; specs/execution-semantics.md 14.6.
         """
-        row = await self._instances.get_instance(InstanceId(instance_id))
+        row = await self._instances.get_instance(existing_id("restart", instance_id))
         if row is None:
             raise InstanceNotFoundError(instance_id)
         target = None if restart_with_new_instance_id else instance_id
@@ -294,7 +295,7 @@ class DurableClient:
         Raises:
             InvalidInstanceStateError: It has not ended.
         """
-        target = InstanceId(instance_id)
+        target = existing_id("purge", instance_id)
         if not instance_id.startswith("@"):
             row = await self._instances.get_instance(target, with_payloads=False)
             if row is None:
@@ -337,7 +338,7 @@ class DurableClient:
             InvalidArgumentError: The key cannot be used (specs/http-api.md 6.3).
             TypeError: The input cannot be serialized.
         """
-        recorded = None if input is None else self._converter.wrap_text(self._converter.to_text(input))
+        recorded = wrapped_text(self._converter, "signal_entity", "input", input)
         await self.signal_entity_recorded(entity_id, operation, recorded, due=due)
 
     async def signal_entity_recorded(
@@ -379,7 +380,7 @@ class DurableClient:
         return row
 
     async def _require_status(self, instance_id: str, allowed: frozenset[OrchestrationStatus], operation: str) -> None:
-        row = await self._require_instance(instance_id)
+        row = await self._require_instance(existing_id(operation, instance_id))
         if row.status not in allowed:
             raise InvalidInstanceStateError(instance_id, row.status.value, operation)
 

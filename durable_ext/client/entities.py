@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.protocol import InstanceStore
+from durable_ext.client.arguments import due_ticks
 from durable_ext.client.ids import checked_name
 from durable_ext.client.query import optional_ticks
 from durable_ext.client.status import decode_recorded
@@ -113,13 +114,13 @@ class EntityClient:
         checked_entity_id(entity_id)
         checked_name("operation", operation)
         now = ticks_from_datetime(self._clock.now())
-        due_ticks = optional_ticks(due)
-        if due_ticks is not None and due_ticks <= now:
-            due_ticks = None
+        due_at = due_ticks("signal_entity", "due", due)
+        if due_at is not None and due_at <= now:
+            due_at = None
         request = EntityRequest(
-            request_id=str(uuid.uuid4()), operation=operation, is_signal=True, input=recorded_input, due=due_ticks
+            request_id=str(uuid.uuid4()), operation=operation, is_signal=True, input=recorded_input, due=due_at
         )
-        delivery = None if due_ticks is None else _capped(due_ticks, now)
+        delivery = None if due_at is None else _capped(due_at, now)
         await self._send(
             entity_id.instance_id,
             OPERATION_EVENT if delivery is None else delayed_event_name(delivery),

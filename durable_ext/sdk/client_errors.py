@@ -45,3 +45,15 @@ def checked_start_id(instance_id: Any, version: Any) -> str | None:
     if version is not None:
         check_text("start_new", "version", version, 'a text, as "1.0", or None')
     return cast("str | None", instance_id)
+
+
+def checked_id(call: str, instance_id: Any, *, is_1x: bool) -> str:
+    """Return the id of an instance that is asked for as text; 1.x put whatever it got into a URL.
+
+    Raises:
+        ArgumentTypeError: It is no text, nor a UUID.
+    """
+    if is_1x or isinstance(instance_id, UUID):
+        return str(instance_id)
+    check_text(call, "instance_id", instance_id, "the instance id as a text")
+    return cast(str, instance_id)

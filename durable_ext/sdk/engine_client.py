@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from azure.functions import HttpRequest
 
+from durable_ext.client.arguments import value_text
 from durable_ext.client.client import DurableClient
 from durable_ext.client.query import InstanceQuery
 from durable_ext.client.status import InstanceStatus
@@ -27,7 +28,7 @@ from durable_ext.errors import (
     InvalidInstanceStateError,
 )
 from durable_ext.sdk.bindings import DurableOrchestrationBindings, origin_of
-from durable_ext.sdk.client_errors import checked_start_id, instance_gone, instance_not_found, not_rewindable
+from durable_ext.sdk.client_errors import checked_id, checked_start_id, instance_gone, instance_not_found, not_rewindable
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.orchestration_client import DurableOrchestrationClient
 from durable_ext.sdk.status_values import (
@@ -92,8 +93,11 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         instance_id = checked_start_id(instance_id, version)
         trace_parent, trace_state = self._get_current_activity_context()
         trace = TraceContext(trace_parent=trace_parent, trace_state=trace_state or None) if trace_parent else None
+        recorded = None
+        if client_input is not None:
+            recorded = self._engine.converter.wrap_text(self._text("start_new", "client_input", client_input))
         return await self._on_engine(
-            self._engine.start(name, client_input, instance_id, version=version, trace_context=trace)
+            self._engine.start_recorded(name, recorded, instance_id, version=version, trace_context=trace)
         )
 
     async def get_status(
@@ -103,6 +107,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         show_history_output: bool = False,
         show_input: bool = False,
     ) -> DurableOrchestrationStatus:
+        instance_id = self._id("get_status", instance_id)
         status = await self._on_engine(self._engine.get_status(instance_id))
         if status is None:
             return DurableOrchestrationStatus.from_json("")
@@ -131,7 +136,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         return await self._on_engine(self._found(query))
 
     async def purge_instance_history(self, instance_id: str) -> PurgeHistoryResult:
-        result = await self._on_engine(self._engine.purge(instance_id))
+        result = await self._on_engine(self._engine.purge(self._id("purge_instance_history", instance_id)))
         return PurgeHistoryResult(instancesDeleted=result.deleted)
 
     async def purge_instance_history_by(
@@ -160,7 +165,8 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         connection_name: str | None = None,
     ) -> None:
         self._require_own_hub(task_hub_name, connection_name)
-        text = self._engine.converter.to_text(event_data)
+        instance_id = self._id("raise_event", instance_id)
+        text = self._text("raise_event", "event_data", event_data)
         if self._is_1x:
             text = self._engine.converter.wrap_text(text)
         try:
@@ -171,6 +177,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
             raise instance_gone(instance_id) from exc
 
     async def restart(self, instance_id: str, restart_with_new_instance_id: bool = True) -> str:
+        instance_id = self._id("restart", instance_id)
         try:
             return await self._on_engine(
                 self._engine.restart(instance_id, restart_with_new_instance_id=restart_with_new_instance_id)
@@ -186,6 +193,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         connection_name: str | None = None,
     ) -> None:
         self._require_own_hub(task_hub_name, connection_name)
+        instance_id = self._id("rewind", instance_id)
         try:
             await self._on_engine(self._engine.rewind(instance_id, reason))
         except InstanceNotFoundError as exc:
@@ -202,7 +210,10 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         connection_name: str | None = None,
     ) -> None:
         self._require_own_hub(task_hub_name, connection_name)
-        await self._on_engine(self._engine.signal_entity(entityId, operation_name, operation_input))
+        recorded = None
+        if operation_input is not None:
+            recorded = self._engine.converter.wrap_text(self._text("signal_entity", "operation_input", operation_input))
+        await self._on_engine(self._engine.signal_entity_recorded(entityId, operation_name, recorded))
 
     async def read_entity_state(
         self, entityId: EntityId, task_hub_name: str | None = None, connection_name: str | None = None
@@ -242,6 +253,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
             "suspend": self._engine.suspend,
             "resume": self._engine.resume,
         }[operation]
+        instance_id = self._id(operation, instance_id)
         try:
             await self._on_engine(call(instance_id, reason))
         except InstanceNotFoundError as exc:
@@ -255,6 +267,7 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         if not status:
             await asyncio.sleep(seconds)
             return
+        instance_id = self._id("wait_for_completion_or_create_check_status_response", instance_id)
         try:
             await self._on_engine(self._engine.wait_for_completion(instance_id, timeout=timedelta(seconds=seconds)))
         except (InstanceWaitTimeoutError, InstanceNotFoundError):
@@ -262,6 +275,13 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
 
     async def _found(self, query: InstanceQuery) -> list[DurableOrchestrationStatus]:
         return [_status_value(status) async for status in self._engine.query_all(query)]
+
+    def _id(self, call: str, instance_id: Any) -> str:
+        return checked_id(call, instance_id, is_1x=self._is_1x)
+
+    def _text(self, call: str, argument: str, value: Any) -> str:
+        converter = self._engine.converter
+        return converter.to_text(value) if self._is_1x else value_text(converter, call, argument, value)
 
     async def _on_engine(self, call: Coroutine[Any, Any, T]) -> T:
         if self._loop is None or self._loop is asyncio.get_running_loop():

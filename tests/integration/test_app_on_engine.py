@@ -21,7 +21,7 @@ from support import process_app
 
 import durable_ext as df
 from durable_ext.client.remote import close_session
-from durable_ext.errors import InvalidArgumentError
+from durable_ext.errors import ArgumentTypeError, InvalidArgumentError
 from durable_ext.http.aiohttp_app import make_server
 from durable_ext.http.management import ManagementApi
 from durable_ext.http.messages import HttpRequestValue, HttpResponseValue
@@ -148,6 +148,29 @@ async def test_functions_stand_for_names_and_results_have_their_types(app: App) 
 async def test_a_uuid_is_an_instance_id(app: Any) -> None:
     instance_id = UUID("0b8f2f9e-7f5c-4d5e-9d3b-6a4a2f6d1c11")
     assert await app.client.start_new("echo", instance_id, "x") == str(instance_id)
+
+
+async def test_a_uuid_is_the_id_of_what_it_started(app: Any) -> None:
+    instance_id = UUID("0b8f2f9e-7f5c-4d5e-9d3b-6a4a2f6d1c12")
+    await app.client.start_new("chain", instance_id)
+    await app.status(str(instance_id), STATUS.Completed)
+
+    assert (await app.client.get_status(instance_id)).runtime_status is STATUS.Completed
+    assert (await app.client.purge_instance_history(instance_id)).instances_deleted == 1
+
+
+@pytest.mark.parametrize("app", ["engine"], indirect=True)
+async def test_an_id_that_is_no_text_and_an_input_that_is_no_json_are_refused_with_the_name_of_the_call(app: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"^get_status\(\) got 5 \(int\) as instance_id"):
+        await app.client.get_status(5)
+    with pytest.raises(ArgumentTypeError, match=r"^purge_instance_history\(\) got 5 \(int\) as instance_id"):
+        await app.client.purge_instance_history(5)
+    with pytest.raises(ArgumentTypeError, match=r"^terminate\(\) got 5 \(int\) as instance_id"):
+        await app.client.terminate(5, "why")
+    with pytest.raises(ArgumentTypeError, match=r"^start_new\(\) got \{1, 2\} \(set\) as client_input"):
+        await app.client.start_new("echo", None, {1, 2})
+    with pytest.raises(ArgumentTypeError, match=r"^raise_event\(\) got \{1, 2\} \(set\) as event_data"):
+        await app.client.raise_event("x", "Go", {1, 2})
 
 
 async def test_a_decorated_orchestrator_can_be_started(app: App) -> None:

@@ -112,3 +112,13 @@ async def test_an_entity_of_1x_is_not_rolled_back_and_its_return_value_does_not_
     status = await hub.client.wait_for_completion(await hub.client.start("asks"))
 
     assert status.output == ["kept all the same", None, "spoilt"]
+
+
+async def test_ids_that_are_no_texts_and_texts_of_errors_are_as_in_1x(hub: RunningTaskHub) -> None:
+    client = df.DurableOrchestrationClient.engine_class()(hub.client, URLS)
+    await client.start_new("child", "5", "x")
+    await hub.client.wait_for_completion("5")
+
+    assert (await client.get_status(5)).runtime_status is df.OrchestrationRuntimeStatus.Completed  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^class <class 'set'> does not expose a `to_json` function$"):
+        await client.start_new("child", None, {1, 2})

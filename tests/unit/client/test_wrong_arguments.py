@@ -47,6 +47,46 @@ async def test_a_value_of_a_wrong_type_is_refused_at_the_call(hub: Hub, case: st
     assert (await client.query()).statuses == ()
 
 
+CALLS_WITH_AN_ID: dict[str, Callable[[DurableClient, Any], Coroutine[Any, Any, Any]]] = {
+    "get_status": lambda c, value: c.get_status(value),
+    "wait_for_completion": lambda c, value: c.wait_for_completion(value),
+    "get_history": lambda c, value: c.get_history(value),
+    "raise_event": lambda c, value: c.raise_event(value, "Go"),
+    "terminate": lambda c, value: c.terminate(value),
+    "suspend": lambda c, value: c.suspend(value),
+    "resume": lambda c, value: c.resume(value),
+    "rewind": lambda c, value: c.rewind(value),
+    "restart": lambda c, value: c.restart(value),
+    "purge": lambda c, value: c.purge(value),
+}
+
+
+@pytest.mark.parametrize("value", [5, None, uuid.UUID(int=1)])
+@pytest.mark.parametrize("call", CALLS_WITH_AN_ID)
+async def test_an_id_that_is_no_text_is_refused_with_the_name_of_the_call(hub: Hub, call: str, value: Any) -> None:
+    with pytest.raises(ArgumentTypeError) as refused:
+        await CALLS_WITH_AN_ID[call](hub.client, value)
+
+    assert (refused.value.call, refused.value.argument) == (call, "instance_id")
+
+
+@pytest.mark.parametrize("moment", ["tomorrow", 5, timedelta(1)])
+async def test_a_time_in_the_future_is_a_time(hub: Hub, moment: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"start\(\) got .* as start_at\. Pass a datetime"):
+        await hub.client.start("echo", 1, start_at=moment)
+    with pytest.raises(ArgumentTypeError, match=r"signal_entity\(\) got .* as due\. Pass a datetime"):
+        await hub.client.signal_entity(ACC, "add", due=moment)
+
+
+async def test_what_json_cannot_hold_is_refused_with_the_name_of_call_and_argument(hub: Hub) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"start\(\) got \{1, 2\} \(set\) as input\. Pass .*dict, list"):
+        await hub.client.start("echo", {1, 2})
+    with pytest.raises(ArgumentTypeError, match=r"raise_event\(\) got \{1, 2\} \(set\) as data\. Pass .*dict, list"):
+        await hub.client.raise_event("x", "Go", {1, 2})
+    with pytest.raises(ArgumentTypeError, match=r"signal_entity\(\) got \{1, 2\} \(set\) as input\. Pass .*dict, list"):
+        await hub.client.signal_entity(ACC, "add", {1, 2})
+
+
 async def test_a_timeout_is_a_time_span(hub: Hub) -> None:
     with pytest.raises(ArgumentTypeError, match=r"wait_for_completion\(\) got 5 \(int\) as timeout"):
         await hub.client.wait_for_completion("x", timeout=5)  # type: ignore[arg-type]
