@@ -143,8 +143,8 @@ class ActivityDispatcher:
     """Takes activities from the hub, runs them in free slots and completes them.
 
     Order per item: lock, run, complete. A crash before `complete` makes the item visible again: the activity runs twice.
-    No more items are locked than there are free slots. What a checkpoint gave back locked and does not begin for two to
-    four seconds is released, so that another worker may run it.
+    No more items are fetched than there are free slots; beside items that checkpoints gave back locked, one that waits in
+    line like these. What does not begin for two to four seconds is released, so that another worker may run it.
     """
 
     def __init__(
@@ -156,6 +156,7 @@ class ActivityDispatcher:
         self._supervisor = supervisor
         self._left = left
         self._queue: CallQueue[ActivityWorkItem] = CallQueue("activity", slots, supervisor, self._process)
+        self._fetched: set[str] = set()  # ids of items that were not claimed by a checkpoint, until they begin
         self._late: set[str] = set()
         self._patience: asyncio.TimerHandle | None = None
         self.draining = False
@@ -174,10 +175,9 @@ class ActivityDispatcher:
                 if not await self._slots.take():
                     return
                 self._slots.give_back()
-                if self.waiting:
-                    await asyncio.sleep(0)  # until those that came before have theirs
-                else:
+                if not self._fetched:
                     break
+                await asyncio.sleep(0)  # until what came before has its slot
             try:
                 item = await self._store.lock_next_activity(_LOCK_WAIT)
             except BackendUnavailableError as error:
@@ -185,6 +185,7 @@ class ActivityDispatcher:
                 continue
             backoff.reset()
             if item is not None:
+                self._fetched.add(item.item_id)
                 self._queue.add((item,))
                 self._watch_waiting()
 
@@ -210,6 +211,7 @@ class ActivityDispatcher:
         self._queue.waiting.clear()
         for item in waiting:
             if item.item_id in self._late:
+                self._fetched.discard(item.item_id)
                 self._supervisor.start("activity-release", self._give_up(self._store.release, item))
             else:
                 self._queue.waiting.append(item)
@@ -253,11 +255,13 @@ class ActivityDispatcher:
             self._patience.cancel()
         waiting = list(self._queue.waiting)
         self._queue.waiting.clear()
+        self._fetched.clear()
         await asyncio.gather(*(self._give_up(self._store.release, item) for item in waiting))
 
     async def _process(self, item: ActivityWorkItem) -> None:
         event = item.message.event
         assert isinstance(event, TaskScheduled)
+        self._fetched.discard(item.item_id)
         if self._runner.is_left(event.name):
             self._left.tell_not_served(item.message.target.instance_id, "activity", event.name)
             await self._give_up(self._store.abandon, item)

@@ -54,7 +54,27 @@ class Meeting:
             timer.cancel()
             return one.result
 
-        return registry_of(orchestrators=[fan, fan_with_timer, one_with_timer], activities=[work])
+        async def step(number: int) -> bool:
+            await asyncio.sleep(0.01)
+            return self.gate.is_set()
+
+        def steps(context: Any) -> Any:
+            while True:
+                ended = context.call_activity("step", 1)
+                timer = context.create_timer(context.current_utc_datetime + timedelta(hours=1))
+                yield context.task_any([ended, timer])
+                timer.cancel()
+                if ended.result:
+                    return
+
+        def fan_of_steps(context: Any) -> Any:
+            fan = context.task_all([context.call_activity("step", number) for number in range(WIDTH)])
+            timer = context.create_timer(context.current_utc_datetime + timedelta(hours=1))
+            yield context.task_any([fan, timer])
+            timer.cancel()
+            return len(fan.result)
+
+        return registry_of(orchestrators=[fan, fan_with_timer, one_with_timer, steps, fan_of_steps], activities=[work, step])
 
 
 @asynccontextmanager
@@ -81,8 +101,7 @@ async def two_workers(place: HubPlace, meeting: Meeting, mode: LocalActivities) 
         yield hub
 
 
-@pytest.mark.parametrize("mode", ["on", "off"])
-@pytest.mark.parametrize("name", ["fan", "fan_with_timer"])
+@pytest.mark.parametrize(("name", "mode"), [("fan", "on"), ("fan", "off"), ("fan_with_timer", "on")])
 async def test_a_fan_out_of_long_activities_runs_on_all_workers(place: HubPlace, name: str, mode: LocalActivities) -> None:
     meeting = Meeting()
     async with two_workers(place, meeting, mode) as hub:
@@ -108,3 +127,17 @@ async def test_activities_of_several_instances_that_wait_here_run_elsewhere(plac
             await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
 
     assert meeting.ran.total() == WIDTH
+
+
+async def test_what_is_visible_to_all_has_its_turn_beside_what_this_worker_claims_again_and_again(place: HubPlace) -> None:
+    meeting = Meeting()
+    limits = WorkerSettings(max_concurrent_activities=10)
+    async with worker_at(place, meeting.registry("only"), limits) as hub:
+        claiming = [await hub.client.start("steps") for _ in range(60)]
+
+        status = await hub.client.wait_for_completion(await hub.client.start("fan_of_steps"), timeout=PATIENCE)
+        meeting.gate.set()
+        for instance_id in claiming:
+            await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
+
+    assert status.output == WIDTH
