@@ -22,22 +22,25 @@ def settings_at(where: HubLocation, task_hub: str | None = None) -> BackendSetti
         task_hub: Name of the hub; of a file, its name without suffix if not given; of an account it is needed.
 
     Raises:
-        ConfigurationError: There is no such file, or an account without a hub name.
+        ConfigurationError: There is no such file, or an account without a hub name or with one that cannot be.
     """
     if not isinstance(where, (Path, str)):
         return where
     if _is_account(where):
+        from durable_ext.backends.azure_storage.names import check_hub_name
         from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 
         if task_hub is None:
             raise ConfigurationError("A storage account may hold many task hubs. Pass task_hub= as well.")
+        check_hub_name(task_hub, "Correct task_hub=.")
         return AzureStorageSettings(connection=str(where), task_hub=task_hub)
     from durable_ext.backends.sqlite.settings import SqliteSettings
 
     path = Path(where)
     if not path.is_file():
         raise ConfigurationError(
-            f"There is no task hub file '{path}'. `durable start` makes one in .durable/ beside the app."
+            f"There is no task hub file '{path}'. `durable start` makes one in .durable/ beside the app. If a storage "
+            f"account is meant, pass its connection string: AccountName=...;AccountKey=..., or UseDevelopmentStorage=true."
         )
     return SqliteSettings(path=path, task_hub=task_hub or path.stem)
 

@@ -106,7 +106,7 @@ _HTTP: Final[dict[str, Any]] = {
 _KNOWN: Final[dict[str, Any]] = {
     "$schema": OPEN,
     "version": _TEXT,
-    "functionTimeout": _TEXT,
+    "functionTimeout": OPEN,
     "functions": OPEN,
     "watchDirectories": OPEN,
     "watchFiles": OPEN,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from durable_ext.core.timestamps import timespan_from_text
+from durable_ext.core.timestamps import timespan_from_text, timespan_to_text
 from durable_ext.core.versioning import VersionMatch, VersionMismatch, WorkerVersion
 from durable_ext.errors import ConfigurationError
 from durable_ext.hosting.host_json import HostJson
@@ -29,6 +29,14 @@ _INERT: Final = {
         "this host publishes no events to Event Grid. Let the orchestrator call an activity that does, or poll the status."
     ),
 }
+_MINUTE: Final = timedelta(minutes=1)
+_STORAGE_BOUNDS: Final[tuple[tuple[str, Any, Any, str], ...]] = (  # key, least, most, and the words of the extension
+    ("partitionCount", 1, 16, "an integer value between 1 and 16"),
+    ("controlQueueBatchSize", 1, None, "a non-negative integer"),
+    ("controlQueueBufferThreshold", 1, 1000, "between 1 and 1000"),
+    ("controlQueueVisibilityTimeout", _MINUTE, 60 * _MINUTE, "between 1 and 60 minutes"),
+    ("maxQueuePollingInterval", timedelta.resolution, None, "non-negative"),
+)
 _LEVELS: Final = {
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
@@ -273,18 +281,14 @@ def _section(host: HostJson, path: str) -> dict[str, Any]:
 
 
 def _checked_storage(storage: dict[str, Any]) -> dict[str, Any]:
-    path = "host.json: extensions.durableTask.storageProvider"
-    if not 1 <= storage.get("partitionCount", 4) <= 16:
-        raise ConfigurationError(f"{path}: PartitionCount must be an integer value between 1 and 16.")
-    if storage.get("controlQueueBatchSize", 32) <= 0:
-        raise ConfigurationError(f"{path}: ControlQueueBatchSize must be a non-negative integer.")
-    if not 1 <= storage.get("controlQueueBufferThreshold", 256) <= 1000:
-        raise ConfigurationError(f"{path}: ControlQueueBufferThreshold must be between 1 and 1000.")
-    minute = timedelta(minutes=1)
-    if not minute <= storage.get("controlQueueVisibilityTimeout", 5 * minute) <= 60 * minute:
-        raise ConfigurationError(f"{path}: ControlQueueVisibilityTimeout must be between 1 and 60 minutes.")
-    if storage.get("maxQueuePollingInterval", minute) <= timedelta(0):
-        raise ConfigurationError(f"{path}: MaxQueuePollingInterval must be non-negative.")
+    for key, least, most, rule in _STORAGE_BOUNDS:
+        value = storage.get(key)
+        if value is not None and (value < least or (most is not None and value > most)):
+            shown = timespan_to_text(value) if isinstance(value, timedelta) else value
+            name = f"{key[0].upper()}{key[1:]}"
+            raise ConfigurationError(
+                f"host.json: extensions.durableTask.storageProvider.{key} is {shown}: {name} must be {rule}."
+            )
     return storage
 
 
@@ -311,14 +315,18 @@ def _without_effect(host: HostJson) -> list[str]:
 
 
 def _function_timeout(host: HostJson) -> timedelta | None:
-    text = host.get("functionTimeout")
-    if text is None:
+    value = host.get("functionTimeout")
+    if value is None:
         return timedelta(minutes=30)
-    if text.strip() == "-1":
+    if str(value).strip() == "-1":
         return None
-    refusal = f"host.json: functionTimeout is '{text}'; it must be a time span above zero, such as 00:30:00, or -1 for none."
+    refusal = (
+        f"host.json: functionTimeout is {value!r}; it must be a time span above zero, such as 00:30:00, or -1 for none."
+    )
+    if not isinstance(value, str):
+        raise ConfigurationError(refusal)
     try:
-        span = timespan_from_text(text)
+        span = timespan_from_text(value)
     except ValueError as exc:
         raise ConfigurationError(refusal) from exc
     if span <= timedelta(0):

@@ -71,7 +71,9 @@ class EntityRoutes:
                 return error_response(400, f"Could not parse JSON content: {exc}")
         try:
             await self._client.signal_entity_recorded(EntityId(name.lower(), key), operation, recorded)
-        except (InvalidArgumentError, FunctionNotFoundError, ValueError) as exc:
+        except (FunctionNotFoundError, ValueError) as exc:
+            if isinstance(exc, InvalidArgumentError) and exc.argument == "operation":
+                return error_response(400, "The query parameter op is missing: it names the operation, as in ?op=add.")
             return error_response(400, str(exc))
         return empty_response(202)
 

@@ -193,7 +193,10 @@ class InstanceRoutes:
         if content_type.partition(";")[0].strip().lower() != "application/json":
             return error_response(400, "Only application/json request content is supported")
         try:
-            value = first_json_value(body_text(request.body or b"", content_type))
+            text = body_text(request.body or b"", content_type)
+            if not text.strip():
+                raise InvalidJsonError("The body is empty. Send the event's data as JSON, or null if it has none.")
+            value = first_json_value(text)
         except InvalidJsonError as exc:
             return error_response(400, "Invalid JSON content", exc)
         try:

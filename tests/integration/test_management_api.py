@@ -382,6 +382,7 @@ async def test_an_event_checks_state_before_type_before_json(api: Api) -> None:
     assert [gone.status, plain.status, broken.status, empty.status] == [410, 400, 400, 400]
     assert _json(plain) == {"Message": "Only application/json request content is supported"}
     assert _json(broken)["Message"] == _json(empty)["Message"] == "Invalid JSON content"
+    assert _json(empty)["ExceptionMessage"] == "The body is empty. Send the event's data as JSON, or null if it has none."
 
 
 async def test_terminate_ends_an_instance_with_its_reason(api: Api) -> None:
@@ -413,6 +414,13 @@ async def test_an_instance_can_be_suspended_and_resumed_once_each(api: Api, capl
         "Cannot suspend the orchestration instance a1 because instance is in the Suspended state."
     )
     assert [record for record in caplog.records if record.name == "durable_ext.http"] == []
+
+
+async def test_a_signal_without_an_operation_is_refused_with_the_name_of_the_parameter(api: Api) -> None:
+    response = await api.call("POST", "entities/counter/k1", "5")
+
+    assert response.status == 400
+    assert _json(response)["Message"] == "The query parameter op is missing: it names the operation, as in ?op=add."
 
 
 async def test_a_rewind_is_for_failed_instances(api: Api) -> None:

@@ -16,12 +16,15 @@ _VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,48}")
 MAX_PARTITIONS: Final = 16
 
 
-def check_hub_name(task_hub: str) -> None:
-    """Raise `ConfigurationError` unless a hub name is one that queues, tables and containers can carry."""
+def check_hub_name(task_hub: str, remedy: str = "Change extensions.durableTask.hubName in host.json.") -> None:
+    """Raise `ConfigurationError` unless a hub name is one that queues, tables and containers can carry.
+
+    The text ends with `remedy`.
+    """
     if _VALID.fullmatch(task_hub) is None:
         raise ConfigurationError(
             f"Task hub name '{task_hub}' cannot be used: Azure Storage needs 3 to 49 letters and digits that start with a "
-            f"letter. Change extensions.durableTask.hubName in host.json."
+            f"letter. {remedy}"
         )
 
 

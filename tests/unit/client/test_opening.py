@@ -56,6 +56,16 @@ def test_a_connection_string_without_a_hub_is_refused() -> None:
         settings_at("UseDevelopmentStorage=true")
 
 
+def test_a_hub_name_that_cannot_be_is_that_of_the_argument() -> None:
+    with pytest.raises(ConfigurationError, match=r"Task hub name 'a-b' cannot be used: .* Correct task_hub=\.$"):
+        settings_at("UseDevelopmentStorage=true", "a-b")
+
+
+def test_what_is_neither_a_file_nor_a_connection_string_may_have_been_meant_as_either() -> None:
+    with pytest.raises(ConfigurationError, match=r"There is no task hub file 'garbage'.*connection string.*AccountName="):
+        settings_at("garbage", "X")
+
+
 def test_settings_stand_for_themselves() -> None:
     settings = SqliteSettings(path=Path("somewhere.db"), task_hub="Orders")
 

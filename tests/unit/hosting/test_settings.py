@@ -176,12 +176,13 @@ def test_a_bad_hub_name_is_refused(write_app: Callable[..., Path], name: str) ->
 @pytest.mark.parametrize(
     ("storage", "text"),
     [
-        ({"partitionCount": 0}, "PartitionCount"),
-        ({"partitionCount": 17}, "PartitionCount"),
-        ({"controlQueueBatchSize": 0}, "ControlQueueBatchSize"),
-        ({"controlQueueBufferThreshold": 1001}, "ControlQueueBufferThreshold"),
-        ({"controlQueueVisibilityTimeout": "00:00:30"}, "ControlQueueVisibilityTimeout"),
-        ({"maxQueuePollingInterval": "00:00:00"}, "MaxQueuePollingInterval"),
+        ({"partitionCount": 0}, "partitionCount is 0: PartitionCount must be"),
+        ({"partitionCount": 17}, "partitionCount is 17: PartitionCount must be"),
+        ({"controlQueueBatchSize": 0}, "controlQueueBatchSize is 0: ControlQueueBatchSize must be"),
+        ({"controlQueueBufferThreshold": 1001}, "controlQueueBufferThreshold is 1001: ControlQueueBufferThreshold must be"),
+        ({"controlQueueVisibilityTimeout": "00:00:30"}, "controlQueueVisibilityTimeout is 00:00:30: ControlQueueVisib"),
+        ({"controlQueueVisibilityTimeout": "-00:01:00"}, "controlQueueVisibilityTimeout is -00:01:00: ControlQueueVisib"),
+        ({"maxQueuePollingInterval": "00:00:00"}, "maxQueuePollingInterval is 00:00:00: MaxQueuePollingInterval must be"),
     ],
 )
 def test_storage_values_out_of_range_are_refused(write_app: Callable[..., Path], storage: dict[str, Any], text: str) -> None:
@@ -203,14 +204,14 @@ def test_two_kinds_of_leases_at_once_are_a_warning(write_app: Callable[..., Path
     assert "useTablePartitionManagement" in warning
 
 
-@pytest.mark.parametrize("text", ["00:00:00", "-00:00:05", "0"])
-def test_a_function_timeout_that_leaves_no_time_is_refused(write_app: Callable[..., Path], text: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"functionTimeout is '{text}'; it must be"):
+@pytest.mark.parametrize("text", ["00:00:00", "-00:00:05", "0", -5, 5, True])
+def test_a_function_timeout_that_leaves_no_time_is_refused(write_app: Callable[..., Path], text: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"functionTimeout is {text!r}; it must be a time span above zero"):
         load_settings(write_app(host={"functionTimeout": text}), {})
 
 
-@pytest.mark.parametrize(("text", "span"), [("00:05:00", timedelta(minutes=5)), ("-1", None)])
-def test_the_function_timeout_is_a_span_or_none(write_app: Callable[..., Path], text: str, span: timedelta | None) -> None:
+@pytest.mark.parametrize(("text", "span"), [("00:05:00", timedelta(minutes=5)), ("-1", None), (-1, None)])
+def test_the_function_timeout_is_a_span_or_none(write_app: Callable[..., Path], text: Any, span: timedelta | None) -> None:
     assert load_settings(write_app(host={"functionTimeout": text}), {}).function_timeout == span
 
 
