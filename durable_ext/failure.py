@@ -105,7 +105,17 @@ def user_frames(exc: BaseException) -> traceback.StackSummary:
 
 def has_user_frames(exc: BaseException) -> bool:
     """Whether the user's code is on the stack of an exception."""
-    return any(_is_users(frame.filename) for frame in traceback.extract_tb(exc.__traceback__))
+    return last_user_frame(exc) is not None
+
+
+def last_user_frame(exc: BaseException) -> traceback.FrameSummary | None:
+    """Return the innermost frame of the user's code on the stack of an exception, `None` if there is none.
+
+    That of an installed package only if there is no other.
+    """
+    frames = [frame for frame in traceback.extract_tb(exc.__traceback__) if _is_users(frame.filename)]
+    own = [frame for frame in frames if not any(part in frame.filename for part in _INSTALLED)]
+    return next(reversed(own or frames), None)
 
 
 def _is_users(filename: str) -> bool:

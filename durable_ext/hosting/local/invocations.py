@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import os
 import time
 import traceback
 import uuid
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.errors import BackendUnavailableError, DurableError
-from durable_ext.failure import has_user_frames, is_refusal, user_frames
+from durable_ext.failure import exception_text, has_user_frames, is_refusal, last_user_frame, user_frames
 from durable_ext.hosting.bindings import CallPlan, InvocationContext
 from durable_ext.runtime.activity_results import EncodedResult, result_text
 from durable_ext.runtime.registry import ActivityDefinition
@@ -29,6 +30,8 @@ from durable_ext.runtime.time_limit import TimeLimit
 
 PROGRAMMATIC: Final = "This function was programmatically called via the host APIs."
 
+_TOLD_SECONDS: Final = 60.0
+_MOST_TOLD: Final = 1_000
 _EXITS: Final = (SystemExit, KeyboardInterrupt, GeneratorExit)  # would end the host or its loop
 
 ClientFactory = Callable[[CallPlan, str], Any]
@@ -135,13 +138,41 @@ def _call(name: str, function: Callable[..., Any], arguments: Mapping[str, Any])
         raise FunctionExitError(name, error) from error
 
 
+class ToldFailures:
+    """Remembers which failures of a function were logged with their traceback a moment ago: retries add a line each."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._told: dict[object, float] = {}
+
+    def is_new(self, error: BaseException) -> bool:
+        """Whether no failure of this kind at this place was new within a minute."""
+        frames = user_frames(error)
+        place = (type(error), tuple((frame.filename, frame.lineno) for frame in frames))
+        now = self._monotonic()
+        told = self._told.get(place)
+        if told is not None and now - told < _TOLD_SECONDS:
+            return False
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told[place] = now
+        return True
+
+
 class CallLog:
-    """Writes `Executing ...` and `Executed ...` around one call; an exception is logged with the app's own frames."""
+    """Writes `Executing ...` and `Executed ...` around one call; an exception is logged with the app's own frames.
 
-    __slots__ = ("_id", "_log", "_name", "_reason", "_started")
+    With `told` one that is not new is one line, at WARNING: its traceback is in the log, and in the history of the instance.
+    At DEBUG every one has its traceback.
+    """
 
-    def __init__(self, name: str, reason: str, invocation_id: str | None = None) -> None:
+    __slots__ = ("_id", "_log", "_name", "_reason", "_started", "_told")
+
+    def __init__(
+        self, name: str, reason: str, invocation_id: str | None = None, *, told: ToldFailures | None = None
+    ) -> None:
         self._name, self._reason, self._id = name, reason, invocation_id or str(uuid.uuid4())
+        self._told = told
         self._log = logging.getLogger(f"Function.{name}")
         self._started = 0.0
 
@@ -157,8 +188,19 @@ class CallLog:
         if isinstance(error, asyncio.CancelledError):  # by the engine or the host, which have said why
             self._log.warning("Executed 'Functions.%s' (Cancelled, Id=%s, Duration=%dms)", self._name, self._id, elapsed)
             return
+        if self._told is not None and not self._told.is_new(error) and not self._log.isEnabledFor(logging.DEBUG):
+            line = "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms) %s"
+            self._log.warning(line, self._name, self._id, elapsed, _one_line(error))
+            return
         text = user_traceback(error)
         self._log.error("Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", self._name, self._id, elapsed, text)
+
+
+def _one_line(error: BaseException) -> str:
+    """Return type and text of an exception, and the last line of the app's code on its stack."""
+    text = f"{type(error).__name__}: {' '.join(exception_text(error).split())}"
+    last = last_user_frame(error)
+    return text if last is None else f"{text}, at {os.path.basename(last.filename)}:{last.lineno} in {last.name}"
 
 
 def user_traceback(error: BaseException) -> str:
@@ -185,17 +227,19 @@ def user_traceback(error: BaseException) -> str:
     return "".join(shown.format_exception_only() if is_bare else shown.format()).rstrip()
 
 
-def with_call_log(activity: ActivityDefinition, converter: PayloadConverter) -> Callable[[Any], Any]:
+def with_call_log(
+    activity: ActivityDefinition, converter: PayloadConverter, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[Any], Any]:
     """Return the activity's call with `Executing` and `Executed` lines around it.
 
     What it returns is turned into text in between: an activity whose result cannot be stored has failed.
     """
-    name, call, reason = activity.name, activity.call, "(null)"
+    name, call, reason, told = activity.name, activity.call, "(null)", ToldFailures(monotonic)
     if activity.is_async:
 
         @functools.wraps(call)
         async def logged_async(value: Any) -> EncodedResult:
-            with CallLog(name, reason):
+            with CallLog(name, reason, told=told):
                 result: Awaitable[Any] = call(value)
                 return EncodedResult(result_text(activity, await result, converter))
 
@@ -203,7 +247,7 @@ def with_call_log(activity: ActivityDefinition, converter: PayloadConverter) -> 
 
     @functools.wraps(call)
     def logged(value: Any) -> EncodedResult:
-        with CallLog(name, reason):
+        with CallLog(name, reason, told=told):
             return EncodedResult(result_text(activity, call(value), converter))
 
     return logged
