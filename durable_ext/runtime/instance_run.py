@@ -215,7 +215,7 @@ class InstanceRun:
             log_dropped(episode.admission.dropped, self._instance_id)
         state = self._player.state
         if episode.is_terminal and state is not None:
-            log_end(episode, state.name or "", self._instance_id)
+            log_end(episode, state.events, state.name or "", self._instance_id)
 
     def _outgoing(self, activities: Sequence[TaskMessage]) -> tuple[OutgoingActivity, ...]:
         return outgoing(activities, self._services, claims=self._claims and not self._services.is_draining())

@@ -22,6 +22,8 @@ from durable_ext.core.events import (
     ExecutionSuspended,
     HistoryEvent,
     OrchestrationStatus,
+    OrchestratorCompleted,
+    TaskFailed,
 )
 from durable_ext.core.messages import ReceivedMessage
 from durable_ext.errors import DeadlyOperationError, RequestRefusedError
@@ -37,18 +39,24 @@ _STARTS: Final = (ExecutionStarted, ExecutionSuspended, ExecutionResumed)
 
 
 def log_arrival(opening: Sequence[HistoryEvent], instance_id: str) -> None:
-    """Say what an episode received, before its code runs: a start, a suspension, a resumption."""
+    """Say what an episode received, before its code runs: a start, a next generation, a suspension, a resumption."""
     if not log.isEnabledFor(logging.INFO):
         return
+    follows = isinstance(opening[-1], OrchestratorCompleted)  # the rest of the dispatch that opened the generation
     for event in opening:
         if not isinstance(event, _STARTS):
             continue
         if isinstance(event, ExecutionStarted):
             log.info(
-                "%s: orchestration '%s' started.",
+                "%s: orchestration '%s' %s.",
                 instance_id,
                 event.name,
-                extra={"event": "orchestration_started", "instance_id": instance_id, "function": event.name},
+                "continued as new" if follows else "started",
+                extra={
+                    "event": "orchestration_continued_as_new" if follows else "orchestration_started",
+                    "instance_id": instance_id,
+                    "function": event.name,
+                },
             )
         else:
             what = "suspended" if isinstance(event, ExecutionSuspended) else "resumed"
@@ -157,11 +165,13 @@ def log_deadly_operation(entity: EntityId, request: EntityRequest, error: Deadly
     )
 
 
-def log_end(episode: Episode, name: str, instance_id: str) -> None:
-    """Say how an instance ended, once that is stored; a failure with the stack of the user's code."""
+def log_end(episode: Episode, history: Sequence[HistoryEvent], name: str, instance_id: str) -> None:
+    """Say how an instance ended, once that is stored; a failure with the stacks of the user's code, activities included."""
     for event in reversed(episode.decisions):
         if isinstance(event, ExecutionCompleted):
-            _log_completion(event, episode.failure, name, instance_id)
+            failed = event.status is OrchestrationStatus.FAILED
+            stacks = _stacks(episode.failure) + _task_stack(history, event) if failed else ""
+            _log_completion(event, stacks, name, instance_id)
             return
 
 
@@ -186,7 +196,17 @@ def _stacks(failure: FailureDetails | None) -> str:
     return "".join(f"\n{part.rstrip()}" for part in parts if part)
 
 
-def _log_completion(event: ExecutionCompleted, failure: FailureDetails | None, name: str, instance_id: str) -> None:
+def _task_stack(history: Sequence[HistoryEvent], end: ExecutionCompleted) -> str:
+    """Return the stack of the last failed activity whose text the instance failed with; as `_stacks`."""
+    reason = end.result or ""
+    for event in reversed(history):
+        failure = event.failure if isinstance(event, TaskFailed) else None
+        if failure is not None and failure.stack_trace and failure.error_message and failure.error_message in reason:
+            return f"\nCaused by {failure.error_type}: {_without_details(failure.error_message)}{_stacks(failure)}"
+    return ""
+
+
+def _log_completion(event: ExecutionCompleted, stacks: str, name: str, instance_id: str) -> None:
     where = {"instance_id": instance_id, "function": name}
     if event.status is OrchestrationStatus.FAILED:
         log.error(
@@ -194,7 +214,7 @@ def _log_completion(event: ExecutionCompleted, failure: FailureDetails | None, n
             instance_id,
             name,
             _without_details(event.result or ""),
-            _stacks(failure),
+            stacks,
             extra={"event": "orchestration_failed", **where},
         )
     elif event.status is OrchestrationStatus.TERMINATED:

@@ -15,6 +15,7 @@ from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import ExecutionRewound, OrchestrationStatus
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
+from durable_ext.core.retry import RetryOptions
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.contract_scenes import now
 from durable_ext.testing.eventually import eventually
@@ -49,6 +50,41 @@ async def test_a_start_and_a_completion_are_told_once_each(tmp_path: Path, caplo
         "told: orchestration 'two_steps' started.",
         "told: orchestration 'two_steps' completed.",
     ]
+
+
+async def test_a_generation_that_follows_another_is_told_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def eternal(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+        number = yield context.call_activity("echo", context.get_input())
+        if number < 3:
+            context.continue_as_new(number + 1)
+
+    caplog.set_level(logging.INFO, "durable_ext.runtime.lifecycle")
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[eternal], activities=[echo])) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("eternal", 1, instance_id="e"))
+
+    assert [each.getMessage() for each in lines(caplog, logging.INFO)] == [
+        "e: orchestration 'eternal' started.",
+        "e: orchestration 'eternal' continued as new.",
+        "e: orchestration 'eternal' continued as new.",
+        "e: orchestration 'eternal' completed.",
+    ]
+
+
+async def test_an_orchestration_that_fails_of_an_activity_is_told_with_the_stack_of_the_activity_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crash(value: Any) -> Any:
+        raise ValueError("outer")
+
+    def tries(context: OrchestrationContext) -> Generator[Any, Any, Any]:
+        yield context.call_activity_with_retry("crash", RetryOptions(1, 3), 1)
+
+    async with run_task_hub(tmp_path / "hub.db", registry_of(orchestrators=[tries], activities=[crash])) as hub:
+        await hub.client.wait_for_completion(await hub.client.start("tries", instance_id="t"))
+
+    (line,) = lines(caplog, logging.ERROR)
+    assert line.getMessage().count('raise ValueError("outer")') == 1
+    assert "Caused by ValueError: outer" in line.getMessage()
 
 
 async def test_a_failure_is_an_error_with_the_stack_of_the_users_code(
