@@ -69,8 +69,11 @@ def _install(projects: tuple[str, ...]) -> None:
     command: list[str] = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for project in projects:
         command += ["-e", project]
-    if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode != 0:
-        raise SetupError("pip could not install the project; its message is above.")
+    done = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+    )
+    if done.returncode != 0:
+        raise SetupError(f"{done.stdout.rstrip()}\npip could not install the project; its message is above.")
 
 
 def _fingerprint(projects: tuple[str, ...]) -> str:

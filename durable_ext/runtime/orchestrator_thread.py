@@ -292,8 +292,9 @@ class OrchestratorThread:
     def _log_slow(work: _Work, seconds: float) -> None:
         function = work.function()
         log.warning(
-            "%s: %s has blocked its thread for %.1f s, and other instances wait for it. Its code must not wait or compute "
-            "for long by itself: use create_timer, or an activity.",
+            "%s: %s has blocked its thread for %.1f s, and other instances wait for it. Either it reads or writes large "
+            "inputs and results (keep them elsewhere and pass references), or its code waits or computes by itself (use "
+            "create_timer, or an activity).",
             work.label,
             f"orchestrator '{function}'" if function else "an orchestrator",
             seconds,

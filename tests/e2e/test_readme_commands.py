@@ -46,3 +46,27 @@ def test_without_ensurepip_the_one_package_to_install_is_named(script: str, tmp_
     assert f"apt install python{version}-venv" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for Python")
+@pytest.mark.parametrize(("code", "shown"), [(0, False), (1, True)])
+def test_what_pip_says_is_shown_only_if_it_fails(code: int, shown: bool, tmp_path: Path) -> None:
+    (tmp_path / "function_app_samples").mkdir()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    shutil.copy(SAMPLES / "environment.py", tmp_path / "function_app_samples")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *install*) echo "a word of pip"; echo "another word" >&2; exit {code};; esac\n'
+    )
+    python.chmod(0o755)
+    program = "import environment\ntry: environment.ensure_environment('.')\nexcept environment.SetupError as e: print(e)"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "function_app_samples", capture_output=True, text=True
+    )
+
+    printed = ran.stdout + ran.stderr
+    assert ran.returncode == 0, printed
+    assert ("a word of pip" in printed, "another word" in printed) == (shown, shown)
+    assert ("pip could not install the project" in printed) is shown

@@ -157,6 +157,7 @@ async def test_an_episode_that_takes_a_while_is_told_once_with_instance_and_func
 
     (line,) = caplog.messages
     assert line.startswith("i1: orchestrator 'slow_one' has blocked its thread for 0.")
+    assert "large inputs and results" in line
     assert thread.stuck == 0
 
 
