@@ -52,6 +52,22 @@ async def test_messages_of_a_partition_that_was_lost_are_visible_to_its_new_owne
             seen += names(await messages_of(session, PATIENCE))
 
 
+async def test_a_message_that_was_never_delivered_and_may_be_played_is_not_made_to_look_new(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub)
+    async with AzureStorageBackend(settings) as backend:
+        await backend.start_worker()
+        await eventually(lambda: backend.owns(0), within=PATIENCE)
+        scene = Scene(backend, PATIENCE)
+        await scene.started_session()  # its start message was claimed when it was put
+
+        backend._listening.lose(0)
+        await backend.abort()
+
+    assert await transport.queues.get(settings.names.control_queue(0), count=32, visibility=1) == []
+
+
 async def test_messages_whose_taker_is_cancelled_while_one_is_marked_wait_for_the_next(
     azurite: Azurite, task_hub: str
 ) -> None:

@@ -19,7 +19,7 @@ from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
 from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
-from durable_ext.errors import BackendError
+from durable_ext.errors import BackendError, BackendUnavailableError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _FULL_WAIT_SECONDS: Final = 1.0
@@ -107,8 +107,10 @@ class ControlQueueListener:
             return 0
         ours, others = self._sorted(held)
         self._directory.deliver(ours)
-        for one in others:
-            await self._forward(one)
+        for index, one in enumerate(others):
+            if not await self._forward(one):
+                await self._keeper.abandon_all(others[index + 1 :])
+                break
         if unreadable:
             await asyncio.gather(*(self._postpone(message) for message in unreadable))
         return len(messages)
@@ -117,10 +119,11 @@ class ControlQueueListener:
         others = [one for one in held if self._outbox.partition_of(one.message.target.instance_id) != self._partition]
         return ([one for one in held if one not in others], others) if others else (held, others)
 
-    async def _forward(self, held: HeldMessage) -> None:
+    async def _forward(self, held: HeldMessage) -> bool:
         """Put a message into the queue of its instance: its sender counts with another number of partitions.
 
-        Put before deleted: after a crash in between it arrives twice.
+        Put before deleted: after a crash in between it arrives twice. False if the service cannot be reached: then others
+        need not try.
         """
         if not self._forwarded:
             self._forwarded = True
@@ -144,8 +147,9 @@ class ControlQueueListener:
                 extra={"event": "message_not_forwarded", "queue": self._queue, "message_id": held.message_id},
             )
             await self._keeper.abandon(held)
-        else:
-            await self._keeper.delete(held)
+            return not isinstance(exc, BackendUnavailableError)
+        await self._keeper.delete(held)
+        return True
 
     async def _postpone(self, message: QueueMessage) -> None:
         receipt = MessageReceipt(message.message_id, message.pop_receipt)

@@ -20,7 +20,7 @@ from durable_ext.backends.azure_storage.sessions import SessionDirectory
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 DRAIN_LIMIT: Final = timedelta(seconds=60)
 _DRAIN_POLL_SECONDS: Final = 0.1
-_LAST_GET_SECONDS: Final = 5.0
+_LAST_GET_SECONDS: Final = 3.0  # less than a worker that stops has for all it gives back
 
 
 class ListeningPartitions:

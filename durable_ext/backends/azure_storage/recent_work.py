@@ -23,7 +23,7 @@ class RecentWork:
         self._until = 0.0
 
     def note(self) -> None:
-        """A message has come, or a session is at work."""
+        """A session is at work, or is about to be."""
         now = self._clock.monotonic()
         has_rested, self._until = now >= self._until, now + _LATELY_SECONDS
         if has_rested:

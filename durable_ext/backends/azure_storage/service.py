@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.aio.supervisor import FailureReport, LoopFailedError, Supervisor, log_failure
@@ -56,6 +57,9 @@ TRAITS = BackendTraits(
     keeps_trigger=True,
     delivers_in_order=False,
 )
+
+
+_CANCEL_SECONDS: Final = 5.0
 
 
 class AzureStorageBackend:
@@ -342,8 +346,9 @@ class AzureStorageBackend:
         await self._work_items.pause()
         await self._leases.stop()
         if self._leases_task is not None:
-            self._leases_task.cancel()  # what did not end in time must not go on beside its next life
-            await asyncio.wait((self._leases_task,))
+            while not self._leases_task.done():  # what did not end in time must not go on beside its next life
+                self._leases_task.cancel()  # again, because `wait_for` may lose one before Python 3.12
+                await asyncio.wait((self._leases_task,), timeout=_CANCEL_SECONDS)
             self._leases_task = None
 
     def _release_drained(self) -> None:

@@ -339,19 +339,23 @@ class SessionDirectory:
         """The partition belongs to somebody else: end its sessions without a word, and let the new owner have its messages.
 
         Those that the new owner has taken already are not disturbed: the service refuses receipts of an earlier delivery.
+        What a session may have played without a delivery comes back late: its age tells that it is not new.
         """
         lost: list[HeldMessage] = []
+        late: list[HeldMessage] = []
         for inbox in list(self._inboxes.values()):
             if inbox.partition != partition:
                 continue
             lost += _taken_out(inbox)
             session, inbox.session = inbox.session, None
             if session is not None:
-                lost += session.surrender()
+                played = session.surrender()
+                lost += [held for held in played if not held.claimed]
+                late += [held for held in played if held.claimed]
                 session.lose()
             if inbox.state is not InboxState.LOADING:
                 self._forget(inbox)
-        for held in lost:
+        for held in (*lost, *late):
             self._keeper.forget(held)
         if lost:
             self._supervisor.start("lose", self._keeper.give_back_all(lost))

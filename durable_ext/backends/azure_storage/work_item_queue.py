@@ -26,7 +26,7 @@ from durable_ext.backends.azure_storage.transport.queue import QueueMessage, Que
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.messages import OrchestrationInstance, TaskMessage
-from durable_ext.errors import BackendError
+from durable_ext.errors import BackendError, LeaseLostError
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _FIRST_GET: Final = 8
@@ -247,11 +247,15 @@ class WorkItemQueue:
             event=result,
             target=OrchestrationInstance(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id),
         )
-        sent = await self._outbox.send_to_instance(
-            message,
-            sender=Sender(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id),
-            episode=_NO_EPISODE if episode is None else episode,
-        )
+        sender = Sender(instance_id=scheduled.instance_id, execution_id=scheduled.execution_id)
+        try:
+            sent = await self._outbox.send_to_instance(
+                message, sender=sender, episode=_NO_EPISODE if episode is None else episode
+            )
+        except StorageNotFoundError as exc:
+            if self._is_deleted():  # nobody will ever make its queue again
+                raise LeaseLostError(f"The work item of instance '{scheduled.instance_id}'") from exc
+            raise
         deleted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if sent.claimed:
             if held is not None and held.dequeue_count == 1 and not held.is_old:

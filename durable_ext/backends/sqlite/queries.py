@@ -66,7 +66,6 @@ def delete_messages(count: int) -> str:
 
 
 @cache
-@cache
 def instances_with_messages(count: int) -> str:
     return f"SELECT DISTINCT n FROM messages WHERE n IN {_marks(count)}"
 

@@ -103,6 +103,18 @@ async def test_a_put_that_was_sent_twice_may_have_a_twin(
     assert server.requests == 3
 
 
+async def test_a_get_that_finds_less_than_it_asked_for_is_one_call(
+    server: ScriptedServer, transport: StorageTransport
+) -> None:
+    found = PUT.replace(b"</QueueMessage>", b"<DequeueCount>1</DequeueCount><MessageText>text</MessageText></QueueMessage>")
+    server.answers = [answer("200 OK", found), LOST]
+
+    messages = await transport.queues.get("q", count=32, visibility=30)
+
+    assert [message.text for message in messages] == ["text"]
+    assert server.requests == 1
+
+
 @pytest.mark.parametrize("bad", [LOST, answer("500 Oops"), answer("503 Busy")])
 async def test_a_service_that_stays_down_is_an_outage_after_our_retries_and_told_once(
     server: ScriptedServer, transport: StorageTransport, health: StorageHealth, bad: bytes, caplog: pytest.LogCaptureFixture

@@ -220,3 +220,10 @@ def test_a_termination_that_comes_again_ends_the_run_that_it_was_sent_to() -> No
     started = dataclasses.replace(STARTED, timestamp=Ticks(START - 1), generation=0)
 
     assert judge([started], message(STOP, dequeue_count=2)).events == (STOP,)
+
+
+@pytest.mark.parametrize("event", CONTROL)
+def test_what_is_older_than_the_first_start_of_an_id_was_sent_by_a_clock_that_is_behind(event: HistoryEvent) -> None:
+    first = dataclasses.replace(STARTED, timestamp=Ticks(START + 1), generation=0)
+
+    assert judge([first], message(event, dequeue_count=2)).events == (event,)

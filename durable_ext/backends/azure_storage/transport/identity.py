@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final, Union
+from typing import Any, Final
 
-from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError
 from azure.identity.aio import (
     CertificateCredential,
     ClientSecretCredential,
@@ -24,7 +24,6 @@ _SCOPE: Final = "https://storage.azure.com/.default"
 _RENEW_BEFORE_SECONDS: Final = 300
 _RETRY_SECONDS: Final = 30
 _SYSTEM_CLOCK: Final = SystemClock()
-_Refusal = Union[AzureError, OSError]
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
@@ -39,7 +38,7 @@ class IdentityTokens:
         self._credential = credential or credential_of(identity)
         self._clock = clock
         self._renewals = Supervisor("azure-storage-identity")
-        self._renewal: asyncio.Task[_Refusal | None] | None = None
+        self._renewal: asyncio.Task[Exception | None] | None = None
         self._failing = False
         self._token = ""
         self._expires = 0.0
@@ -71,10 +70,10 @@ class IdentityTokens:
         # A worker that has worked before waits for its tokens as it waits for the storage.
         raise ConnectionError(f"no token for Azure Storage: {refusal}") from refusal
 
-    async def _renew(self) -> _Refusal | None:
+    async def _renew(self) -> Exception | None:
         try:
             fresh = await self._credential.get_token(_SCOPE)
-        except (AzureError, OSError) as refusal:
+        except Exception as refusal:  # credentials raise more than they document; each call would ask again at once
             if self._clock.now().timestamp() < self._expires:
                 self._renew_at = min(self._clock.now().timestamp() + _RETRY_SECONDS, self._expires)
                 if not self._failing:

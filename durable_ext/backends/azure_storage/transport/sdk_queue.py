@@ -67,10 +67,11 @@ class SdkQueues:
 
     async def get(self, queue: str, *, count: int, visibility: int) -> list[QueueMessage]:
         async def receive() -> list[Any]:
-            pages = self._client(queue).receive_messages(
-                messages_per_page=count, max_messages=count, visibility_timeout=visibility
-            )
-            return [message async for message in pages]
+            # One page is one call. A second one that fails would lose what the first has brought.
+            pages = self._client(queue).receive_messages(messages_per_page=count, visibility_timeout=visibility).by_page()
+            async for page in pages:
+                return [message async for message in page]
+            return []
 
         return [
             QueueMessage(
