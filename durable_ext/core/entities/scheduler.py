@@ -110,7 +110,9 @@ class EntityScheduler:
             self._in_queue.discard(request.request_id)
             if request.is_lock:
                 self._locked_by = request.parent
-                return Turn(operations=tuple(operations), lock=request)
+                # Its holder asked twice, because a worker died that had sent the first request: nothing else would wake it.
+                self._suspended = bool(queue) and queue[0].parent == request.parent
+                return Turn(operations=tuple(operations), lock=request, is_cut=self._suspended)
             operations.append(request)
         return Turn(operations=tuple(operations))
 

@@ -305,6 +305,19 @@ def test_operations_after_a_lock_request_wait_for_its_release() -> None:
     assert len(bench.stored.queue) == 1
 
 
+def test_a_second_lock_request_of_the_owner_is_answered_without_another_message() -> None:
+    bench = EntityBench()
+    first, second = lock("owner", "one"), lock("owner", "one")
+
+    bench.run(first, second)
+
+    assert bench.stored.locked_by == "owner"
+    assert bench.stored.suspended, "its own continue message goes on"
+    bench.run(EventRaised(timestamp=bench.now, name="continue"))
+    assert bench.stored.queue == ()
+    assert bench.stored.locked_by == "owner"
+
+
 def test_the_owner_of_the_lock_overtakes_what_waits() -> None:
     bench = EntityBench(options=EntityOptions(deliver_in_order=True))
     bench.run(lock("owner", "one"))
