@@ -31,6 +31,19 @@ def failure_of(task: asyncio.Task[Any]) -> LoopFailedError | None:
     return failure
 
 
+async def end_tasks(tasks: set[asyncio.Task[Any]], cancel_again: timedelta = _CANCEL_AGAIN) -> None:
+    """Cancel tasks and wait until all have ended.
+
+    A task can lose a cancellation: before Python 3.12 `asyncio.wait_for` drops one that comes at the moment its inner
+    call ends. What still runs after `cancel_again` is cancelled again.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=cancel_again.total_seconds())
+
+
 FailureReport = Callable[[LoopFailedError], None]
 
 
@@ -56,7 +69,7 @@ class Supervisor:
         cancel_again: timedelta = _CANCEL_AGAIN,
     ) -> None:
         self.name = name
-        self._cancel_again = cancel_again.total_seconds()
+        self._cancel_again = cancel_again
         self.failure: LoopFailedError | None = None
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -81,16 +94,8 @@ class Supervisor:
             self._on_failure(failure)
 
     async def stop(self) -> None:
-        """Cancel every task and wait until all have ended.
-
-        A task can lose a cancellation: before Python 3.12 `asyncio.wait_for` drops one that comes at the moment its
-        inner call ends. What still runs after `cancel_again` is cancelled again.
-        """
-        pending = {task for task in self._tasks if task is not asyncio.current_task()}
-        while pending:
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=self._cancel_again)
+        """Cancel every task and wait until all have ended, as `end_tasks`."""
+        await end_tasks({task for task in self._tasks if task is not asyncio.current_task()}, self._cancel_again)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until all tasks have ended by themselves, at most so long; return whether they have."""

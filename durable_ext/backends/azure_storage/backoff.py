@@ -24,11 +24,6 @@ class PollingBackoff:
         self._interval = MIN_POLL_SECONDS
         self._exponent = 0
 
-    @property
-    def interval(self) -> float:
-        """Seconds to wait now."""
-        return self._interval
-
     def after_empty(self, jitter: float) -> float:
         """Return the wait that follows; `jitter` in 0..1 spreads the growing part over 80 to 120 %."""
         wait, limit = self._interval, self._limit()

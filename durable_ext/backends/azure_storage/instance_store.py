@@ -50,17 +50,28 @@ class AzureInstanceStore:
         history: HistoryTable,
         instances: InstancesTable,
         tables: TableVerbs,
-        instances_table: str,
-        purge: Purge,
-        rewind: Rewind,
+        names: HubNames,
+        payloads: LargePayloads,
         watch: InstanceWatch,
         clock: Clock,
         hand_over: Callable[[Sequence[HeldMessage]], None],
         discard: Callable[[HeldMessage], Awaitable[object]],
     ) -> None:
         self._ensure_hub, self._outbox, self._history, self._instances = ensure_hub, outbox, history, instances
-        self._tables, self._instances_table = tables, instances_table
-        self._purge, self._rewind, self._watch, self._clock = purge, rewind, watch, clock
+        self._tables, self._instances_table = tables, names.instances_table
+        self._watch, self._clock = watch, clock
+        self._purge = Purge(
+            tables=tables,
+            history_table=names.history_table,
+            instances_table=names.instances_table,
+            history=history,
+            instances=instances,
+            payloads=payloads,
+            clock=clock,
+        )
+        self._rewind = Rewind(
+            tables=tables, history_table=names.history_table, history=history, instances=instances, clock=clock
+        )
         self._hand_over, self._discard = hand_over, discard
         self._pace = PollPace()
 
@@ -245,45 +256,6 @@ class AzureInstanceStore:
             target = OrchestrationInstance(instance_id=leaf)
             wake = TaskMessage(event=GenericEvent(timestamp=now, data=reason), target=target)
             await self.send(OutgoingMessage(message=wake))
-
-
-def make_instance_store(
-    *,
-    ensure_hub: Callable[[], Awaitable[None]],
-    outbox: Outbox,
-    history: HistoryTable,
-    instances: InstancesTable,
-    tables: TableVerbs,
-    names: HubNames,
-    payloads: LargePayloads,
-    watch: InstanceWatch,
-    clock: Clock,
-    hand_over: Callable[[Sequence[HeldMessage]], None],
-    discard: Callable[[HeldMessage], Awaitable[object]],
-) -> AzureInstanceStore:
-    """Return the store of a hub; see `AzureInstanceStore`."""
-    return AzureInstanceStore(
-        ensure_hub=ensure_hub,
-        outbox=outbox,
-        history=history,
-        instances=instances,
-        tables=tables,
-        instances_table=names.instances_table,
-        purge=Purge(
-            tables=tables,
-            history_table=names.history_table,
-            instances_table=names.instances_table,
-            history=history,
-            instances=instances,
-            payloads=payloads,
-            clock=clock,
-        ),
-        rewind=Rewind(tables=tables, history_table=names.history_table, history=history, instances=instances, clock=clock),
-        watch=watch,
-        clock=clock,
-        hand_over=hand_over,
-        discard=discard,
-    )
 
 
 def _with_generation(start: ExecutionStarted, existing: StoredInstance | None) -> ExecutionStarted:

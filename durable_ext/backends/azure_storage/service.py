@@ -6,10 +6,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
 
 from durable_ext.aio.clock import Clock, SystemClock
-from durable_ext.aio.supervisor import FailureReport, LoopFailedError, Supervisor, log_failure
+from durable_ext.aio.supervisor import FailureReport, LoopFailedError, Supervisor, end_tasks, log_failure
 from durable_ext.backends.azure_storage.app_lease import AppLease
 from durable_ext.backends.azure_storage.backoff import PollingBackoff
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
@@ -20,7 +19,7 @@ from durable_ext.backends.azure_storage.held_messages import HeldMessage, Messag
 from durable_ext.backends.azure_storage.history_table import MAX_ROWS_PER_BATCH, HistoryTable
 from durable_ext.backends.azure_storage.hub_accounts import HubAccounts
 from durable_ext.backends.azure_storage.hub_resources import HubResources
-from durable_ext.backends.azure_storage.instance_store import make_instance_store
+from durable_ext.backends.azure_storage.instance_store import AzureInstanceStore
 from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
@@ -57,9 +56,6 @@ TRAITS = BackendTraits(
     keeps_trigger=True,
     delivers_in_order=False,
 )
-
-
-_CANCEL_SECONDS: Final = 5.0
 
 
 class AzureStorageBackend:
@@ -149,7 +145,7 @@ class AzureStorageBackend:
             is_deleted=self._resources.is_deleted_here,
         )
         self._wire_partitions(settings, main, tracking, MessageReader(payloads, CONTROL_EVENTS), control_keeper)
-        self._instances = make_instance_store(
+        self._instances = AzureInstanceStore(
             ensure_hub=self._resources.create,
             outbox=self._outbox,
             history=history,
@@ -346,9 +342,7 @@ class AzureStorageBackend:
         await self._work_items.pause()
         await self._leases.stop()
         if self._leases_task is not None:
-            while not self._leases_task.done():  # what did not end in time must not go on beside its next life
-                self._leases_task.cancel()  # again, because `wait_for` may lose one before Python 3.12
-                await asyncio.wait((self._leases_task,), timeout=_CANCEL_SECONDS)
+            await end_tasks({self._leases_task})  # what did not end in time must not go on beside its next life
             self._leases_task = None
 
     def _release_drained(self) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from support.scripted_service import KEY, ScriptedService, answer, scripted_service
 
-from durable_ext.backends.azure_storage.transport.account import SharedKey, StorageAccount
+from durable_ext.backends.azure_storage.transport.account import StorageAccount
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageAccessError,
@@ -32,51 +31,13 @@ PUT = (
     b"<TimeNextVisible>Sat, 21 Nov 2026 12:00:30 GMT</TimeNextVisible></QueueMessage></QueueMessagesList>"
 )
 LOST = b""
-
-
-def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", "Content-Type: application/xml", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-@dataclass
-class ScriptedServer:
-    """Gives its answers one after the other, then the last one for ever; a lost one closes the connection."""
-
-    answers: list[bytes] = field(default_factory=list)
-    requests: int = 0
-    port: int = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-                await reader.readexactly(int(lengths[0].split(b":")[1]) if lengths else 0)
-                self.requests += 1
-                sent = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                if sent == LOST:
-                    break
-                writer.write(sent)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        writer.close()
+XML = "Content-Type: application/xml"
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ScriptedServer]:
-    scripted = ScriptedServer()
-    listening = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
-    scripted.port = listening.sockets[0].getsockname()[1]
-    yield scripted
-    listening.close()
-
-
-def account_at(endpoint: str) -> StorageAccount:
-    return StorageAccount(
-        blob_endpoint=endpoint, queue_endpoint=endpoint, table_endpoint=endpoint, credential=SharedKey("acct", b"key")
-    )
+async def server() -> AsyncIterator[ScriptedService]:
+    async with scripted_service() as scripted:
+        yield scripted
 
 
 @pytest.fixture
@@ -85,39 +46,39 @@ def health() -> StorageHealth:
 
 
 @pytest.fixture
-async def transport(server: ScriptedServer, health: StorageHealth) -> AsyncIterator[StorageTransport]:
-    opened = open_sdk_transport(account_at(f"http://127.0.0.1:{server.port}/acct"), health=health, retry=QUICK)
+async def transport(server: ScriptedService, health: StorageHealth) -> AsyncIterator[StorageTransport]:
+    opened = open_sdk_transport(server.account, health=health, retry=QUICK)
     yield opened
     await opened.close()
 
 
 @pytest.mark.parametrize("first", [LOST, answer("500 Oops"), answer("503 Busy")])
 async def test_a_put_that_was_sent_twice_may_have_a_twin(
-    server: ScriptedServer, transport: StorageTransport, first: bytes
+    server: ScriptedService, transport: StorageTransport, first: bytes
 ) -> None:
-    server.answers = [first, answer("201 Created", PUT)]
+    server.answers = [first, answer("201 Created", PUT, XML)]
     twice = await transport.queues.put("q", "text")
     once = await transport.queues.put("q", "text")
 
     assert (twice.may_have_twin, once.may_have_twin) == (True, False)
-    assert server.requests == 3
+    assert len(server.requests) == 3
 
 
 async def test_a_get_that_finds_less_than_it_asked_for_is_one_call(
-    server: ScriptedServer, transport: StorageTransport
+    server: ScriptedService, transport: StorageTransport
 ) -> None:
     found = PUT.replace(b"</QueueMessage>", b"<DequeueCount>1</DequeueCount><MessageText>text</MessageText></QueueMessage>")
-    server.answers = [answer("200 OK", found), LOST]
+    server.answers = [answer("200 OK", found, XML), LOST]
 
     messages = await transport.queues.get("q", count=32, visibility=30)
 
     assert [message.text for message in messages] == ["text"]
-    assert server.requests == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("bad", [LOST, answer("500 Oops"), answer("503 Busy")])
 async def test_a_service_that_stays_down_is_an_outage_after_our_retries_and_told_once(
-    server: ScriptedServer, transport: StorageTransport, health: StorageHealth, bad: bytes, caplog: pytest.LogCaptureFixture
+    server: ScriptedService, transport: StorageTransport, health: StorageHealth, bad: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     health.watch()
     server.answers = [bad]
@@ -127,17 +88,17 @@ async def test_a_service_that_stays_down_is_an_outage_after_our_retries_and_told
         transport.tables.query("T", ""),
         transport.blobs.upload("c", "b", b"content"),
     ):
-        server.requests = 0
+        server.requests.clear()
         with pytest.raises(StorageUnavailableError) as caught:
             await call
         assert caught.value.is_told
-        assert server.requests in (3, 6)  # aiohttp, which carries the blobs, repeats an upload by itself
+        assert len(server.requests) in (3, 6)  # aiohttp, which carries the blobs, repeats an upload by itself
 
     assert [each for each in caplog.records if each.__dict__.get("event") == "storage_down"][1:] == []
 
 
 async def test_a_service_that_asks_for_a_long_pause_is_not_called_again_meanwhile(
-    server: ScriptedServer, transport: StorageTransport
+    server: ScriptedService, transport: StorageTransport
 ) -> None:
     server.answers = [answer("429 Too Many Requests", b"", "Retry-After: 120")]
 
@@ -145,11 +106,11 @@ async def test_a_service_that_asks_for_a_long_pause_is_not_called_again_meanwhil
         with pytest.raises(StorageUnavailableError):
             await transport.queues.get("q", count=1, visibility=30)
 
-    assert server.requests == 1
+    assert len(server.requests) == 1
 
 
-async def test_a_service_that_asks_for_a_pause_gets_it(server: ScriptedServer, transport: StorageTransport) -> None:
-    server.answers = [answer("503 Busy", b"", "Retry-After: 1"), answer("201 Created", PUT)]
+async def test_a_service_that_asks_for_a_pause_gets_it(server: ScriptedService, transport: StorageTransport) -> None:
+    server.answers = [answer("503 Busy", b"", "Retry-After: 1"), answer("201 Created", PUT, XML)]
     began = time.monotonic()
 
     await transport.queues.put("q", "text")
@@ -158,18 +119,18 @@ async def test_a_service_that_asks_for_a_pause_gets_it(server: ScriptedServer, t
 
 
 async def test_a_refusal_is_raised_at_once_with_its_code_and_one_line(
-    server: ScriptedServer, transport: StorageTransport
+    server: ScriptedService, transport: StorageTransport
 ) -> None:
     body = (
         b'<?xml version="1.0" encoding="utf-8"?><Error><Code>QueueNotFound</Code><Message>The specified queue does not '
         b"exist.\nRequestId:7f2c\nTime:2026-11-21</Message></Error>"
     )
-    server.answers = [answer("404 Missing", body, "x-ms-error-code: QueueNotFound")]
+    server.answers = [answer("404 Missing", body, XML, "x-ms-error-code: QueueNotFound")]
 
     with pytest.raises(StorageNotFoundError) as caught:
         await transport.queues.put("q", "text")
 
-    assert server.requests == 1
+    assert len(server.requests) == 1
     assert str(caught.value) == (
         "Azure Storage refused queue.put /q: 404 QueueNotFound The specified queue does not exist. (request 7f2c)"
     )
@@ -177,7 +138,7 @@ async def test_a_refusal_is_raised_at_once_with_its_code_and_one_line(
 
 @pytest.mark.parametrize(("watched", "expected"), [(False, StorageAccessError), (True, StorageUnavailableError)])
 async def test_access_that_is_refused_ends_an_opening_and_is_waited_for_later(
-    server: ScriptedServer, transport: StorageTransport, health: StorageHealth, watched: bool, expected: type[Exception]
+    server: ScriptedService, transport: StorageTransport, health: StorageHealth, watched: bool, expected: type[Exception]
 ) -> None:
     if watched:
         health.watch()
@@ -188,7 +149,9 @@ async def test_access_that_is_refused_ends_an_opening_and_is_waited_for_later(
 
 
 async def test_an_account_whose_host_nobody_knows_is_named() -> None:
-    opened = open_sdk_transport(account_at("http://no-such-account.invalid"), retry=QUICK)
+    nowhere = "http://no-such-account.invalid"
+    account = StorageAccount(blob_endpoint=nowhere, queue_endpoint=nowhere, table_endpoint=nowhere, credential=KEY)
+    opened = open_sdk_transport(account, retry=QUICK)
 
     with pytest.raises(StorageHostUnknownError, match=r"no-such-account\.invalid"):
         await opened.queues.put("q", "text")
@@ -196,10 +159,10 @@ async def test_an_account_whose_host_nobody_knows_is_named() -> None:
     await opened.close()
 
 
-async def test_an_interceptor_sees_each_call_once_whatever_the_retries(server: ScriptedServer) -> None:
-    server.answers = [answer("500 Oops"), answer("201 Created", PUT)]
+async def test_an_interceptor_sees_each_call_once_whatever_the_retries(server: ScriptedService) -> None:
+    server.answers = [answer("500 Oops"), answer("201 Created", PUT, XML)]
     counter = CallCounter()
-    opened = open_sdk_transport(account_at(f"http://127.0.0.1:{server.port}/acct"), retry=QUICK, interceptor=counter)
+    opened = open_sdk_transport(server.account, retry=QUICK, interceptor=counter)
 
     sent = await opened.queues.put("q", "text")
 
@@ -207,15 +170,15 @@ async def test_an_interceptor_sees_each_call_once_whatever_the_retries(server: S
     await opened.close()
 
 
-async def test_an_interceptor_that_raises_keeps_the_call_from_being_made(server: ScriptedServer) -> None:
+async def test_an_interceptor_that_raises_keeps_the_call_from_being_made(server: ScriptedService) -> None:
     async def refuses(call: StorageCall, _: object) -> HttpAnswer:
         raise StorageUnavailableError(call=call.verb, why="out")
 
-    server.answers = [answer("201 Created", PUT)]
-    opened = open_sdk_transport(account_at(f"http://127.0.0.1:{server.port}/acct"), retry=QUICK, interceptor=refuses)
+    server.answers = [answer("201 Created", PUT, XML)]
+    opened = open_sdk_transport(server.account, retry=QUICK, interceptor=refuses)
 
     with pytest.raises(StorageUnavailableError, match="out"):
         await opened.queues.put("q", "text")
 
-    assert server.requests == 0
+    assert len(server.requests) == 0
     await opened.close()
