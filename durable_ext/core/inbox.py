@@ -129,7 +129,7 @@ def _repeats_start(dropped: Sequence[ReceivedMessage], execution_id: ExecutionId
 
 
 def _is_for_former_run(started: ExecutionStarted, event: HistoryEvent) -> bool:
-    """Whether what was delivered before was done to a run that is over: its message could not be deleted then.
+    """Whether what was delivered before was done to a generation that is over: its message could not be deleted then.
 
     Only of one that a client has started is the time known, by its generation: one without may have continued as new.
     The first one of an id, number 0, follows none: a message that is older came from a clock that is behind.

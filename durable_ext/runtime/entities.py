@@ -63,10 +63,10 @@ class _Step:
     episode: EntityEpisode | None = None
 
 
-class EntityRun:
+class HeldEntity:
     """Owns one entity session from lock to release, and one entity slot while it is awake. Used from the event loop.
 
-    `LiveEntity` and its batch are touched by an entity thread while the run waits for it, else by nobody.
+    `LiveEntity` and its batch are touched by an entity thread while its owner waits for it, else by nobody.
     """
 
     def __init__(self, session: OrchestrationSession, services: EntityServices) -> None:

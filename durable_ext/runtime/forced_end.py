@@ -29,7 +29,7 @@ _MAX_DEATHS: Final = 20  # more than for an activity, which may be what kills th
 
 
 class ForcedEnd:
-    """Owned by one `InstanceRun`; used from the event loop. Where a method returns true, the session is released."""
+    """Owned by one `HeldInstance`; used from the event loop. Where a method returns true, the session is released."""
 
     __slots__ = ("_failures", "_instance_id", "_now", "_player", "_session", "_stuck", "_writer")
 

@@ -43,7 +43,7 @@ class Played:
 
 
 class LivePlayer:
-    """Owned by one `InstanceRun`. Called from the event loop; the thread has the live orchestration while a call runs.
+    """Owned by one `HeldInstance`. Called from the event loop; the thread has the live orchestration while a call runs.
 
     `stuck` hears of an episode that blocks its thread.
 

@@ -19,7 +19,7 @@ class TakenOverError(Exception):
 
 
 class LoneActivity:
-    """Owned by one `InstanceRun`; used from the event loop. No task of its own, no switch for one that never waits.
+    """Owned by one `HeldInstance`; used from the event loop. No task of its own, no switch for one that never waits.
 
     Rule R5: if the activity takes long, `go_on` is called with its episode. Then another task owns the session, and calls
     `stored` when the activity is the hub's.

@@ -1,4 +1,4 @@
-"""Locks instances that have something to do and gives each a run; the same for entities."""
+"""Locks instances that have something to do and hands each to its owner; the same for entities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("durable_ext.runtime.orchestrations")
 _LOCK_WAIT: Final = timedelta(seconds=30)
 
 
-class SessionRun(Protocol):
+class HeldSession(Protocol):
     """Whatever handles a session until it is over; gives the slot back."""
 
     async def run(self) -> None: ...
@@ -33,14 +33,14 @@ class SessionDispatcher:
         *,
         name: str,
         lock_next: Callable[[timedelta], Awaitable[OrchestrationSession | None]],
-        open_run: Callable[[OrchestrationSession], SessionRun],
+        hold: Callable[[OrchestrationSession], HeldSession],
         slots: Slots,
         supervisor: Supervisor,
         may_take: Callable[[], bool],
     ) -> None:
         self._name = name
         self._lock_next = lock_next
-        self._open_run = open_run
+        self._hold = hold
         self._slots = slots
         self._supervisor = supervisor
         self._may_take = may_take
@@ -69,7 +69,7 @@ class SessionDispatcher:
                 except asyncio.CancelledError:
                     await session.release()
                     raise
-                self._supervisor.start(self._name, self._open_run(session).run())
+                self._supervisor.start(self._name, self._hold(session).run())
 
 
 _NO_THREADS: Final = RuntimeError("all orchestrator threads are blocked by user code")

@@ -21,7 +21,7 @@ from durable_ext.runtime.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from durable_ext.core.live import LiveOrchestration
-    from durable_ext.runtime.instance_run import InstanceRun
+    from durable_ext.runtime.held_instance import HeldInstance
     from durable_ext.runtime.lone_activity import LoneActivity
 
 
@@ -51,7 +51,7 @@ class OrchestrationServices:
     cache: SessionCache
     thread: OrchestratorThread
     supervisor: Supervisor
-    rest: Sweeper[InstanceRun]
+    rest: Sweeper[HeldInstance]
     spill: Sweeper[LoneActivity]
     now: Callable[[], Ticks]
     failures: EpisodeFailures

@@ -35,7 +35,7 @@ _OPTIONAL_COLUMNS: Final = tuple(
 
 
 class SessionWriter:
-    """Owned by one `InstanceRun`.
+    """Owned by one `HeldInstance`.
 
     Attributes:
         pending: Events in order that are received or decided, but not stored.

@@ -19,7 +19,7 @@ _LONG: Final = 8  # waves; a short orchestration is faster if its last results a
 
 
 class WaveSettlement:
-    """Owned by one `InstanceRun`; used from the event loop. Rule R4: stored before anything that they caused is sent."""
+    """Owned by one `HeldInstance`; used from the event loop. Rule R4: stored before anything that they caused is sent."""
 
     __slots__ = ("_player", "_services", "_waves", "_writer")
 

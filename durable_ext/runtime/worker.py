@@ -28,11 +28,11 @@ from durable_ext.core.orchestrators import (
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
-from durable_ext.runtime.entities import EntityRun, EntityServices
+from durable_ext.runtime.entities import EntityServices, HeldEntity
 from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.executors import Executors
+from durable_ext.runtime.held_instance import HeldInstance
 from durable_ext.runtime.http_activity import HttpActivity
-from durable_ext.runtime.instance_run import InstanceRun
 from durable_ext.runtime.lifecycle_log import LeftToOthers, log_arrival
 from durable_ext.runtime.lone_activity import LoneActivity
 from durable_ext.runtime.orchestrations import SessionDispatcher
@@ -76,7 +76,7 @@ class _Machinery:
         self.activities = ActivityDispatcher(backend.activities, self.runner, self.activity_slots, self.work, self.left)
         self.cache = SessionCache(settings.max_cached_sessions)
         self.spill: Sweeper[LoneActivity] = Sweeper(settings.local_activity_spill.total_seconds(), LoneActivity.spill)
-        self.rest: Sweeper[InstanceRun] = Sweeper(_REST_SECONDS, InstanceRun.rest)
+        self.rest: Sweeper[HeldInstance] = Sweeper(_REST_SECONDS, HeldInstance.rest)
         port = backend.checkpoint_port
         self.thread = OrchestratorThread(
             warning=settings.episode_warning,
@@ -107,7 +107,7 @@ class _Machinery:
         self.orchestrations = SessionDispatcher(
             name="orchestration",
             lock_next=backend.orchestrations.lock_next_orchestration,
-            open_run=lambda session: InstanceRun(session, services),
+            hold=lambda session: HeldInstance(session, services),
             slots=self.orchestration_slots,
             supervisor=self.work,
             may_take=lambda: self.thread.healthy,
@@ -127,7 +127,7 @@ class _Machinery:
         self.entities = SessionDispatcher(
             name="entity",
             lock_next=backend.orchestrations.lock_next_entity,
-            open_run=lambda session: EntityRun(session, entity_services),
+            hold=lambda session: HeldEntity(session, entity_services),
             slots=self.entity_slots,
             supervisor=self.work,
             may_take=lambda: True,

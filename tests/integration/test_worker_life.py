@@ -243,7 +243,7 @@ async def test_a_session_that_waits_for_a_slot_is_released_when_its_dispatcher_s
         dispatcher = SessionDispatcher(
             name="orchestration",
             lock_next=lock_next,
-            open_run=_NoRun,
+            hold=_NoRun,
             slots=slots,
             supervisor=Supervisor("test"),
             may_take=lambda: True,

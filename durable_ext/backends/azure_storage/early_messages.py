@@ -89,7 +89,7 @@ def seconds_before_start(start: ExecutionStarted, now: datetime) -> int:
 def come_before_start(
     messages: Sequence[TaskMessage], row: InstanceRow | None, history: Sequence[HistoryEvent], stored: ExecutionId | None
 ) -> bool:
-    """Whether messages are for a run whose start message is on its way: its row is there, its history is not.
+    """Whether messages are for a generation whose start message is on its way: its row is there, its history is not.
 
     The history that is there belongs to `stored`, a former run under the same id that has ended.
     """

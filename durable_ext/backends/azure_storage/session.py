@@ -264,7 +264,7 @@ class AzureSession:
         return self._ended is None and await self._may_commit(self._inbox.partition) and self._ended is None
 
     def _with_right_row(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Leave out the repair of a row that needs none, or that stands for a run which has not begun (8.6).
+        """Leave out the repair of a row that needs none, or that stands for a generation which has not begun (8.6).
 
         That of an entity is not left out: its status never changes, and its state, which clients read there, does.
         """

@@ -50,7 +50,7 @@ from durable_ext.runtime.wave_settlement import WaveSettlement
 _AT_ONCE: Final = timedelta(0)
 
 
-class InstanceRun:
+class HeldInstance:
     """Owns one session from lock to release, and one orchestration slot while it is awake. Used from the event loop."""
 
     def __init__(self, session: OrchestrationSession, services: OrchestrationServices) -> None:
