@@ -28,6 +28,8 @@ class Kind(Enum):
     FAILURE = "failure"
     EVENT_TYPE = "event type"
 
+    __hash__ = object.__hash__  # looked up for each column; an Enum's own hashes its name, in Python
+
 
 NESTED_KINDS: Final = frozenset({Kind.INSTANCE, Kind.PARENT, Kind.TRACE, Kind.TAGS, Kind.FAILURE})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final, NewType
 
 Ticks = NewType("Ticks", int)
@@ -75,9 +76,7 @@ def ticks_from_iso(text: str) -> Ticks:
 def ticks_to_iso(ticks: Ticks) -> str:
     """Format as Newtonsoft does: `Z`, up to 7 digits, trailing zeros trimmed; the minimum has no `Z` (unspecified kind)."""
     whole, fraction = divmod(ticks, TICKS_PER_SECOND)
-    text = (_EPOCH + timedelta(seconds=whole)).strftime("%Y-%m-%dT%H:%M:%S")
-    if len(text) < 19:  # strftime does not pad years below 1000 everywhere
-        text = text.rjust(19, "0")
+    text = _second_to_iso(whole)
     if fraction:
         text += f".{fraction:07d}".rstrip("0")
     return text if ticks == MIN_TICKS else text + "Z"
@@ -86,8 +85,13 @@ def ticks_to_iso(ticks: Ticks) -> str:
 def ticks_to_round_trip_iso(ticks: Ticks) -> str:
     """Format as .NET's "o": always 7 fraction digits and `Z` (specs/azure-storage.md 9.4, execution-semantics.md 12.1)."""
     whole, fraction = divmod(ticks, TICKS_PER_SECOND)
-    text = (_EPOCH + timedelta(seconds=whole)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
-    return f"{text}.{fraction:07d}Z"
+    return f"{_second_to_iso(whole)}.{fraction:07d}Z"
+
+
+@lru_cache(maxsize=64)  # what is written together is of the same second
+def _second_to_iso(seconds: int) -> str:
+    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return text.rjust(19, "0")  # strftime does not pad years below 1000 everywhere
 
 
 def timespan_from_text(text: str) -> timedelta:

@@ -35,7 +35,7 @@ _JSON: Final = {
 }
 _WRITE: Final = _JSON | {"content-type": "application/json", "prefer": "return-no-content"}
 _STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
-_ETAG: Final = re.compile(rb"(?im)^etag:\s*(.+?)\r?$")
+_ETAG: Final = re.compile(rb"\n[Ee][Tt][Aa][Gg]:[ \t]*([^\r\n]+)")
 _RETRY_AFTER: Final = re.compile(rb"(?im)^retry-after:\s*(.+?)\r?$")
 MAX_BATCH: Final = 100
 
@@ -49,6 +49,8 @@ class Change(Enum):
     REPLACE = "put-if-match"
     MERGE = "merge-if-match"
     DELETE = "DELETE"
+
+    __hash__ = object.__hash__  # looked up for each row; an Enum's own hashes its name, in Python
 
 
 _METHODS: Final = {
