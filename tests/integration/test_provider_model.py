@@ -15,10 +15,8 @@ from support.provider_model.recorded_app import recorded_app
 from support.provider_model.storage import MemoryStorage
 from support.provider_model.worker import App, ProviderWorker
 
-# The model's client does not rewind.
-NO_REWIND = {"rewind-before", "s23-failed-then-rewound"}
-RECORDED = [frozen for frozen in frozen_hubs() if frozen.name not in NO_REWIND]
-LOCAL = [frozen for frozen in frozen_hubs("local_activities") if frozen.name not in NO_REWIND]
+RECORDED = frozen_hubs()
+LOCAL = frozen_hubs("local_activities")
 # Texts of failures after loading imitate the recorder (interop README).
 STATUS_ONLY = {"failure-queued", "sub-failure-queued", "retry-back-off", "s18-retry-timer-trigger"}
 NAMED_OTHERWISE = {"s04g-race"}  # the recorder notes "1" for "winner 1"
@@ -40,6 +38,8 @@ def _play(frozen: FrozenHub) -> tuple[ProviderWorker, App]:
             client.signal(step["entityId"], step["operation"], step["input"])
         elif step["do"] == "resume":
             client.resume(step["instanceId"], step["reason"])
+        elif step["do"] == "rewind":
+            client.rewind(step["instanceId"], step["reason"])
         elif step["do"] == "sleep":
             worker.run(3)
         elif step.get("replaceRunning"):
@@ -93,3 +93,32 @@ def test_the_model_makes_of_a_local_state_what_the_provider_made(frozen: FrozenH
         assert runs.total() == sum(recorded.values())
     else:
         assert runs == recorded
+
+
+def _history_columns(storage: MemoryStorage, instance_id: str) -> list[tuple[Any, ...]]:
+    columns = ("EventType", "Reason", "EventId", "OrchestrationStatus", "TaskScheduledId", "Name")
+    return [tuple(row.get(one) for one in columns) for row, _ in storage.rows("History", instance_id)]
+
+
+def test_a_rewind_of_the_model_leaves_the_rows_of_the_recorded_one() -> None:
+    before, after = (next(one for one in RECORDED if one.name == name) for name in ("rewind-before", "rewind-after"))
+    worker, _, storage = _worker_of(before)
+    for instance_id in ("flaky-1", "parent-1"):
+        ProviderClient(worker).rewind(instance_id, "repaired")
+
+    recorded = MemoryStorage(after.content)
+    for instance_id in ("flaky-1", "parent-1"):
+        assert _history_columns(storage, instance_id) == _history_columns(recorded, instance_id)
+    assert sum(map(len, storage.queues.values())) == sum(map(len, recorded.queues.values())) == 2
+
+
+def test_a_purge_of_the_model_leaves_nothing_of_an_instance() -> None:
+    frozen = next(one for one in RECORDED if one.name == "large-finished")
+    worker, _, storage = _worker_of(frozen)
+    ids = [str(one["instanceId"]) for one in frozen.about["instances"]]
+
+    assert all(ProviderClient(worker).purge(one) for one in ids)
+
+    assert not storage.tables["History"]
+    assert not storage.tables["Instances"]
+    assert not storage.blobs[worker.tables.container]

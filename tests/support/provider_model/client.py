@@ -1,4 +1,4 @@
-"""What clients send: starts, events, terminate, resume (specs/azure-storage.md 9)."""
+"""What clients send: starts, events, terminate, suspend, resume, rewind, purge (specs/azure-storage.md 9)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from support.provider_model.dotnet import escaped_key, time_text
 from support.provider_model.envelopes import Envelope
 from support.provider_model.event_schema import Event, compact
 from support.provider_model.outgoing import Outgoing
+from support.provider_model.rewinding import purge, rewind
 from support.provider_model.storage import Row, Write
 from support.provider_model.worker import ProviderWorker
 
@@ -48,6 +49,17 @@ class ProviderClient:
 
     def resume(self, instance_id: str, reason: str | None) -> None:
         self._send("ExecutionResumed", instance_id, Reason=reason)
+
+    def suspend(self, instance_id: str, reason: str) -> None:
+        self._send("ExecutionSuspended", instance_id, Reason=reason)
+
+    def rewind(self, instance_id: str, reason: str) -> None:
+        """Rewrite the histories of a failed tree, then wake its leaves."""
+        for leaf in rewind(self._worker.storage, instance_id):
+            self._send("GenericEvent", leaf, Data=reason)
+
+    def purge(self, instance_id: str) -> bool:
+        return purge(self._worker.storage, self._worker.tables.container, instance_id)
 
     def signal(self, entity_id: str, operation: str, value: Any) -> None:
         """Signal an entity as a client does: without ordering stamps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,40 @@ from support.provider_model.storage import Storage
 EARLY: Final = SECOND // 10
 LONGEST: Final = 6 * 86_400 * SECOND
 _BEFORE_ID: Final = {"$type", "op", "signal", "input", "id"}
+
+
+FIRE_AND_FORGET: Final = "FireAndForget"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What an operation sends to an entity."""
+
+    to: str
+    operation: str
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An orchestration that an operation starts; nobody waits for it."""
+
+    name: str
+    instance_id: str
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an operation leaves: the state, whether the entity exists then, the result, and what goes out."""
+
+    state: Any
+    result: Any = None
+    exists: bool = True
+    sent: tuple[Signal | Start, ...] = ()
+
+
+Entity = Callable[[str, Any, Any], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +83,7 @@ def read_request(text: str | None) -> Request:
 class EntityBatch:
     """The scheduler state of one entity while it plays a batch."""
 
-    def __init__(self, instance_id: str, state_text: str | None, entities: Mapping[str, Any], storage: Storage) -> None:
+    def __init__(self, instance_id: str, state_text: str | None, entities: Mapping[str, Entity], storage: Storage) -> None:
         self._id, self._storage, self._entities = instance_id, storage, entities
         document = json.loads(state_text) if state_text else {}
         self._exists, self._state = bool(document.get("exists")), document.get("state")
@@ -59,6 +93,7 @@ class EntityBatch:
         self._locked_by: str | None = document.get("lockedBy")
         self._sorter = Sorter(document.get("sorter"))
         self.outbox: list[EntityMessage] = []
+        self.executed: list[Request] = []
 
     def play(self, events: Sequence[Event]) -> None:
         """Sort in what came, then run what may run."""
@@ -90,10 +125,30 @@ class EntityBatch:
         function = next(call for known, call in self._entities.items() if known.lower() == name)
         value = payload(request.get("input"))
         state = json.loads(self._state) if self._exists and self._state is not None else None
-        state, result, self._exists = function(request["op"], value, state)
-        self._state = compact(state) if self._exists else None
+        outcome: Outcome = function(request["op"], value, state)
+        self.executed.append(request)
+        self._exists = outcome.exists
+        self._state = compact(outcome.state) if self._exists else None
         if not request.get("signal"):
-            self._answer(request, {"result": compact(result)})
+            self._answer(request, {"result": compact(outcome.result)})
+        for one in outcome.sent:
+            self._start(one) if isinstance(one, Start) else self._signal(one)
+
+    def _signal(self, signal: Signal) -> None:
+        request: Request = {"op": signal.operation, "signal": True}
+        request |= {} if signal.value is None else {"input": compact(signal.value)}
+        request |= {"id": str(uuid.uuid4()), "parent": self._id}
+        self._sorter.label(request, signal.to, self._storage.now())
+        self._send("op", signal.to, compact(request))
+
+    def _start(self, start: Start) -> None:
+        child = {"InstanceId": start.instance_id, "ExecutionId": uuid.uuid4().hex}
+        me = {"InstanceId": self._id, "ExecutionId": None}
+        parent = {"Name": self._id, "OrchestrationInstance": me, "TaskScheduleId": 0, "Version": ""}
+        text = None if start.value is None else compact(compact(start.value))
+        own: dict[str, Any] = {"OrchestrationInstance": child, "ParentInstance": parent, "Name": start.name, "Version": ""}
+        event = Event("ExecutionStarted", self._storage.now(), own=own | {"Input": text, "Tags": {FIRE_AND_FORGET: ""}})
+        self.outbox.append(EntityMessage(event, start.instance_id, child["ExecutionId"]))
 
     def _answer(self, request: Request, response: dict[str, Any]) -> None:
         self._send(request["id"], request["parent"], compact(response), request.get("parentExecution"))

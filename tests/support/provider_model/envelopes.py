@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from support.provider_model.dotnet import UnreadableError
-from support.provider_model.event_schema import Event, compact, message_event, read_message_event
+from support.provider_model.event_schema import DICTIONARY, Event, compact, message_event, read_message_event
 from support.provider_model.storage import Storage
 
 LIMIT: Final = 45 * 1024
 _GUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_STRING: Final = "[System.String, System.Private.CoreLib]"
-_DICTIONARY: Final = f"System.Collections.Generic.Dictionary`2[{_STRING},{_STRING}]"
 _ENVELOPE: Final = "DurableTask.AzureStorage.MessageData"
 
 
@@ -94,7 +92,7 @@ def write_envelope(envelope: Envelope, storage: Storage, container: str) -> str:
     has_context = has_context and envelope.episode is not None
     context = {
         "$type": "DurableTask.Core.OrchestrationExecutionContext",
-        "OrchestrationTags": {"$type": _DICTIONARY, **envelope.tags},
+        "OrchestrationTags": {"$type": DICTIONARY, **envelope.tags},
     }
     activity = uuid.uuid4()
     document = {

@@ -114,6 +114,8 @@ _NESTED: Final[Mapping[str, Mapping[str, str]]] = {
         "IsNonRetriable": "bool",
     },
 }
+_STRING: Final = "[System.String, System.Private.CoreLib]"
+DICTIONARY: Final = f"System.Collections.Generic.Dictionary`2[{_STRING},{_STRING}]"
 _TYPE_NAMES: Final = {"TraceContext": "DurableTask.Core.Tracing.DistributedTraceContext"}
 _ESCAPED: Final = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 _LATE: Final = {"GenerateNewTrace"}  # older writers had no such member
@@ -261,6 +263,8 @@ def _written(value: Any, wanted: str) -> Any:
         return None
     if wanted.startswith("date"):
         return time_text(value)
+    if wanted == "dictionary":
+        return {"$type": DICTIONARY, **value}
     if wanted in _NESTED:
         name = _TYPE_NAMES.get(wanted, f"DurableTask.Core.{wanted}")
         return {"$type": name, **{one: _written(value[one], kind) for one, kind in _NESTED[wanted].items()}}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from support.provider_model.entities import EntityBatch
+from support.provider_model.entities import FIRE_AND_FORGET, EntityBatch
 from support.provider_model.envelopes import Envelope
 from support.provider_model.event_schema import Event
 from support.provider_model.executor import Action, Ending, Executor
@@ -39,6 +39,7 @@ class Generation:
         self.outbox: list[Outgoing] = []
         self.custom_status: Any = None
         self.execution_id = history.execution_id or ""
+        self.executed: Sequence[Mapping[str, Any]] = ()
         self._messages = _starts_first(messages)
         self._loaded_id = history.execution_id
 
@@ -144,7 +145,9 @@ class Generation:
             "TaskScheduleId": action.action_id,
             "Version": "",
         }
+        tags = {name: text for name, text in (started["Tags"] or {}).items() if name != FIRE_AND_FORGET}
         own: dict[str, Any] = {"OrchestrationInstance": child, "ParentInstance": parent, "Name": action.name, "Version": ""}
+        own["Tags"] = tags or None
         self._post(Event("ExecutionStarted", now, own=own | {"Input": action.input}), child_id, child["ExecutionId"])
 
     def _do_EventSent(self, action: Action) -> None:
@@ -158,7 +161,7 @@ class Generation:
         self._append(Event("ExecutionCompleted", self._storage.now(), ending.action_id, own))
         started = next(event for event in self.events if event.kind == "ExecutionStarted")
         parent = started["ParentInstance"]
-        if parent is None:
+        if parent is None or FIRE_AND_FORGET in (started["Tags"] or {}):
             return
         told: dict[str, Any] = {"TaskScheduledId": parent["TaskScheduleId"]}
         if ending.status == "Completed":
@@ -174,6 +177,7 @@ class Generation:
         new = self.events[self.first_new :]
         batch = EntityBatch(self.instance_id, started["Input"], self._entities, self._storage)
         batch.play([event for event in new if event.kind == "EventRaised"])
+        self.executed = batch.executed
         for message in batch.outbox:
             sender = (self.instance_id, self._loaded_id)
             self._post(message.event, message.to, message.execution_id, due=message.due, sender=sender)

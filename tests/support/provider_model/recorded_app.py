@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from support.provider_model.entities import Outcome
 from support.provider_model.event_schema import compact
 from support.provider_model.executor import Context, TaskError, all_of, any_of
 from support.provider_model.worker import App
@@ -157,14 +158,13 @@ def lock_counter(context: Context) -> Code:
     return total
 
 
-def counter(operation: str, value: Any, state: Any) -> tuple[Any, Any, bool]:
-    """Return state, result and whether the entity exists now."""
+def counter(operation: str, value: Any, state: Any) -> Outcome:
     if operation == "delete":
-        return None, None, False
+        return Outcome(None, exists=False)
     if operation == "get":
-        return state, state or 0, state is not None
+        return Outcome(state, state or 0, exists=state is not None)
     state = (state or 0) + value if operation == "add" else value
-    return state, state, True
+    return Outcome(state, state)
 
 
 ORCHESTRATORS = {

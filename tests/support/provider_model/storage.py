@@ -36,7 +36,10 @@ class QueueMessage:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One operation of a batch: `insert`, `put` (insert or replace), `merge` (insert or merge); with an ETag, if it fits."""
+    """One operation of a batch: `insert`, `put` (insert or replace), `merge` (insert or merge), `delete`.
+
+    With an ETag it is refused if the row has another one.
+    """
 
     verb: str
     row: Row
@@ -64,6 +67,7 @@ class Storage(Protocol):
 
     def download(self, container: str, name: str) -> bytes | None: ...
     def upload(self, container: str, name: str, content: bytes) -> None: ...
+    def delete_blobs(self, container: str, prefix: str) -> None: ...
 
 
 class MemoryStorage:
@@ -171,14 +175,19 @@ class MemoryStorage:
 
     def write(self, table: str, writes: Iterable[Write]) -> list[str]:
         self._change()
-        stored, changed = self.tables[table], {}
+        stored, changed, gone = self.tables[table], {}, []
         for one in writes:
             key = (one.row["PartitionKey"], one.row["RowKey"])
             before, etag = stored.get(key, ({}, None))
             if (one.verb == "insert" and before) or (one.etag is not None and one.etag != etag):
                 raise ConflictError(f"{one.verb} {key}")
+            if one.verb == "delete":
+                gone.append(key)
+                continue
             changed[key] = ({**before, **one.row} if one.verb == "merge" else dict(one.row), self._etag())
         stored.update(changed)
+        for key in gone:
+            stored.pop(key, None)
         return [etag for _, etag in changed.values()]
 
     def download(self, container: str, name: str) -> bytes | None:
@@ -189,3 +198,8 @@ class MemoryStorage:
         self._change()
         blob = {"base64": base64.b64encode(content).decode(), "contentType": "application/octet-stream"}
         self.blobs.setdefault(container, {})[name] = {**blob, "contentEncoding": None, "metadata": {}}
+
+    def delete_blobs(self, container: str, prefix: str) -> None:
+        self._change()
+        held = self.blobs.get(container, {})
+        self.blobs[container] = {name: blob for name, blob in held.items() if not name.startswith(prefix)}

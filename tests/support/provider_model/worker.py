@@ -35,12 +35,13 @@ class Storeroom(Storage, Protocol):
 
 @dataclass(slots=True)
 class App:
-    """What users wrote; every run of an activity is noted in `ran`."""
+    """What users wrote; `ran` notes every run of an activity, `executed` each stored operation: entity, request id."""
 
     orchestrators: Mapping[str, Orchestrator]
     activities: Mapping[str, Callable[[Any], Any]]
     entities: Mapping[str, Any] = field(default_factory=dict)
     ran: list[tuple[str, Any]] = field(default_factory=list)
+    executed: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -237,6 +238,7 @@ class ProviderWorker:
             for one in received:
                 self._abandon(one.queue, one.message)
             return
+        self.app.executed += [(generation.instance_id, request["id"]) for request in generation.executed]
         for one in received:
             self.storage.delete(one.queue, one.message)
 
