@@ -74,7 +74,7 @@ class Outbox:
             input=action.input,
             tags=action.tags,
         )
-        self.activities.append(TaskMessage(event=event, target=self.started.instance, tags=action.tags or {}))
+        self.activities.append(TaskMessage(event=event, target=self.started.instance, tags=self.started.tags or {}))
         if not self.store_inputs:
             event = TaskScheduled(
                 timestamp=self.now, event_id=action.task_id, name=action.name, version=action.version, tags=action.tags
@@ -114,7 +114,7 @@ class Outbox:
             ),
             tags=tags,
         )
-        self.messages.append(OutgoingMessage(message=TaskMessage(event=start, target=child, tags=tags or {})))
+        self.messages.append(OutgoingMessage(message=TaskMessage(event=start, target=child, tags=parent.tags or {})))
 
     def _sent_event(self, action: SendEvent) -> None:
         self.events.append(

@@ -48,8 +48,8 @@ class TraceContext:
 class TaskMessage:
     """A history event addressed to an instance.
 
-    `tags` are those of `OrchestrationExecutionContext`: a mapping (often empty) on activity messages and
-    sub-orchestration starts, `None` elsewhere (specs/azure-storage.md 4.4).
+    `tags` are those of `OrchestrationExecutionContext`: of the orchestration that sends an activity message or starts a
+    child, often empty; `None` on other messages (specs/azure-storage.md 4.4).
     """
 
     event: HistoryEvent

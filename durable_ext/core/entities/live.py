@@ -254,7 +254,6 @@ class LiveEntity:
             task_schedule_id=-1,
             version="",
         )
-        tags = {FIRE_AND_FORGET_TAG: ""}
         event = ExecutionStarted(
             timestamp=at,
             instance=child,
@@ -262,10 +261,10 @@ class LiveEntity:
             version=self._options.default_version,
             input=start.input,
             parent=parent,
-            tags=tags,
+            tags={FIRE_AND_FORGET_TAG: ""},
             scheduled_start_time=start.due,
         )
-        return OutgoingMessage(message=TaskMessage(event=event, target=child, tags=tags), due=start.due)
+        return OutgoingMessage(message=TaskMessage(event=event, target=child, tags={}), due=start.due)
 
     def _lock_answer(self, request: EntityRequest, at: Ticks) -> OutgoingMessage:
         following = forwarded(request)

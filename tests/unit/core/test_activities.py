@@ -65,6 +65,15 @@ def test_the_message_has_the_input_in_an_array_and_history_has_none() -> None:
     assert episode.decisions[0] == TaskScheduled(timestamp=bench.time, event_id=0, name="a", version="")
 
 
+def test_the_message_of_an_activity_has_the_tags_of_its_orchestration() -> None:
+    bench = OrchestrationBench(chain)
+
+    message = bench.start(tags={"team": "blue"}).activities[0]
+
+    assert isinstance(message.event, TaskScheduled)
+    assert (message.tags, message.event.tags) == ({"team": "blue"}, None)
+
+
 def test_history_keeps_the_input_if_it_is_told_to() -> None:
     bench = OrchestrationBench(chain, options=ReplayOptions(store_inputs=True))
 

@@ -86,7 +86,9 @@ def test_a_child_inherits_tags_but_not_the_one_that_silences_it() -> None:
 
     message = bench.start(tags={"team": "blue", "FireAndForget": ""}).messages[0].message
 
-    assert message.tags == {"team": "blue"}
+    assert isinstance(message.event, ExecutionStarted)
+    assert message.event.tags == {"team": "blue"}
+    assert message.tags == {"team": "blue", "FireAndForget": ""}  # of the orchestration that sends it
 
 
 def test_the_result_of_a_child_comes_back() -> None:

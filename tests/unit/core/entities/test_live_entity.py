@@ -546,6 +546,7 @@ def test_an_entity_can_start_an_orchestration_that_does_not_report_back() -> Non
     assert event.parent is not None
     assert event.parent.instance.instance_id == "@counter@one"
     assert "FireAndForget" in (event.tags or {})
+    assert message.message.tags == {}  # those of the entity that sends it
 
 
 # Strange messages.
