@@ -66,7 +66,9 @@ class ProviderWorker:
     """One worker that owns some partitions of a hub.
 
     Attributes:
+        queues: The control queues that it takes messages from.
         complaints: What .NET could not have read or gone on with, in words.
+        committed: How many work items of instances were stored.
     """
 
     def __init__(
@@ -78,13 +80,16 @@ class ProviderWorker:
         partition_count: int = 4,
         partitions: Sequence[int] | None = None,
         get_at_most: int = 32,
-        activities: bool = True,
+        visibility: int = VISIBILITY,
     ) -> None:
         self.storage, self.hub, self.app = storage, hub, app
         self.tables = InstanceTables(storage, hub)
         self.complaints: list[str] = []
-        self._count, self._owned = partition_count, partitions or range(partition_count)
-        self._get_at_most, self._with_activities = get_at_most, activities
+        self.committed = 0
+        self._count = partition_count
+        owned = range(partition_count) if partitions is None else partitions
+        self.queues = {f"{hub.lower()}-control-{index:02}" for index in owned}
+        self._get_at_most, self._visibility = get_at_most, visibility
         self._sequence = 0
 
     def control_queue(self, instance_id: str) -> str:
@@ -103,8 +108,8 @@ class ProviderWorker:
 
     def step(self) -> bool:
         """Look into each queue once; whether there was anything."""
-        found = [self._take_control(f"{self.hub.lower()}-control-{index:02}") for index in self._owned]
-        return any([*found, self._with_activities and self._take_work_item()])
+        found = [self._take_control(queue) for queue in sorted(self.queues)]
+        return any([*found, self._take_work_item()])
 
     def send(self, outgoing: Outgoing) -> None:
         """Put a message for an instance, or a work item."""
@@ -116,7 +121,7 @@ class ProviderWorker:
         self.storage.put(queue, text, delay)
 
     def _take_control(self, queue: str) -> bool:
-        taken = self.storage.get(queue, self._get_at_most, VISIBILITY)
+        taken = self.storage.get(queue, self._get_at_most, self._visibility)
         received = [one for one in (self._read(queue, message) for message in taken) if one is not None]
         received.sort(key=lambda one: (one.message.inserted // SECOND, one.envelope.sequence))
         batches: list[Batch] = []
@@ -144,7 +149,7 @@ class ProviderWorker:
         if event.kind != "ExecutionStarted" or event["ParentInstance"] is not None:
             return True
         row = self.tables.instance_row(one.envelope.instance_id)
-        verdict = judge_start(event, one.envelope.execution_id, row, one.message, VISIBILITY)
+        verdict = judge_start(event, one.envelope.execution_id, row, one.message, self._visibility)
         if verdict is Verdict.DUPLICATE:
             self.storage.delete(one.queue, one.message)
         elif verdict is Verdict.TOO_EARLY:
@@ -238,12 +243,13 @@ class ProviderWorker:
             for one in received:
                 self._abandon(one.queue, one.message)
             return
+        self.committed += 1
         self.app.executed += [(generation.instance_id, request["id"]) for request in generation.executed]
         for one in received:
             self.storage.delete(one.queue, one.message)
 
     def _take_work_item(self) -> bool:
-        taken = self.storage.get(self.work_items, 1, VISIBILITY)
+        taken = self.storage.get(self.work_items, 1, self._visibility)
         for message in taken:
             one = self._read(self.work_items, message)
             if one is not None:
