@@ -39,6 +39,7 @@ _ROW_BYTES: Final = 1024
 _SHORT_TEXT: Final = 64  # shorter ones are part of that
 # Marked as played before they are stored, in every recorded hub; nothing of the provider or of ours depends on it (5.3).
 _CONSUMED: Final = CONTROL_EVENTS
+_FIRST_DATE: Final = ticks_from_iso("1601-01-01T00:00:00Z")  # the service refuses earlier ones, and the whole batch
 _PLAIN_TEXT_COLUMNS: Final = frozenset({"Data", "Version"})
 
 
@@ -130,8 +131,8 @@ def event_to_columns(event: HistoryEvent, execution_id: str) -> dict[str, EdmVal
 
 
 def table_date(ticks: Ticks) -> str:
-    """Return an instant as the provider writes it into a column: always seven digits and `Z`."""
-    return ticks_to_round_trip_iso(ticks)
+    """Return an instant as the provider writes it into a column: always seven digits and `Z`; none before 1601."""
+    return ticks_to_round_trip_iso(ticks if ticks > _FIRST_DATE else _FIRST_DATE)
 
 
 def _date_column(value: Any) -> Ticks:

@@ -16,6 +16,8 @@ from durable_ext.backends.azure_storage.message_codec import decode_envelope, en
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, entity_to_json, row_from_json
 from durable_ext.codec.event_members import Kind
 from durable_ext.codec.wire import WireFormatError, column_text, column_value
+from durable_ext.core.events import HistoryEvent
+from durable_ext.core.timestamps import ticks_from_iso
 
 
 def _recorded() -> tuple[list[str], list[dict[str, Any]]]:
@@ -65,6 +67,12 @@ def _damage(value: Any, path: tuple[str, ...], odd: Any) -> Any:
     return {**value, path[0]: _damage(value[path[0]], path[1:], odd)}
 
 
+def _dates(event: HistoryEvent) -> list[int]:
+    """Of those before 1601 a table keeps that year only."""
+    others = (getattr(event, name, None) for name in ("fire_at", "scheduled_start_time"))
+    return [event.timestamp, *(date for date in others if date is not None)]
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_a_message_with_an_odd_member_is_refused_or_can_be_stored(data: st.DataObject) -> None:
@@ -82,7 +90,10 @@ def test_a_message_with_an_odd_member_is_refused_or_can_be_stored(data: st.DataO
     assert isinstance(envelope.blob_name, str | None)
     if envelope.message is not None:
         columns = event_to_columns(envelope.message.event, "e")
-        assert event_from_columns(row_from_json(json.loads(entity_to_json(columns))).entity) == envelope.message.event
+        read = event_from_columns(row_from_json(json.loads(entity_to_json(columns))).entity)
+        assert event_to_columns(read, "e") == columns
+        if min(_dates(envelope.message.event)) > ticks_from_iso("1601-01-01T00:00:00Z"):
+            assert read == envelope.message.event
 
 
 @settings(max_examples=300, deadline=None)

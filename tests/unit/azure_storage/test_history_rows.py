@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from durable_ext.backends.azure_storage.history_table import event_from_columns, event_to_columns
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, entity_to_json, load_json, row_from_json
 from durable_ext.codec.event_members import EVENT_CLASS_BY_NAME, EVENT_MEMBERS, Kind
-from durable_ext.core.events import EventRaised, TaskScheduled, UnknownEvent
-from durable_ext.core.timestamps import ticks_from_iso
+from durable_ext.core.events import EventRaised, TaskScheduled, TimerCreated, UnknownEvent
+from durable_ext.core.timestamps import MIN_TICKS, ticks_from_iso
 
 # A large column is stored elsewhere, a rewound row keeps the columns of what it was.
 _NOT_OURS = ("BlobName",)
@@ -55,6 +55,14 @@ def test_a_date_keeps_its_seventh_digit_and_is_marked_as_one() -> None:
     assert b'"_Timestamp@odata.type":"Edm.DateTime"' in entity_to_json(columns)
 
 
+def test_a_date_that_the_table_service_does_not_take_is_its_first_one() -> None:
+    event = TimerCreated(timestamp=MIN_TICKS, event_id=0, fire_at=ticks_from_iso("1600-12-31T23:59:59.9999999Z"))
+
+    columns = event_to_columns(event, "e")
+
+    assert columns["_Timestamp"] == columns["FireAt"] == EdmDateTime("1601-01-01T00:00:00.0000000Z")
+
+
 def test_null_members_have_no_column_and_null_objects_are_the_text_null() -> None:
     columns = event_to_columns(TaskScheduled(timestamp=ticks_from_iso("2024-05-06T07:08:09Z"), name="A", event_id=2), "e")
 
@@ -87,7 +95,8 @@ def test_a_row_of_an_older_writer_with_hardly_a_column_is_read(name: str) -> Non
 
 @given(st.sampled_from(sorted(EVENT_CLASS_BY_NAME)), st.text(alphabet=st.characters(), max_size=20))
 def test_any_text_comes_back_from_the_json_of_a_row(name: str, text: str) -> None:
-    event = event_from_columns({"EventType": name, "ExecutionId": "e"})
+    dates: dict[str, EdmValue] = {name: EdmDateTime("2024-05-06T07:08:09Z") for name in ("_Timestamp", "FireAt")}
+    event = event_from_columns({"EventType": name, "ExecutionId": "e", **dates})
     texts: dict[str, Any] = {member.attribute: text for member in EVENT_MEMBERS[type(event)] if member.kind is Kind.TEXT}
     written = event_to_columns(replace(event, **texts), "e")
 
