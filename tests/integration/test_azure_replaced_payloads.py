@@ -26,6 +26,8 @@ from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.entities.definitions import EntityDefinition
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.messages import InstanceId
 from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.errors import MissingPayloadError
 from durable_ext.runtime.registry import FunctionRegistry
@@ -153,3 +155,27 @@ async def test_a_payload_that_is_gone_for_good_is_an_error_that_names_it(azurite
 
         with pytest.raises(MissingPayloadError, match="is missing"):
             await hub.client.read_entity(BOX)
+
+
+async def test_the_reason_that_a_row_shows_outlives_its_generation(azurite: Azurite, task_hub: str) -> None:
+    async with run_azure_hub(short_settings(azurite, task_hub), registry()) as hub:
+        await hub.client.start("eternal", {"round": 0}, "for-ever")
+        await eventually(lambda: is_running(hub, "for-ever"), within=PATIENCE)
+        await hub.client.suspend("for-ever", LARGE)
+        await eventually(lambda: shows(hub, OrchestrationStatus.SUSPENDED, LARGE), within=PATIENCE)
+        await hub.client.resume("for-ever", "r" + LARGE)
+        await eventually(lambda: shows(hub, OrchestrationStatus.RUNNING, "r" + LARGE), within=PATIENCE)
+
+        await next_generation(hub)
+
+        assert await shows(hub, OrchestrationStatus.RUNNING, "r" + LARGE)
+
+
+async def is_running(hub: AzureHub, instance_id: str) -> bool:
+    status = await hub.client.get_status(instance_id)
+    return status is not None and status.runtime_status is OrchestrationStatus.RUNNING
+
+
+async def shows(hub: AzureHub, status: OrchestrationStatus, output: str) -> bool:
+    row = await hub.backend.instances.get_instance(InstanceId("for-ever"))
+    return row is not None and (row.status, row.output) == (status, output)

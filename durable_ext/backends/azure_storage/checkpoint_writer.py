@@ -6,6 +6,7 @@ Source: specs/azure-storage.md 5.6, 8.5, 8.10; design.md 5.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import CheckpointConflictError, RequestRefusedError
 
 _Send = Callable[[], Awaitable[HeldMessage]]
+_SHOWN_REASON = re.compile(r"/history-[0-9A-F]{16}-Execution(?:Suspended|Resumed)-[0-9A-F]{8}-Reason\.json\.gz$")
 _SENDS_AT_ONCE = 64  # fewer than connections, so that none waits for one after it was checked
 
 
@@ -138,7 +140,7 @@ class CheckpointWriter:
                 self._row_written(instance_id, checkpoint.instance)
                 if not await still_ours():
                     await self._wake(instance_id, sender)
-            await self._clean_up(replaced_blobs, consumed)
+            await self._clean_up(_out_of_use(replaced_blobs, checkpoint.instance), consumed)
         except BaseException as error:
             if isinstance(error, RequestRefusedError) and checkpoint.new_events and cursor.count == count:
                 await self._take_back(sent)
@@ -155,7 +157,7 @@ class CheckpointWriter:
         except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
             raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
 
-    async def _clean_up(self, replaced_blobs: frozenset[str], consumed: Sequence[HeldMessage]) -> None:
+    async def _clean_up(self, replaced_blobs: Sequence[str], consumed: Sequence[HeldMessage]) -> None:
         """Steps 4 and 5."""
         if replaced_blobs:
             await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
@@ -199,6 +201,13 @@ class CheckpointWriter:
             await self._take_back(list(sent.values()))
             raise
         return [sent[index] for index in range(len(sent))]
+
+
+def _out_of_use(replaced_blobs: frozenset[str], update: InstanceUpdate | None) -> list[str]:
+    """Return the blobs of a replaced generation without what the row still shows of it: the reason of a resumption."""
+    if update is not None and update.output is not None:
+        return list(replaced_blobs)
+    return [name for name in replaced_blobs if _SHOWN_REASON.search(name) is None]
 
 
 def _is_work_item(held: HeldMessage) -> bool:
