@@ -85,6 +85,32 @@ async def test_starts_while_a_hub_is_made_again_are_503(
     assert "<?xml" not in caplog.text
 
 
+async def test_a_hub_that_is_deleted_just_after_its_worker_stopped_leaves_nothing(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+
+    async with AzureStorageBackend(settings) as deleting:
+        await deleting.hub.delete()
+
+    assert not await transport.blobs.container_exists(settings.names.app_lease_container)
+
+
+async def test_the_app_lease_of_another_application_outlives_the_hub(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+
+    async with AzureStorageBackend(replace(settings, app_name="Theirs")) as deleting:
+        await deleting.hub.delete()
+
+    assert await transport.blobs.container_exists(settings.names.app_lease_container)
+
+
 async def delete_leases(transport: StorageTransport, settings: AzureStorageSettings, partition: int) -> None:
     names = settings.names
     queue = names.control_queue(partition)

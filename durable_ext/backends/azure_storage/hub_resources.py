@@ -11,7 +11,7 @@ import logging
 from datetime import datetime, timedelta
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.app_lease import AppLease
+from durable_ext.backends.azure_storage.app_lease import AppLease, app_lease_id
 from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import Lease
@@ -164,10 +164,18 @@ class HubResources:
         )
 
     async def _drop_app_lease(self) -> None:
+        container = self._names.app_lease_container
         try:
-            await self._blobs.drop_container(self._names.app_lease_container)
+            await self._blobs.drop_container(container)
         except StorageError:
-            return  # an application holds it; best effort as in the reference
+            await self._drop_own_app_lease(container)
+
+    async def _drop_own_app_lease(self, container: str) -> None:
+        """All workers of an application have the same lease, and a stopped one leaves it to run out."""
+        try:
+            await self._blobs.drop_container(container, lease_id=app_lease_id(self._settings.app_name))
+        except StorageError:
+            return  # another application holds it; best effort as in the reference
 
     async def _create_app_lease(self) -> None:
         await self._blobs.create_container(self._names.app_lease_container)
