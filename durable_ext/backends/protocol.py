@@ -222,7 +222,7 @@ class ActivityStore(Protocol):
 
         One that is not was run, or is being run, by another worker: it must not begin here. The store is asked only if the
         lock may have run out, and told only of an item that was delivered before: it notes the run for `deaths`, and
-        forgets it again when the item is abandoned or the worker stops.
+        forgets it again when the item is given back or the worker stops.
         """
         ...
 
@@ -240,7 +240,7 @@ class ActivityStore(Protocol):
         ...
 
     async def release(self, item: ActivityWorkItem) -> None:
-        """Give an item back that never began: visible at once."""
+        """Give an item back of which no result was sent: visible at once, as if it had not been delivered."""
         ...
 
 
@@ -294,12 +294,19 @@ class InstanceStore(Protocol):
         """Return the current generation's events, empty if there are none."""
         ...
 
-    async def purge_instance(self, instance_id: InstanceId) -> PurgeResult:
-        """Delete row, history, payloads and queued messages of one instance, whatever its status."""
+    async def purge_instance(self, instance_id: InstanceId, *, seen: InstanceRow | None = None) -> PurgeResult:
+        """Delete row, history, payloads and queued messages of one instance, whatever its status.
+
+        With `seen`, only if its row is still that one: an instance that was started again meanwhile, or an entity that was
+        signalled, loses nothing. Then 0 deleted.
+        """
         ...
 
     async def purge_instances(self, wanted: InstanceFilter, *, timeout: timedelta | None = None) -> PurgeResult:
-        """Delete every instance that matches; the caller has reduced the statuses to terminal ones."""
+        """Delete every instance that matches; the caller has reduced the statuses to terminal ones.
+
+        One that is started again before its turn comes is left, whole.
+        """
         ...
 
     async def rewind(self, instance_id: InstanceId, reason: str) -> None:

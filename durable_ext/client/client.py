@@ -295,14 +295,14 @@ class DurableClient:
         Raises:
             InvalidInstanceStateError: It has not ended.
         """
-        target = existing_id("purge", instance_id)
-        if not instance_id.startswith("@"):
-            row = await self._instances.get_instance(target, with_payloads=False)
-            if row is None:
-                return PurgeResult(deleted=0)
+        target, result = existing_id("purge", instance_id), PurgeResult(deleted=0)
+        if instance_id.startswith("@"):
+            return await self._instances.purge_instance(target)
+        while not result.deleted and (row := await self._instances.get_instance(target, with_payloads=False)) is not None:
             if not row.status.is_terminal:
                 raise InvalidInstanceStateError(instance_id, row.status.value, "purge")
-        return await self._instances.purge_instance(target)
+            result = await self._instances.purge_instance(target, seen=row)
+        return result
 
     async def purge_by(
         self,

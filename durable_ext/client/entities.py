@@ -171,7 +171,7 @@ class EntityClient:
                     if release_orphaned_locks and await self._release_if_orphaned(row, status.locked_by):
                         released += 1
                 elif remove_empty and not status.exists and not status.queue_size and row.last_updated_at < oldest_kept:
-                    removed += (await self._instances.purge_instance(row.instance_id)).deleted
+                    removed += (await self._instances.purge_instance(row.instance_id, seen=row)).deleted
             continuation = page.continuation
             if continuation is None:
                 return StorageCleaning(empty_entities_removed=removed, orphaned_locks_released=released)

@@ -26,6 +26,7 @@ from durable_ext.testing.contract_scenes import (
     RUNNING_STATUSES,
     Scene,
     messages_of,
+    names,
     new_id,
     next_episode,
     now,
@@ -239,21 +240,7 @@ class InstanceStoreContract:
     async def test_a_query_can_leave_out_entities_or_orchestrations(self, scene: Scene) -> None:
         orchestration = (await scene.start()).instance.instance_id
         entity = InstanceId(f"@counter@{new_id('key')}")
-        await scene.backend.instances.send(raised(entity, "op"))
-        session = await scene.entity_session()
-        batch = await messages_of(session, scene.patience)
-        start = start_event(entity, name=entity)
-        execution_id = start.instance.execution_id
-        assert execution_id is not None
-        await session.checkpoint(
-            Checkpoint(
-                execution_id=execution_id,
-                new_events=next_episode(start),
-                starts_generation=True,
-                consumed=tuple(message.message_id for message in batch.messages),
-                instance=update(execution_id, name=entity, created_at=start.timestamp),
-            )
-        )
+        await scene.entity_batch(entity, "op")
 
         only_entities = await scene.backend.instances.query_instances(InstanceFilter(include_orchestrations=False))
         no_entities = await scene.backend.instances.query_instances(InstanceFilter(include_entities=False))
@@ -278,6 +265,39 @@ class InstanceStoreContract:
         assert await scene.backend.instances.get_instance(instance_id) is None
         assert await scene.backend.instances.get_history(instance_id) == ()
         assert len(await scene.backend.instances.get_history(kept.instance.instance_id)) > 0
+
+    async def test_a_purge_of_what_was_seen_leaves_a_later_run(self, scene: Scene) -> None:
+        instance_id = (await scene.finished()).instance.instance_id
+        seen = await scene.backend.instances.get_instance(instance_id)
+        again = await scene.start(instance_id, name="again")
+
+        result = await scene.backend.instances.purge_instance(instance_id, seen=seen)
+        session = await scene.session()
+        batch = await messages_of(session, scene.patience)
+
+        assert (result.deleted, result.complete) == (0, True)
+        assert [received.message.target for received in batch.messages] == [again.instance]
+
+    async def test_a_purge_of_an_idle_entity_leaves_what_was_sent_to_it(self, scene: Scene) -> None:
+        entity = InstanceId(f"@counter@{new_id('key')}")
+        await scene.entity_batch(entity, "first")
+        seen = await scene.backend.instances.get_instance(entity)
+        await scene.backend.instances.send(raised(entity, "second"))
+
+        await scene.backend.instances.purge_instance(entity, seen=seen)
+        batch = await messages_of(await scene.entity_session(), scene.patience)
+
+        assert names(batch) == ["second"]
+
+    async def test_a_purge_of_what_was_seen_deletes_it(self, scene: Scene) -> None:
+        instance_id = (await scene.finished()).instance.instance_id
+        seen = await scene.backend.instances.get_instance(instance_id)
+
+        result = await scene.backend.instances.purge_instance(instance_id, seen=seen)
+
+        assert (result.deleted, result.complete) == (1, True)
+        assert await scene.backend.instances.get_instance(instance_id) is None
+        assert await scene.backend.instances.get_history(instance_id) == ()
 
     async def test_purging_nothing_says_so(self, backend: Backend) -> None:
         assert (await backend.instances.purge_instance(new_id())).deleted == 0

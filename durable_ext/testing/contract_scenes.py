@@ -158,6 +158,26 @@ class Scene:
         assert session is not None, f"no entity was handed out within {self.patience}"
         return session
 
+    async def entity_batch(self, entity: InstanceId, *operations: str) -> None:
+        """Send to an entity, store the batch that this makes, and let the session go."""
+        for operation in operations:
+            await self.backend.instances.send(raised(entity, operation))
+        session = await self.entity_session()
+        batch = await messages_of(session, self.patience)
+        start = start_event(entity, name=entity)
+        execution_id = start.instance.execution_id
+        assert execution_id is not None
+        await session.checkpoint(
+            Checkpoint(
+                execution_id=execution_id,
+                new_events=next_episode(start),
+                starts_generation=True,
+                consumed=ids(batch),
+                instance=update(execution_id, name=entity, created_at=start.timestamp),
+            )
+        )
+        await session.release()
+
     async def begin(
         self, session: OrchestrationSession, *decisions: HistoryEvent, **checkpoint: Any
     ) -> tuple[ExecutionStarted, Receipt]:

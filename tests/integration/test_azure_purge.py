@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -16,10 +17,16 @@ from azure_hub import run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import interop_registry
 
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.errors import StorageRefusedError
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.client.opening import open_client
-from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
+from durable_ext.core.instances import InstanceFilter
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import Send
 
 pytestmark = pytest.mark.azurite
 
@@ -86,6 +93,55 @@ async def test_a_purge_by_filter_goes_through_all_pages_and_obeys_every_conditio
     _, instances = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
     assert (result.deleted, rest.deleted) == (230, 2)
     assert set(instances) == {"runs", "@counter@a"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "table"), [("table.query", "History"), ("table.get", "Instances"), ("table.batch", ""), ("table.delete", "")]
+)
+async def test_an_instance_that_is_started_again_while_it_is_purged_goes_on(
+    azurite: Azurite, task_hub: str, verb: str, table: str
+) -> None:
+    settings = settings_of(azurite, task_hub)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await hub.client.start("HelloSequence", 2, "again")
+        await hub.client.wait_for_completion("again", timeout=PATIENCE)
+        restarted: list[str] = []
+
+        async def runs() -> bool:
+            history = await hub.client.get_history("again")
+            return any(isinstance(event, ExecutionStarted) and event.name == "WaitEvent" for event in history)
+
+        async def start_again(call: StorageCall, send: Send) -> HttpAnswer:
+            if call.verb == verb and table in call.resource and not restarted:
+                restarted.append(await hub.client.start("WaitEvent", None, "again"))
+                await eventually(runs, within=PATIENCE)
+            return await send()
+
+        async with AzureStorageBackend(replace(settings, worker_id="purger"), interceptor=start_again) as purger:
+            result = await purger.instances.purge_instances(InstanceFilter(statuses=COMPLETED))
+        await hub.client.raise_event("again", "Approval", 7)
+        end = await hub.client.wait_for_completion("again", timeout=PATIENCE)
+
+    assert (result.deleted, end.output) == (0, 7)
+
+
+async def test_an_instance_that_cannot_be_purged_does_not_keep_the_others(azurite: Azurite, task_hub: str) -> None:
+    settings = settings_of(azurite, task_hub)
+    old = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    async with run_azure_hub(settings, interop_registry()):
+        pass
+    await asyncio.to_thread(insert_instances, azurite, task_hub, [(name, old, "Completed") for name in "abc"])
+
+    async def refuse(call: StorageCall, send: Send) -> HttpAnswer:
+        if call.verb == "table.delete" and "PartitionKey='b'" in call.resource:
+            raise StorageRefusedError(call=call.verb, status=400, code="InvalidInput")
+        return await send()
+
+    async with AzureStorageBackend(settings, interceptor=refuse) as purger:
+        result = await purger.instances.purge_instances(InstanceFilter(statuses=COMPLETED))
+
+    _, instances = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
+    assert (result.deleted, result.complete, set(instances)) == (2, False, {"b"})
 
 
 def insert_instances(azurite: Azurite, task_hub: str, instances: list[tuple[str, datetime, str]]) -> None:

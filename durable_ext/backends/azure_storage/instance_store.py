@@ -65,7 +65,6 @@ class AzureInstanceStore:
             history_table=names.history_table,
             instances_table=names.instances_table,
             history=history,
-            instances=instances,
             payloads=payloads,
             clock=clock,
         )
@@ -239,10 +238,10 @@ class AzureInstanceStore:
         await self._ensure_hub()
         return (await self._history.load(instance_id)).events
 
-    async def purge_instance(self, instance_id: InstanceId) -> PurgeResult:
+    async def purge_instance(self, instance_id: InstanceId, *, seen: InstanceRow | None = None) -> PurgeResult:
         await self._ensure_hub()
         self._watch.forget(instance_id)
-        return await self._purge.one(instance_id)
+        return await self._purge.one(instance_id, seen=seen)
 
     async def purge_instances(self, wanted: InstanceFilter, *, timeout: timedelta | None = None) -> PurgeResult:
         await self._ensure_hub()

@@ -302,11 +302,6 @@ class InstancesTable:
         }
         await self._tables.apply(self._table, TableChange(Change.MERGE, entity))
 
-    async def delete(self, instance_id: InstanceId) -> None:
-        """Delete the row unconditionally; `StorageNotFoundError` if it is gone."""
-        entity: dict[str, EdmValue] = {"PartitionKey": escape_key(instance_id), "RowKey": ROW_KEY}
-        await self._tables.apply(self._table, TableChange(Change.DELETE, entity))
-
 
 def check_start(start: ExecutionStarted) -> None:
     """Raise `PayloadTooLargeError` before anything is sent if the version cannot be stored."""

@@ -152,21 +152,19 @@ class LargePayloads:
         """Delete one blob; does nothing if it is gone."""
         await self._blobs.delete(self._container, name)
 
-    async def delete_folder(self, prefix: str) -> int:
-        """Delete every blob right below a prefix that ends with `/`; return how many.
+    async def names_below(self, prefix: str) -> list[str]:
+        """Return the blobs right below a prefix that ends with `/`.
 
         Those further down belong to instances whose id goes on after a `/`; a purge of the provider deletes them too.
         """
-        deleted, continuation = 0, None
+        found: list[str] = []
+        continuation: str | None = None
         while True:
             page = await self._blobs.list(self._container, prefix, continuation)
-            names = [name for name in page.names if "/" not in name[len(prefix) :]]
-            for name in names:
-                await self._blobs.delete(self._container, name)
-            deleted += len(names)
+            found += [name for name in page.names if "/" not in name[len(prefix) :]]
             continuation = page.continuation
             if continuation is None:
-                return deleted
+                return found
 
 
 async def _beside_the_loop(work: Callable[[bytes], T], content: bytes) -> T:

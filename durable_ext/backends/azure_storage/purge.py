@@ -6,27 +6,37 @@ Source: specs/azure-storage.md 9.6. Messages in queues are left: workers discard
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.history_table import HistoryTable
-from durable_ext.backends.azure_storage.instances_table import InstancesTable
+from durable_ext.backends.azure_storage.history_table import SENTINEL, HistoryTable, current_generation
+from durable_ext.backends.azure_storage.instances_table import row_from_entity
 from durable_ext.backends.azure_storage.key_encoding import escape_key, unescape_key
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.query import instance_filter_text
-from durable_ext.backends.azure_storage.transport.edm import Row
-from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError
+from durable_ext.backends.azure_storage.transport.edm import EdmValue, Row
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageError,
+    StorageNotFoundError,
+    StoragePreconditionError,
+    StorageRefusedError,
+)
 from durable_ext.backends.azure_storage.transport.table import MAX_BATCH, Change, TableChange, TableVerbs, literal
 from durable_ext.backends.protocol import PurgeResult
-from durable_ext.core.instances import InstanceFilter
+from durable_ext.core.instances import InstanceFilter, InstanceRow
 from durable_ext.core.messages import InstanceId
 
 _PARALLEL_BATCHES: Final = 10
 _PARALLEL_INSTANCES: Final = 8
 _PAGE: Final = 100
 _KEYS: Final = ("PartitionKey", "RowKey")
+_HISTORY_COLUMNS: Final = (*_KEYS, "ExecutionId")
+_ROW_COLUMNS: Final = (*_KEYS, "ExecutionId", "LastUpdatedTime")
+_log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
 class Purge:
@@ -39,69 +49,133 @@ class Purge:
         history_table: str,
         instances_table: str,
         history: HistoryTable,
-        instances: InstancesTable,
         payloads: LargePayloads,
         clock: Clock,
     ) -> None:
         self._tables, self._history_table, self._instances_table = tables, history_table, instances_table
-        self._history, self._instances, self._payloads, self._clock = history, instances, payloads, clock
+        self._history, self._payloads, self._clock = history, payloads, clock
 
-    async def one(self, instance_id: InstanceId) -> PurgeResult:
-        """Delete one instance, whatever its status; 0 deleted if there is no row."""
-        row = await self._tables.get(self._instances_table, escape_key(instance_id), "", select=_KEYS)
+    async def one(self, instance_id: InstanceId, *, seen: InstanceRow | None = None) -> PurgeResult:
+        """Delete one instance, whatever its status; 0 deleted if there is no row, or no longer the one that was `seen`."""
+        if seen is not None:
+            return PurgeResult(deleted=int(await self._delete_unchanged(instance_id, seen=seen)))
+        row = await self._row(instance_id)
         if row is None:
             return PurgeResult(deleted=0)
-        await self._delete(instance_id)
+        rows, blobs = await asyncio.gather(self._history_rows(instance_id), self._blob_names(instance_id))
+        await asyncio.gather(self._delete_history([replace(one, etag="*") for one in rows]), self._delete_blobs(blobs))
+        await self._delete_row(instance_id, "*")
         return PurgeResult(deleted=1)
 
     async def matching(self, wanted: InstanceFilter, timeout: timedelta | None) -> PurgeResult:
-        """Delete every instance that matches; ends early, incomplete, after `timeout`."""
+        """Delete every instance that matches; ends early, incomplete, after `timeout`.
+
+        One that cannot be deleted is told and left, as by the provider, and does not keep the others.
+        """
         deadline = None if timeout is None else self._clock.monotonic() + timeout.total_seconds()
         slots = asyncio.Semaphore(_PARALLEL_INSTANCES)
-        deleted, continuation = 0, None
+        deleted, complete, continuation = 0, True, None
         where = instance_filter_text(wanted)
 
-        async def delete(row: Row) -> bool:
+        async def delete(row: Row) -> bool | None:
             async with slots:
                 if deadline is not None and self._clock.monotonic() >= deadline:
-                    return False
-                await self._delete(InstanceId(unescape_key(str(row.entity["PartitionKey"]))))
-                return True
+                    return None
+                return await self._delete_or_tell(row)
 
         while True:
             page = await self._tables.query(self._instances_table, where, select=_KEYS, top=_PAGE, continuation=continuation)
-            done = await asyncio.gather(*(delete(row) for row in page.rows))
-            deleted += sum(done)
-            if not all(done):
-                return PurgeResult(deleted=deleted, complete=False)
+            done = await asyncio.gather(*(delete(row) for row in page.rows), return_exceptions=True)
+            for end in done:
+                if isinstance(end, BaseException):
+                    raise end  # after the others: what they delete is not left half way
+                deleted += bool(end)
+                complete = complete and end is not None
             continuation = page.continuation
-            if continuation is None:
-                return PurgeResult(deleted=deleted)
+            if continuation is None or (deadline is not None and self._clock.monotonic() >= deadline and not complete):
+                return PurgeResult(deleted=deleted, complete=complete)
 
-    async def _delete(self, instance_id: InstanceId) -> None:
-        # The row goes last: after a crash in between the instance is still found and can be purged again.
-        await asyncio.gather(self._delete_history(instance_id), self._delete_blobs(instance_id))
+    async def _delete_or_tell(self, row: Row) -> bool | None:
+        """Return whether a row of a page is deleted with its instance, `None` if that cannot be done."""
+        instance_id = InstanceId(unescape_key(str(row.entity["PartitionKey"])))
         try:
-            await self._instances.delete(instance_id)
-        except StorageNotFoundError:
-            return
+            return await self._delete_unchanged(instance_id, etag=row.etag)
+        except StorageRefusedError as exc:
+            _log.warning(
+                "instance '%s' could not be purged: %s",
+                instance_id,
+                exc,
+                extra={"event": "purge_refused", "instance_id": instance_id, "error": str(exc)},
+            )
+            return None
 
-    async def _delete_blobs(self, instance_id: InstanceId) -> None:
+    async def _delete_unchanged(
+        self, instance_id: InstanceId, *, etag: str | None = None, seen: InstanceRow | None = None
+    ) -> bool:
+        """Delete an instance whose row has this ETag, or says what was seen; false if it has changed.
+
+        An instance may be started again, an entity signalled, at any moment. So: 1 list history and blobs, 2 look at the row,
+        which a client replaces before a worker begins the new run, 3 history, its sentinel first, each row with its ETag,
+        4 blobs, 5 the row with its ETag. A worker that has begun after 1 has replaced the sentinel, so that 3 fails; one that
+        begins after 3 finds none and inserts its own. The row goes last: after a crash in between the instance is still
+        found and can be purged again.
+        """
+        rows, blobs = await asyncio.gather(self._history_rows(instance_id), self._blob_names(instance_id))
+        row = await self._row(instance_id)
+        if row is None or (etag is not None and row.etag != etag) or not _is_as_seen(row, seen):
+            return False
+        sentinel, _ = current_generation(rows)
+        if sentinel is not None and row.entity.get("ExecutionId") not in (None, sentinel.entity.get("ExecutionId")):
+            return False  # a child or an entity, whose history is written before its row
+        try:
+            await self._delete_history(rows)
+            await self._delete_blobs(blobs)
+            return await self._delete_row(instance_id, row.etag)
+        except StoragePreconditionError:
+            return False
+
+    async def _row(self, instance_id: InstanceId) -> Row | None:
+        return await self._tables.get(self._instances_table, escape_key(instance_id), "", select=_ROW_COLUMNS)
+
+    async def _history_rows(self, instance_id: InstanceId) -> list[Row]:
+        return await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}", _HISTORY_COLUMNS)
+
+    async def _blob_names(self, instance_id: InstanceId) -> list[str]:
         prefixes = {f"{instance_id}/".replace("\\", "/"), f"{escape_key(instance_id)}/"}
-        await asyncio.gather(*(self._payloads.delete_folder(prefix) for prefix in prefixes))
+        found = await asyncio.gather(*(self._payloads.names_below(prefix) for prefix in prefixes))
+        return [name for names in found for name in names]
 
-    async def _delete_history(self, instance_id: InstanceId) -> None:
-        rows = await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}", _KEYS)
+    async def _delete_row(self, instance_id: InstanceId, etag: str) -> bool:
+        entity: dict[str, EdmValue] = {"PartitionKey": escape_key(instance_id), "RowKey": ""}
+        try:
+            await self._tables.apply(self._instances_table, TableChange(Change.DELETE, entity, etag))
+        except StorageNotFoundError:
+            return False
+        return True
+
+    async def _delete_blobs(self, names: Sequence[str]) -> None:
+        for name in names:
+            await self._payloads.delete(name)
+
+    async def _delete_history(self, rows: Sequence[Row]) -> None:
+        """Delete rows; those of the first batch, the sentinel among them, before the others.
+
+        Raises:
+            StoragePreconditionError: One of them has changed.
+        """
         slots = asyncio.Semaphore(_PARALLEL_BATCHES)
+        rows = sorted(rows, key=lambda row: row.entity["RowKey"] != SENTINEL)
 
         async def delete(batch: Sequence[Row]) -> None:
             async with slots:
                 await self._delete_batch(batch)
 
-        await asyncio.gather(*(delete(rows[start : start + MAX_BATCH]) for start in range(0, len(rows), MAX_BATCH)))
+        if rows:
+            await delete(rows[:MAX_BATCH])
+        await asyncio.gather(*(delete(rows[start : start + MAX_BATCH]) for start in range(MAX_BATCH, len(rows), MAX_BATCH)))
 
     async def _delete_batch(self, rows: Sequence[Row]) -> None:
-        changes = [TableChange(Change.DELETE, row.entity) for row in rows]
+        changes = [TableChange(Change.DELETE, row.entity, row.etag) for row in rows]
         try:
             await self._tables.apply_all(self._history_table, changes)
         except StorageError as exc:
@@ -113,3 +187,10 @@ class Purge:
                     await self._tables.apply(self._history_table, change)
                 except StorageNotFoundError:
                     continue
+
+
+def _is_as_seen(row: Row, seen: InstanceRow | None) -> bool:
+    if seen is None:
+        return True
+    found = row_from_entity(row.entity)
+    return (found.execution_id, found.last_updated_at) == (seen.execution_id, seen.last_updated_at)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from durable_ext.backends.sqlite import queries
 from durable_ext.backends.sqlite.connection import Connection
-from durable_ext.backends.sqlite.instance_rows import storable
+from durable_ext.backends.sqlite.instance_rows import read_text, storable
 from durable_ext.backends.sqlite.mailbox import Mailbox, post_of
 from durable_ext.backends.sqlite.writer_state import WriterState
 from durable_ext.codec.compact import events_from_texts, events_to_text
 from durable_ext.core.events import GenericEvent
+from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
 from durable_ext.core.rewind import plan_rewind, rewound
 from durable_ext.core.timestamps import Ticks
@@ -27,6 +29,12 @@ class Maintenance:
     def purge(self, connection: Connection, wanted: list[list[str]]) -> list[int]:
         """Runner: instance ids → how many of them existed. A session on one of them can commit nothing afterwards."""
         return [sum(self._purge(connection, instance_id) for instance_id in instance_ids) for instance_ids in wanted]
+
+    def purge_seen(self, connection: Connection, wanted: list[Sequence[InstanceRow]]) -> list[int]:
+        """Runner: rows → how many were still the same, with nothing on its way to them, and are purged."""
+        return [
+            sum(self._purge(connection, row.instance_id) for row in rows if _is_as_seen(connection, row)) for rows in wanted
+        ]
 
     def rewind(self, connection: Connection, wanted: list[tuple[str, str]]) -> list[InstanceNotFoundError | None]:
         """Runner: `(instance id, reason)`; the whole tree of failed children in one transaction."""
@@ -97,3 +105,11 @@ class Maintenance:
         if self._state.holds(n):
             self._state.let_go(n)
             self._state.effects.lost.append(n)
+
+
+def _is_as_seen(connection: Connection, row: InstanceRow) -> bool:
+    found = connection.execute(queries.FIND_PURGED, (storable(row.instance_id),)).fetchone()
+    if found is None:
+        return False
+    execution_id, last_updated_at, is_expected = found
+    return (read_text(execution_id), last_updated_at, is_expected) == (row.execution_id, row.last_updated_at, 0)

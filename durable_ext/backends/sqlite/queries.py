@@ -100,6 +100,14 @@ UPDATE instances SET lock_owner = NULL, recovered = 0,
 WHERE n = :n AND lock_token = :token AND lock_owner = :owner RETURNING wake_at, status"""
 
 
+@cache
+def forget_deliveries(count: int) -> str:
+    return (
+        "UPDATE messages SET dequeue_count = max(0, dequeue_count - 1) "
+        f"WHERE n IN (SELECT n FROM instances WHERE lock_owner = ?) AND message_id IN {_marks(count)}"
+    )
+
+
 DROP_BARE_MAILBOX: Final = "DELETE FROM instances WHERE n = ? AND status IS NULL AND history_execution_id IS NULL"
 ABANDON: Final = f"""
 UPDATE instances SET lock_owner = NULL,
@@ -279,6 +287,11 @@ ORDER BY instance_id LIMIT :limit"""
 # ---- purge, rewind, hub ----
 
 FIND_N: Final = "SELECT n, status FROM instances WHERE instance_id = ?"
+# What is on its way: to an entity anything counts, to an instance that has ended only the start of another run (type 0).
+FIND_PURGED: Final = """
+SELECT execution_id, last_updated_at,
+  EXISTS (SELECT 1 FROM messages WHERE messages.n = instances.n AND (is_entity OR event_type = 0))
+FROM instances WHERE instance_id = ?"""
 PURGE: Final = (
     "DELETE FROM history WHERE n = ?",
     "DELETE FROM messages WHERE n = ?",

@@ -125,8 +125,11 @@ class SqliteInstances:
     async def get_history(self, instance_id: InstanceId) -> Sequence[HistoryEvent]:
         return await self._reads.history_of(instance_id)
 
-    async def purge_instance(self, instance_id: InstanceId) -> PurgeResult:
-        deleted = await self._writer.submit(self._maintenance.purge, [instance_id])
+    async def purge_instance(self, instance_id: InstanceId, *, seen: InstanceRow | None = None) -> PurgeResult:
+        if seen is not None:
+            deleted = await self._writer.submit(self._maintenance.purge_seen, (seen,))
+        else:
+            deleted = await self._writer.submit(self._maintenance.purge, [instance_id])
         return PurgeResult(deleted=deleted)
 
     async def purge_instances(self, wanted: InstanceFilter, *, timeout: timedelta | None = None) -> PurgeResult:
@@ -138,7 +141,7 @@ class SqliteInstances:
             page = await self._reads.page(query)
             if page.rows:
                 after = page.rows[-1].instance_id
-                deleted += await self._writer.submit(self._maintenance.purge, [row.instance_id for row in page.rows])
+                deleted += await self._writer.submit(self._maintenance.purge_seen, page.rows)
             if page.continuation is None:
                 return PurgeResult(deleted=deleted)
             if deadline is not None and self._clock.monotonic() >= deadline:
