@@ -114,11 +114,11 @@ class Purge:
     ) -> bool:
         """Delete an instance whose row has this ETag, or says what was seen; false if it has changed.
 
-        An instance may be started again, an entity signalled, at any moment. So: 1 list history and blobs, 2 look at the row,
-        which a client replaces before a worker begins the new run, 3 history, its sentinel first, each row with its ETag,
-        4 blobs, 5 the row with its ETag. A worker that has begun after 1 has replaced the sentinel, so that 3 fails; one that
-        begins after 3 finds none and inserts its own. The row goes last: after a crash in between the instance is still
-        found and can be purged again.
+        An instance may be started again, an entity signalled, at any moment. So: 1 list history and blobs, 2 look at the
+        row, which a client replaces before a worker begins the new run, 3 history, its sentinel first, each row with its
+        ETag, 4 blobs, 5 the row with its ETag. A worker that has begun after 1 has replaced the sentinel, so that 3 fails;
+        one that begins after 3 finds none and inserts its own. The row goes last: after a crash in between the instance is
+        still found and can be purged again.
         """
         rows, blobs = await asyncio.gather(self._history_rows(instance_id), self._blob_names(instance_id))
         row = await self._row(instance_id)
