@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,9 @@ from azure_hub import run_azure_hub, short_settings
 from azurite import Azurite
 
 from durable_ext.backends.azure_storage import partition_keeper
+from durable_ext.backends.azure_storage.app_lease import app_lease_id
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.worker_ids import new_worker_id
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.orchestrators import OrchestratorDefinition
@@ -90,6 +93,37 @@ async def test_an_application_that_becomes_primary_takes_the_activities_too(azur
         ended = await ours.client.wait_for_completion(started, timeout=PATIENCE)
 
     assert ended.output == list(range(10))
+
+
+async def test_an_application_that_was_made_primary_begins_though_the_former_one_is_gone(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub)
+    await asked_for(transport, settings, owner="Theirs", desired="Ours")
+
+    async with run_azure_hub(settings, registry()) as ours:
+        assert await ours.backend.listening(timedelta(seconds=5))
+
+
+async def test_a_worker_that_starts_leaves_the_wish_of_another_application(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    settings = settings_of(azurite, task_hub)
+    await asked_for(transport, settings, owner="Ours", desired="Theirs")
+
+    async with run_azure_hub(settings, registry()) as ours:
+        assert await ours.backend.listening(PATIENCE)
+        content = await transport.blobs.download(settings.names.app_lease_container, settings.names.app_lease_blob)
+
+    assert json.loads(content or b"") == {"OwnerId": app_lease_id("Ours"), "DesiredSwapId": app_lease_id("Theirs")}
+
+
+async def asked_for(transport: StorageTransport, settings: AzureStorageSettings, *, owner: str, desired: str) -> None:
+    """Leave what a "make primary" of one application leaves while nobody holds the lease."""
+    names = settings.names
+    content = {"OwnerId": app_lease_id(owner), "DesiredSwapId": app_lease_id(desired)}
+    await transport.blobs.create_container(names.app_lease_container)
+    await transport.blobs.upload_new(names.app_lease_container, names.app_lease_blob, json.dumps(content).encode())
 
 
 async def test_a_lease_loop_that_does_not_end_in_time_does_not_go_on_beside_the_next(

@@ -107,14 +107,21 @@ class AppLease:
         owner: str | None = None
         try:
             owner, desired = await self._read()
-            if desired == self._id and owner is not None and owner != self._id:
-                await self._blobs.change_lease(self._target, owner, self._id)
-            else:
+            is_asked_for = desired == self._id and owner is not None and owner != self._id
+            if not (is_asked_for and await self._swapped(owner or "")):
                 await self._blobs.acquire_lease(self._target, self._id, int(self._duration.total_seconds()))
-            if owner != self._id or desired is not None:
-                await self._write({"OwnerId": self._id, "DesiredSwapId": None})
+            if owner != self._id or desired == self._id:  # what another application wishes stays
+                await self._write({"OwnerId": self._id, "DesiredSwapId": None if desired == self._id else desired})
         except (StorageConflictError, StoragePreconditionError):
             self._warn(owner)
+            return False
+        return True
+
+    async def _swapped(self, owner: str) -> bool:
+        """Take the lease over from its owner; false if that has none any more."""
+        try:
+            await self._blobs.change_lease(self._target, owner, self._id)
+        except (StorageConflictError, StoragePreconditionError):
             return False
         return True
 
