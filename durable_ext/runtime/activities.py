@@ -266,6 +266,7 @@ class ActivityDispatcher:
             self._left.tell_not_served(item.message.target.instance_id, "activity", event.name)
             await self._give_up(self._store.abandon, item)
             return
+        is_sent = False
         try:
             if item.deaths >= _MAX_DEATHS:
                 result: TaskCompleted | TaskFailed = self._runner.deadly(event, item)
@@ -277,9 +278,10 @@ class ActivityDispatcher:
                     extra={"event": "activity_lost", "instance_id": item.message.target.instance_id, "activity": event.name},
                 )
                 return
+            is_sent = True  # perhaps, from now on
             await self.finish(item, result)
         except asyncio.CancelledError:
-            await self._give_up(self._store.abandon, item)
+            await self._give_up(self._store.abandon if is_sent else self._store.release, item)
             raise
 
     async def _give_up(self, way: Callable[[ActivityWorkItem], Awaitable[None]], item: ActivityWorkItem) -> None:

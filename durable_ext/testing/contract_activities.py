@@ -90,6 +90,22 @@ class ActivityStoreContract:
         again = await scene.backend.activities.lock_next_activity(timedelta(seconds=1))
 
         assert again is not None
+        assert again.dequeue_count == 1  # nobody can have sent a result of it
+
+    async def test_a_run_that_is_broken_off_before_its_result_is_sent_may_begin_at_once(self, scene: Scene) -> None:
+        await scheduled(scene, 1)
+        first = await scene.backend.activities.lock_next_activity(scene.patience)
+        assert first is not None
+        await scene.backend.activities.abandon(first)
+        item = await scene.backend.activities.lock_next_activity(scene.patience)
+        assert item is not None
+        assert await scene.backend.activities.begin(item)
+
+        await scene.backend.activities.release(item)
+        again = await scene.backend.activities.lock_next_activity(timedelta(seconds=1))
+
+        assert again is not None
+        assert (again.dequeue_count, again.deaths) == (2, 0)
 
     async def test_a_run_that_its_worker_ends_alive_is_no_death(self, scene: Scene) -> None:
         await scheduled(scene, 1)

@@ -118,6 +118,22 @@ class OrchestrationStoreContract:
         await session.release()
         assert not await session.confirm()
 
+    async def test_messages_that_nobody_was_handed_are_new_to_the_next_worker(
+        self, scene: Scene, open_backend: OpenBackend
+    ) -> None:
+        await scene.start()
+        backend = scene.backend
+        for _ in range(2):
+            assert await backend.orchestrations.lock_next_orchestration(scene.patience) is not None
+            await backend.drain()
+            await backend.close()
+            backend = await open_backend()
+
+        session = await Scene(backend, scene.patience).session()
+        batch = await messages_of(session, scene.patience)
+
+        assert (batch.messages[0].dequeue_count, batch.redelivered) == (1, False)
+
     async def test_unconsumed_messages_come_back_after_a_release(self, scene: Scene) -> None:
         session, start = await scene.started_session()
         await scene.backend.instances.send(raised(start.instance.instance_id, "ev", '"1"'))

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from azure_hub import short_settings
 from support.functions import registry_of
 from support.store_place import HubPlace, worker_at
 
+from durable_ext.backends.azure_storage.service import AzureStorageBackend
+from durable_ext.backends.protocol import Backend
+from durable_ext.backends.sqlite.service import SqliteBackend
+from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
@@ -114,3 +122,30 @@ async def test_an_instance_whose_only_activity_waits_for_a_slot_can_be_terminate
 
     assert status.runtime_status is OrchestrationStatus.TERMINATED
     assert ran == {"a0": 1}
+
+
+@asynccontextmanager
+async def store_at(place: HubPlace) -> AsyncIterator[Backend]:
+    """What takes work at a `place` when no worker is there."""
+    opened: SqliteBackend | AzureStorageBackend
+    if place.store == "sqlite":
+        opened = SqliteBackend(SqliteSettings(path=Path(place.address), task_hub=place.task_hub))
+    else:
+        opened = AzureStorageBackend(short_settings(place.address, place.task_hub, partition_count=1, use_app_lease=False))
+    async with opened as store:
+        await store.start_worker()
+        yield store
+
+
+async def test_an_activity_that_a_stop_cancels_may_begin_elsewhere_at_once(place: HubPlace) -> None:
+    steps = Steps()
+    limits = WorkerSettings(local_activities="off")
+    async with worker_at(place, steps.registry(), limits, drain=timedelta(0)) as hub:
+        await hub.client.start("chain", "cancelled")
+        await eventually(lambda: steps.ran, "nothing begins", within=PATIENCE)
+
+    async with store_at(place) as store:
+        item = await store.activities.lock_next_activity(timedelta(seconds=1))
+
+    assert item is not None
+    assert (item.dequeue_count, item.deaths) == (1, 0)

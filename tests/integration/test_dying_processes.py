@@ -16,7 +16,7 @@ import pytest
 from support.mortal_worker import SLOTS, STEPS, backend_of
 from support.store_place import place_of
 
-from durable_ext.backends.azure_storage.message_codec import begun_runs, with_begun_runs
+from durable_ext.backends.azure_storage.message_codec import DeliveryMarks, marks_of, with_marks
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt
@@ -189,9 +189,9 @@ async def as_after_twenty_deaths(store: str, fleet: Fleet, folder: Path, instanc
         for message in await transport.queues.get("mortalhub-control-00", count=32, visibility=1):
             receipt = MessageReceipt(message.message_id, message.pop_receipt)
             if instance_id in message.text:
-                marked = begun_runs(message.text)
+                marked = marks_of(message.text).begun
                 await transport.queues.hide(
-                    "mortalhub-control-00", receipt, visibility=0, text=with_begun_runs(message.text, 20)
+                    "mortalhub-control-00", receipt, visibility=0, text=with_marks(message.text, DeliveryMarks(begun=20))
                 )
     await transport.close()
     assert marked >= 2

@@ -126,6 +126,7 @@ async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_the
     async with run_azure_hub(settings, registry_of(orchestrators=[waits]), interceptor=fails) as hub:
         await hub.client.start("waits", instance_id="main")
         await eventually(lambda: runs(hub, "main"), "it does not run")
+        await eventually(lambda: nothing_left(hub), "its start message is left")
         is_broken = True
         await hub.client.terminate("main", "the first run only")
         first = await hub.client.wait_for_completion("main")

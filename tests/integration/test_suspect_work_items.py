@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from azurite import Azurite
 
-from durable_ext.backends.azure_storage.message_codec import Envelope, encode_envelope, with_begun_runs
+from durable_ext.backends.azure_storage.message_codec import DeliveryMarks, Envelope, encode_envelope, with_marks
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
@@ -32,7 +32,7 @@ def work_item(task_id: int, *, begun: int) -> str:
     target = OrchestrationInstance(instance_id=InstanceId("i"), execution_id=None)
     envelope = Envelope(activity_id=str(uuid.uuid4()), message=TaskMessage(event=event, target=target), sequence_number=1)
     text = encode_envelope(envelope)
-    return with_begun_runs(text, begun) or text
+    return with_marks(text, DeliveryMarks(begun=begun)) or text
 
 
 class SlowGivingBack:

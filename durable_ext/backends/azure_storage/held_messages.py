@@ -16,7 +16,7 @@ from typing import Final
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.azure_storage.backoff import redelivery_delay
-from durable_ext.backends.azure_storage.message_codec import Envelope, begun_runs, with_begun_runs
+from durable_ext.backends.azure_storage.message_codec import DeliveryMarks, Envelope, marks_of, with_marks
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
 from durable_ext.core.events import GenericEvent
@@ -35,14 +35,14 @@ class HeldMessage:
     Attributes:
         queue, receipt: What it takes to delete it.
         envelope: As it was read (or sent), offloaded content included.
-        dequeue_count: 1 when this worker put it itself.
+        dequeue_count: 1 when this worker put it itself; deliveries after which it was returned unused are not counted.
+        deliveries: How often the service has delivered it; 0 when this worker put it itself.
         expires: Monotonic second at which it becomes visible to others.
         blob_name: The blob that holds the envelope, if it was offloaded.
         claimed: Hidden by whoever sent it, who is this process: it may be handed over in memory.
         due: Monotonic second before which it must not be played; for claimed timers.
         fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
         text: As it stands in the queue.
-        redelivered: The service has delivered it before.
         marked: The run that began here is counted in `text`.
         is_old: It was in the queue for so long that its sender may have taken it in memory, and died.
         work_item_deleted: Of a result that was made here, at the first delivery of its work item: whether that is gone.
@@ -52,6 +52,7 @@ class HeldMessage:
         "blob_name",
         "busy",
         "claimed",
+        "deliveries",
         "dequeue_count",
         "due",
         "envelope",
@@ -63,7 +64,6 @@ class HeldMessage:
         "next_visible",
         "queue",
         "receipt",
-        "redelivered",
         "text",
         "work_item_deleted",
     )
@@ -77,6 +77,7 @@ class HeldMessage:
         text: str,
         dequeue_count: int,
         expires: float,
+        deliveries: int = 0,
         inserted: datetime | None = None,
         next_visible: datetime | None = None,
         blob_name: str | None = None,
@@ -85,9 +86,10 @@ class HeldMessage:
     ) -> None:
         self.queue, self.receipt, self.envelope = queue, receipt, envelope
         self.dequeue_count, self.expires, self.blob_name = dequeue_count, expires, blob_name
+        self.deliveries = deliveries
         self.inserted, self.next_visible, self.claimed, self.due = inserted, next_visible, claimed, due
         self.text, self.fresh_start, self.is_old = text, False, False
-        self.redelivered = self.marked = False
+        self.marked = False
         self.busy: asyncio.Future[None] | None = None
         self.work_item_deleted: asyncio.Future[bool] | None = None
 
@@ -102,9 +104,14 @@ class HeldMessage:
         return message
 
     @property
+    def redelivered(self) -> bool:
+        """Whether the service has delivered it before, to somebody who did not return it unused."""
+        return self.deliveries > 1 and self.deliveries - marks_of(self.text).returned > 1
+
+    @property
     def deaths(self) -> int:
         """How many runs of it began and did not end; the first one is not known to anybody."""
-        return begun_runs(self.text) if self.redelivered else 0
+        return marks_of(self.text).begun if self.redelivered else 0
 
     def only_wakes(self) -> None:
         """Take out what it says: it does no more than any message does, the row is repaired and the message consumed."""
@@ -170,6 +177,7 @@ class MessageKeeper:
         if known is None:
             return False
         known.receipt, known.expires, known.dequeue_count = delivered.receipt, delivered.expires, delivered.dequeue_count
+        known.deliveries = delivered.deliveries
         return True
 
     def forget(self, message: HeldMessage) -> None:
@@ -180,12 +188,13 @@ class MessageKeeper:
         """Whether a message is still ours, so that a run may begin. One that is not is no longer kept.
 
         A message whose time has run out (this process stood still) is renewed to find out. One that was delivered before is
-        renewed with a mark that a run begins: if this process dies with it, the next worker can tell. `give_back` takes the
-        mark away again. Where there is no room for a mark, or an outage, the run is not counted.
+        renewed with a mark that a run begins: if this process dies with it, the next worker can tell. Whoever gives it back
+        takes the mark away again. Where there is no room for a mark, or an outage, the run is not counted.
         """
         while message.busy is not None:
             await asyncio.shield(message.busy)
-        text = with_begun_runs(message.text, message.deaths + 1) if message.redelivered else None
+        marks = marks_of(message.text)
+        text = with_marks(message.text, replace(marks, begun=marks.begun + 1)) if message.redelivered else None
         if self.find(message.message_id) is message and (text is not None or self._clock.monotonic() >= message.expires):
             await asyncio.shield(self._start_renewal(message, text))
         if self._clock.monotonic() < message.expires and self.find(message.message_id) is message:
@@ -233,8 +242,18 @@ class MessageKeeper:
 
     async def give_back(self, message: HeldMessage, seconds: int) -> None:
         """Make a message visible to everybody after some seconds. Never raises for an outage or a lost message."""
+        await self._give(message, seconds, returned=0)
+
+    async def release(self, message: HeldMessage, seconds: int = 0) -> None:
+        """The same for one of which nothing was made known: as if it had not been delivered."""
+        # Not simply one more: what is known of it besides the service's count (`MessageReader`) must not be forgotten.
+        await self._give(message, seconds, returned=message.deliveries + 1 - message.dequeue_count)
+
+    async def _give(self, message: HeldMessage, seconds: int, *, returned: int) -> None:
         await self._settle(message)
-        text = with_begun_runs(message.text, message.deaths - 1) if message.marked else None
+        marks = marks_of(message.text)
+        left = DeliveryMarks(begun=marks.begun - message.marked, returned=max(returned, marks.returned))
+        text = with_marks(message.text, left) if left != marks else None
         try:
             await self._queues.hide(message.queue, message.receipt, visibility=seconds, text=text)
         except BackendError as exc:
@@ -252,6 +271,10 @@ class MessageKeeper:
     async def give_back_all(self, messages: Iterable[HeldMessage], seconds: int = 0) -> None:
         """Give messages back in parallel."""
         await asyncio.gather(*(self.give_back(message, seconds) for message in messages))
+
+    async def release_all(self, messages: Iterable[HeldMessage], seconds: int = 0) -> None:
+        """Release messages in parallel."""
+        await asyncio.gather(*(self.release(message, seconds) for message in messages))
 
     async def abandon_all(self, messages: Iterable[HeldMessage]) -> None:
         """Abandon messages in parallel."""

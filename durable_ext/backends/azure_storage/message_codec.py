@@ -41,7 +41,7 @@ CONTROL_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset(
     }
 )
 WORK_ITEM_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset({TaskScheduled})
-_BEGUN: Final = re.compile(r'(?:,"Begun":(\d+))?\}\s*\Z')
+_MARKS: Final = re.compile(r'(?:,"Begun":(\d+))?(?:,"Returned":(\d+))?\}\s*\Z')
 _ROOM_FOR_MARKS: Final = 60 * 1024  # of the 64 KB of a queue message
 
 
@@ -165,22 +165,38 @@ def from_message_text(text: str) -> str | bytes:
         raise WireFormatError(f"A queue message is neither JSON nor Base64: {exc}") from exc
 
 
-def begun_runs(text: str) -> int:
-    """Return how many runs of an activity have begun and did not end, as far as its workers wrote it down."""
-    found = _BEGUN.search(_json_text(text))
-    return int(found[1] or 0) if found is not None else 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryMarks:
+    """What our workers note in a message about its deliveries, of which the service keeps no more than a count.
+
+    Attributes:
+        begun: Runs that have begun and did not end, as far as that was written down: their workers died or froze.
+        returned: Deliveries after which it was given back as if there had been none.
+    """
+
+    begun: int = 0
+    returned: int = 0
 
 
-def with_begun_runs(text: str, count: int) -> str | None:
+def marks_of(text: str) -> DeliveryMarks:
+    """Return what is noted in a message text."""
+    found = _MARKS.search(_json_text(text))
+    if found is None:
+        return DeliveryMarks()
+    return DeliveryMarks(begun=int(found[1] or 0), returned=int(found[2] or 0))
+
+
+def with_marks(text: str, marks: DeliveryMarks) -> str | None:
     """Return a message text that says so, `None` if it has no room for that.
 
-    The service counts deliveries. What it cannot tell, a worker that died in a run from one that only held the message, is
-    a last member of the envelope, which other workers ignore; everything else stays as it is, byte by byte.
+    They are the last members of the envelope, which other workers ignore; everything else stays as it is, byte by byte.
     """
     json_text = _json_text(text)
-    counted = _BEGUN.sub(f',"Begun":{count}}}', json_text, count=1)
-    counted = counted if json_text is text else base64.b64encode(counted.encode()).decode()
-    return counted if len(counted.encode("utf-8", "surrogatepass")) < _ROOM_FOR_MARKS else None
+    members = [("Begun", marks.begun), ("Returned", marks.returned)]
+    end = "".join(f',"{name}":{count}' for name, count in members if count) + "}"
+    marked = _MARKS.sub(end, json_text, count=1)
+    marked = marked if json_text is text else base64.b64encode(marked.encode()).decode()
+    return marked if len(marked.encode("utf-8", "surrogatepass")) < _ROOM_FOR_MARKS else None
 
 
 def _json_text(text: str) -> str:

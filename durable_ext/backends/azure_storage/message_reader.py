@@ -14,7 +14,7 @@ from typing import Final
 
 from durable_ext.backends.azure_storage.held_messages import HeldMessage
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
-from durable_ext.backends.azure_storage.message_codec import decode_envelope, from_message_text
+from durable_ext.backends.azure_storage.message_codec import decode_envelope, from_message_text, marks_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
 from durable_ext.codec.wire import WireFormatError
 from durable_ext.core.entities.ids import EntityId, is_entity_instance
@@ -67,18 +67,21 @@ class MessageReader:
         except (WireFormatError, BackendError, ValueError, KeyError, TypeError) as exc:
             self._tell(queue, message, exc)
             return None
+        count = message.dequeue_count
+        if count > 1:  # nobody has returned one at its first
+            count = max(1, count - marks_of(message.text).returned)
         held = HeldMessage(
             queue=queue,
             receipt=MessageReceipt(message.message_id, message.pop_receipt),
             envelope=envelope,
             text=message.text,
-            dequeue_count=message.dequeue_count + _hidden_deliveries(message, envelope.message, visibility),
+            dequeue_count=count + (_hidden_deliveries(message, envelope.message, visibility) if count == 1 else 0),
+            deliveries=message.dequeue_count,
             expires=expires,
             inserted=message.inserted,
             next_visible=message.next_visible,
             blob_name=blob_name,
         )
-        held.redelivered = message.dequeue_count > 1
         held.is_old = _age(message, visibility) >= timedelta(seconds=visibility) - _RESOLUTION
         return held
 
@@ -126,7 +129,7 @@ def _hidden_deliveries(message: QueueMessage, content: TaskMessage, visibility: 
     delayed = isinstance(event, TimerFired) or (
         isinstance(event, ExecutionStarted) and event.scheduled_start_time is not None
     )
-    if message.dequeue_count > 1 or delayed:
+    if delayed:
         return 0
     span = timedelta(seconds=visibility)
     return 1 if span - _RESOLUTION <= _age(message, visibility) <= span * 3 else 0

@@ -13,7 +13,6 @@ from typing import Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.backends.azure_storage.backoff import redelivery_delay
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.early_messages import StartVerdict, come_before_start, is_terminal
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
@@ -110,15 +109,15 @@ class SessionDirectory:
         self._supervisor.start("discard", self._keeper.delete(held))
 
     def postpone(self, held: HeldMessage, seconds: int | None = None) -> None:
-        """Give back a message that came too early, for some seconds or with a delay that grows with its dequeue count."""
+        """Give back a message that came too early: until its time, or with a delay that grows with its dequeue count."""
         _log.info(
             "message %s of instance '%s' is too early",
             held.message_id,
             _instance(held),
             extra={"event": "message_too_early", "message_id": held.message_id, "instance_id": _instance(held)},
         )
-        delay = redelivery_delay(held.dequeue_count) if seconds is None else seconds
-        self._supervisor.start("postpone", self._keeper.give_back(held, delay))
+        giving = self._keeper.abandon(held) if seconds is None else self._keeper.release(held, seconds)
+        self._supervisor.start("postpone", giving)
 
     # Loading.
 
@@ -271,7 +270,7 @@ class SessionDirectory:
 
     async def _return(self, inbox: InstanceInbox, taken: Sequence[HeldMessage], *, delayed: bool) -> None:
         if self.is_leaving(inbox.partition):
-            await self._keeper.give_back_all([*taken, *_taken_out(inbox)])
+            await self._let_others_have(_taken_out(inbox), taken)
         elif delayed:
             await self._keeper.abandon_all(taken)
         else:
@@ -309,9 +308,7 @@ class SessionDirectory:
 
     async def give_back(self, partition: int) -> None:
         """Make every message of a partition that no session holds visible at once."""
-        await self._keeper.give_back_all(
-            self._take_back([inbox for inbox in self._inboxes.values() if inbox.partition == partition])
-        )
+        await self._take_back([inbox for inbox in self._inboxes.values() if inbox.partition == partition])
 
     async def give_back_all(self) -> None:
         """End every session and make every message visible at once; for closing."""
@@ -319,21 +316,26 @@ class SessionDirectory:
         for inbox in inboxes:
             if inbox.state is InboxState.ACTIVE:
                 inbox.state = InboxState.READY
-        await self._keeper.give_back_all(self._take_back(inboxes))
+        await self._take_back(inboxes)
 
-    def _take_back(self, inboxes: Sequence[InstanceInbox]) -> list[HeldMessage]:
-        returned: list[HeldMessage] = []
+    async def _take_back(self, inboxes: Sequence[InstanceInbox]) -> None:
+        pending: list[HeldMessage] = []
+        taken: list[HeldMessage] = []
         for inbox in inboxes:
             if inbox.state is InboxState.ACTIVE:
                 continue
-            returned += _taken_out(inbox)
+            pending += _taken_out(inbox)
             if inbox.session is not None:
-                returned += inbox.session.surrender()
+                taken += inbox.session.surrender()
                 inbox.session = None
             if inbox.state is InboxState.READY:
                 inbox.state = InboxState.IDLE
                 self._forget(inbox)
-        return returned
+        await self._let_others_have(pending, taken)
+
+    async def _let_others_have(self, pending: Sequence[HeldMessage], taken: Sequence[HeldMessage]) -> None:
+        """Make messages visible at once; those that a session had taken may have been played, the others were not."""
+        await asyncio.gather(self._keeper.release_all(pending), self._keeper.give_back_all(taken))
 
     def lose(self, partition: int) -> None:
         """The partition belongs to somebody else: end its sessions without a word, and let the new owner have its messages.
@@ -341,24 +343,25 @@ class SessionDirectory:
         Those that the new owner has taken already are not disturbed: the service refuses receipts of an earlier delivery.
         What a session may have played without a delivery comes back late: its age tells that it is not new.
         """
-        lost: list[HeldMessage] = []
+        pending: list[HeldMessage] = []
+        taken: list[HeldMessage] = []
         late: list[HeldMessage] = []
         for inbox in list(self._inboxes.values()):
             if inbox.partition != partition:
                 continue
-            lost += _taken_out(inbox)
+            pending += _taken_out(inbox)
             session, inbox.session = inbox.session, None
             if session is not None:
                 played = session.surrender()
-                lost += [held for held in played if not held.claimed]
+                taken += [held for held in played if not held.claimed]
                 late += [held for held in played if held.claimed]
                 session.lose()
             if inbox.state is not InboxState.LOADING:
                 self._forget(inbox)
-        for held in (*lost, *late):
+        for held in (*pending, *taken, *late):
             self._keeper.forget(held)
-        if lost:
-            self._supervisor.start("lose", self._keeper.give_back_all(lost))
+        if pending or taken:
+            self._supervisor.start("lose", self._let_others_have(pending, taken))
 
     def _wake_all(self) -> None:
         for inbox in self._inboxes.values():

@@ -164,7 +164,7 @@ class WorkItemQueue:
     async def _give_back_fetched(self) -> None:
         fetched = list(self._fetched)
         self._fetched.clear()
-        await self._keeper.give_back_all(fetched)
+        await self._keeper.release_all(fetched)
 
     async def _fetch(self) -> bool:
         try:
@@ -228,7 +228,7 @@ class WorkItemQueue:
                 kept.append(held)
             else:
                 others.append(held)
-        await self._keeper.give_back_all(others, _SUSPECT_WAIT_SECONDS)
+        await self._keeper.release_all(others, _SUSPECT_WAIT_SECONDS)
         return kept
 
     async def begin(self, item: ActivityWorkItem) -> bool:
@@ -280,7 +280,7 @@ class WorkItemQueue:
     async def release(self, item: ActivityWorkItem) -> None:
         held = self._keeper.find(item.item_id)
         if held is not None:
-            await self._keeper.give_back(held, 0)
+            await self._keeper.release(held)
             self._look_again()
 
     async def stop(self) -> None:

@@ -94,9 +94,12 @@ class Dispatch:
         self.draining = True
         self.working = False
         self._set_room()
+        unread = tuple([message_id for session in self._sessions.values() for message_id in session.unread])
         for session in list(self._sessions.values()):
             session.lose()
         self._sessions.clear()
+        if unread:
+            await self._writer.submit(self._state.forget_deliveries, unread)
         for activity_id in list(self._counted):
             await self._uncount(activity_id)
         await self._writer.submit(self._state.unregister, None)
@@ -300,7 +303,8 @@ class Dispatch:
         self.forget(session)
         wake_at = None if delay is None else self._in(delay)
         try:
-            await self._writer.submit(self._state.release, (session.n, session.token, wake_at, session.waiting))
+            payload = (session.n, session.token, wake_at, session.waiting, session.unread)
+            await self._writer.submit(self._state.release, payload)
         except BackendError:
             self._supervisor.start("give_up", self._give_up_until_done(session))
 
@@ -312,7 +316,7 @@ class Dispatch:
     async def _give_up_until_done(self, session: SqliteSession) -> None:
         while self.working:
             try:
-                payload = (session.n, session.token, self._in(back_off(1)), ())
+                payload = (session.n, session.token, self._in(back_off(1)), (), ())
                 await self._writer.submit(self._state.release, payload)
                 return
             except BackendError as error:
@@ -373,6 +377,7 @@ class Dispatch:
 
     async def release_activity(self, item: ActivityWorkItem) -> None:
         """Make an activity visible at once, as if it had not been delivered."""
+        await self._uncount(int(item.item_id))
         await self._free_activity(item, timedelta(0), forget=1)
 
     async def _free_activity(self, item: ActivityWorkItem, delay: timedelta, forget: int) -> None:

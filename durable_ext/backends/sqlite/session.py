@@ -96,6 +96,11 @@ class SqliteSession:
         return self.instance.execution_id is not None
 
     @property
+    def unread(self) -> tuple[int, ...]:
+        """Messages (ids) that were delivered to it and that it has handed to nobody."""
+        return self.waiting + tuple([int(message.message_id) for message in self._pending])
+
+    @property
     def is_over(self) -> bool:
         return self._ended or self._lost
 

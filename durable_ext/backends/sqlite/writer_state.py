@@ -25,6 +25,7 @@ _LIVE: Final = frozenset({OrchestrationStatus.RUNNING.value, OrchestrationStatus
 _PENDING: Final = OrchestrationStatus.PENDING.value
 
 ReadyAnswer = Union[int, None]
+GivenUp = tuple[int, int, Union[int, None], tuple[int, ...], tuple[int, ...]]
 ActivityAnswer = tuple[list[ActivityWorkItem], Union[int, None]]
 
 
@@ -223,14 +224,16 @@ class WriterState:
         query = queries.ACTIVITY_IS_LOCKED
         return [connection.execute(query, (activity_id, self.owner)).fetchone() is not None for activity_id in wanted]
 
-    def release(self, connection: Connection, given_up: list[tuple[int, int, int | None, tuple[int, ...]]]) -> list[None]:
-        """Runner: `(n, token, wake_at, waiting)`: unlock an instance.
+    def release(self, connection: Connection, given_up: list[GivenUp]) -> list[None]:
+        """Runner: `(n, token, wake_at, waiting, unread)`: unlock an instance.
 
-        It wakes at `wake_at`, or if that is `None` when its next message is due; those in `waiting` do not wake it.
+        It wakes at `wake_at`, or if that is `None` when its next message is due; those in `waiting` do not wake it. The
+        messages in `unread` were handed to nobody: this delivery of theirs is forgotten.
         """
-        for n, token, wake_at, waiting in given_up:
+        for n, token, wake_at, waiting, unread in given_up:
             values = {"n": n, "token": token, "owner": self.owner, "now": self.now, "wake_at": wake_at}
             values.update((f"w{index}", message_id) for index, message_id in enumerate(waiting))
+            self.forget_deliveries(connection, [unread])
             statement = queries.release(len(waiting)) if wake_at is None else queries.ABANDON
             found = connection.execute(statement, values).fetchall()
             if not found:
@@ -242,6 +245,12 @@ class WriterState:
             elif status is None:
                 connection.execute(queries.DROP_BARE_MAILBOX, (n,))
         return [None] * len(given_up)
+
+    def forget_deliveries(self, connection: Connection, unread: list[tuple[int, ...]]) -> list[None]:
+        """Runner: messages (ids) of instances that are locked here: they were handed to nobody."""
+        for block in queries.in_blocks([message_id for ids in unread for message_id in ids]):
+            connection.execute(queries.forget_deliveries(len(block)), (self.owner, *block))
+        return [None] * len(unread)
 
     def free_activities(self, connection: Connection, given_up: list[tuple[int, int, int]]) -> list[None]:
         """Runner: `(activity id, visible from, deliveries to forget)`."""
