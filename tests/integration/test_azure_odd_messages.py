@@ -19,6 +19,8 @@ from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.events import EventRaised
+from durable_ext.core.timestamps import ticks_between
 from durable_ext.testing.eventually import eventually
 
 pytestmark = pytest.mark.azurite
@@ -143,6 +145,23 @@ async def test_odd_messages_of_any_sender_stop_nobody(
         await hub.client.raise_event("waiter", "Approval", 7)
 
         assert (await hub.client.wait_for_completion("waiter", timeout=PATIENCE)).output == 7
+
+
+async def test_an_event_without_a_time_has_that_of_its_message(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("WaitEvent", None, "waiter")
+        await eventually(lambda: _runs(hub, "waiter"), within=PATIENCE)
+
+        text = provider_message("EventRaised", "waiter", Name="Approval", Input="7", Timestamp=None)
+        await transport.queues.put(control_queue(task_hub, "waiter"), text)
+        await hub.client.wait_for_completion("waiter", timeout=PATIENCE)
+        history = await hub.client.get_history("waiter")
+
+    (raised,) = (event for event in history if isinstance(event, EventRaised))
+    assert ticks_between(history[0].timestamp, raised.timestamp) > timedelta(seconds=-2)
+    assert raised.timestamp <= history[-1].timestamp
 
 
 @pytest.mark.parametrize("kind", ["ExecutionTerminated", "ExecutionSuspended"])

@@ -9,17 +9,19 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from durable_ext.backends.azure_storage.held_messages import HeldMessage
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
-from durable_ext.backends.azure_storage.message_codec import decode_envelope, from_message_text, marks_of
+from durable_ext.backends.azure_storage.message_codec import Envelope, decode_envelope, from_message_text, marks_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage
 from durable_ext.codec.wire import WireFormatError
 from durable_ext.core.entities.ids import EntityId, is_entity_instance
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, TimerFired
 from durable_ext.core.messages import TaskMessage
+from durable_ext.core.timestamps import MIN_TICKS, ticks_from_datetime
 from durable_ext.errors import BackendError, BackendUnavailableError
 
 _TARGET: Final = re.compile(r'"OrchestrationInstance"\s*:\s*\{[^{}]*?"InstanceId"\s*:\s*("[^"]*")')
@@ -73,7 +75,7 @@ class MessageReader:
         held = HeldMessage(
             queue=queue,
             receipt=MessageReceipt(message.message_id, message.pop_receipt),
-            envelope=envelope,
+            envelope=_with_time(envelope, envelope.message, message.inserted),
             text=message.text,
             dequeue_count=count + (_hidden_deliveries(message, envelope.message, visibility) if count == 1 else 0),
             deliveries=message.dequeue_count,
@@ -113,6 +115,14 @@ class MessageReader:
             raise WireFormatError(f"{message.event.__class__.__name__} is no message of this queue.")
         if is_entity_instance(message.target.instance_id):
             EntityId.get_entity_id(message.target.instance_id)
+
+
+def _with_time(envelope: Envelope, content: TaskMessage, inserted: datetime) -> Envelope:
+    """Give an event without a time, which the format allows, that of its message; .NET takes the moment of each read."""
+    if content.event.timestamp != MIN_TICKS:
+        return envelope
+    event = replace(content.event, timestamp=ticks_from_datetime(inserted))
+    return replace(envelope, message=replace(content, event=event))
 
 
 def _age(message: QueueMessage, visibility: int) -> timedelta:
