@@ -5,10 +5,16 @@ Source: specs/azure-storage.md 9.4; strings as the provider's unit tests have th
 
 from __future__ import annotations
 
+import sys
+from typing import Final
+
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.transport.table import literal
 from durable_ext.core.instances import InstanceFilter
 from durable_ext.core.timestamps import Ticks, ticks_to_round_trip_iso
+
+_FIRST_HALF: Final = 0xD800  # of characters beyond U+FFFF
+_BEHIND_THE_HALVES: Final = 0xE000
 
 
 def instance_filter_text(wanted: InstanceFilter) -> str:
@@ -37,9 +43,13 @@ def _date(ticks: Ticks) -> str:
 
 
 def _prefix(prefix: str) -> list[str]:
-    units = prefix.encode("utf-16-be", "surrogatepass")
-    last = int.from_bytes(units[-2:], "big")
-    if last == 0xFFFF:
-        return [f"PartitionKey ge {literal(prefix)}"]
-    end = (units[:-2] + (last + 1).to_bytes(2, "big")).decode("utf-16-be", "surrogatepass")
-    return [f"PartitionKey ge {literal(prefix)}", f"PartitionKey lt {literal(end)}"]
+    start, rest = f"PartitionKey ge {literal(prefix)}", prefix.rstrip("\uffff")
+    return [start, f"PartitionKey lt {literal(rest[:-1] + _following(rest[-1]))}"] if rest else [start]
+
+
+def _following(char: str) -> str:
+    """Return the next character in the order of UTF-16, which is that of keys; half of one cannot stand in a URL."""
+    code = ord(char) + 1
+    if code == _FIRST_HALF:
+        return chr(0x10000)
+    return chr(_BEHIND_THE_HALVES if code > sys.maxunicode else code)

@@ -117,6 +117,31 @@ def test_a_query_becomes_the_filter_that_the_provider_sends(wanted: InstanceFilt
 
 
 @pytest.mark.parametrize(
+    ("last", "following"),
+    [
+        ("a", "b"),
+        ("\ud7ff", "\U00010000"),
+        ("\ue000", "\ue001"),
+        ("😀", "😁"),
+        ("\U0001f3ff", "\U0001f400"),
+        ("\U0010ffff", "\ue000"),
+    ],
+)
+def test_a_prefix_ends_before_the_next_character_in_the_order_of_utf_16(last: str, following: str) -> None:
+    wanted = InstanceFilter(instance_id_prefix=f"a{last}")
+
+    assert instance_filter_text(wanted) == f"(PartitionKey ge 'a{last}') and (PartitionKey lt 'a{following}')"
+    assert last.encode("utf-16-be") < following.encode("utf-16-be")
+
+
+def test_a_prefix_that_ends_with_the_last_character_ends_with_the_one_before() -> None:
+    wanted = InstanceFilter(instance_id_prefix="a\uffff")
+
+    assert instance_filter_text(wanted) == "(PartitionKey ge 'a\uffff') and (PartitionKey lt 'b')"
+    assert instance_filter_text(InstanceFilter(instance_id_prefix="\uffff")) == "PartitionKey ge '\uffff'"
+
+
+@pytest.mark.parametrize(
     ("text", "large"),
     [
         ("x" * MAX_COLUMN_UNITS, False),
