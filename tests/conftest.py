@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from azurite import Azurite, running_azurite
+from azurite import Azurite, AzuriteInTurns, running_azurite
 
 hypothesis.settings.register_profile("busy", deadline=None)  # an example may meet a busy moment of the machine
 hypothesis.settings.load_profile("busy")
@@ -34,15 +34,19 @@ def task_hub() -> str:
     return f"Hub{uuid.uuid4().hex[:12]}"
 
 
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[Azurite]:
-    """Run an emulator for the tests of one module, in memory.
+@pytest.fixture(scope="session")
+def azurite_in_turns() -> Iterator[AzuriteInTurns]:
+    with AzuriteInTurns() as in_turns:
+        yield in_turns
 
-    A fresh one per module: whatever a test did to it ends there, and in memory it stands still while it removes what a
-    minute of heavy use has left. What runs that long takes `azurite_on_disk`.
+
+@pytest.fixture(scope="module")
+def azurite(azurite_in_turns: AzuriteInTurns) -> Azurite:
+    """An emulator in memory for the tests of one module, which use hubs, tables and queues with names of their own.
+
+    Tests that stop or freeze one run their own, and what uses it heavily for a minute takes `azurite_on_disk`.
     """
-    with running_azurite() as running:
-        yield running
+    return azurite_in_turns.next()
 
 
 @pytest.fixture
