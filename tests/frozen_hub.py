@@ -53,6 +53,12 @@ async def load_hub(
 
     `redeliver` restores dequeue counts, for hubs with one message in a queue.
     """
+    await load_stored(frozen, transport, hub)
+    await _load_queues(frozen, transport, hub, max_delay, redeliver)
+
+
+async def load_stored(frozen: FrozenHub, transport: StorageTransport, hub: str) -> None:
+    """Load the tables and blobs of a hub under another name, without its queues."""
     old, new = frozen.hub, hub
     for container, blobs in frozen.content["containers"].items():
         name = _renamed(container, old, new)
@@ -71,7 +77,6 @@ async def load_hub(
             if name.endswith("Partitions"):
                 entity["RowKey"] = _renamed(str(entity["RowKey"]), old, new)
             await transport.tables.apply(name, TableChange(Change.INSERT, entity))
-    await _load_queues(frozen, transport, new, max_delay, redeliver)
 
 
 async def _load_queues(frozen: FrozenHub, transport: StorageTransport, hub: str, max_delay: float, redeliver: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from azure_hub import run_azure_hub, short_settings
 from azurite import Azurite
-from frozen_hub import FrozenHub, frozen_hubs, load_hub
+from frozen_hub import FrozenHub, frozen_hubs, load_stored
 from interop_app import interop_registry
 from support.crash_matrix import Story
 from support.crash_scenarios import ALL, OneOrchestration
@@ -22,10 +22,12 @@ from durable_ext.backends.azure_storage.transport.connection import StorageTrans
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
+from durable_ext.testing.eventually import eventually
 
 pytestmark = pytest.mark.azurite
 
 SPILL = timedelta(milliseconds=100)
+PATIENCE = timedelta(seconds=20)
 RECORDED = frozen_hubs("local_activities")
 # Flawed, and seen as such here: what comes before the start message is lost or undone.
 ALSO_BAD = {"s11c-terminate-before-history"}
@@ -35,7 +37,7 @@ ALSO_BAD = {"s11c-terminate-before-history"}
 async def test_the_rules_say_of_each_recorded_state_what_became_of_it(
     frozen: FrozenHub, transport: StorageTransport, task_hub: str
 ) -> None:
-    await load_hub(frozen, transport, task_hub)
+    await load_stored(frozen, transport, task_hub)
     reader = HubReader(transport, HubNames(task_hub=task_hub))
     messages = [
         await queued_message(
@@ -118,6 +120,8 @@ async def test_a_plain_worker_could_go_on_after_each_of_our_writes(
         local_activities=local, local_activity_spill=SPILL if scenario is SlowActivities else timedelta(hours=1)
     )
     async with run_azure_hub(settings, registry, worker_settings=worker, interceptor=writes) as hub:
+        # Without it the start message is taken before its row is there, and comes back after two seconds.
+        await eventually(lambda: hub.backend.owns(0) and hub.backend.owns(1), within=PATIENCE)
         await played.play(hub.client, story)
         await played.check(hub.client, hub.backend, story)
 
