@@ -6,6 +6,7 @@ Source: specs/azure-storage.md 5.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +33,7 @@ from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_i
 from durable_ext.errors import MissingPayloadError
 
 SENTINEL: Final = "sentinel"
-_ROW_KEY_LENGTH: Final = 16
+_EVENT_KEY: Final = re.compile("[0-9A-F]{16}")
 MAX_ROWS_PER_BATCH: Final = 99
 _MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
 _ROW_BYTES: Final = 1024
@@ -239,7 +240,7 @@ class HistoryTable:
             execution_id=ExecutionId(str(current)) if current is not None else None,
             etag=sentinel.etag if sentinel is not None else None,
             blobs=frozenset(blobs),
-            occupied=_occupied(rows),
+            occupied=occupied_keys(rows),
         )
 
     async def _fetch_payloads(self, rows: list[Row]) -> list[str]:
@@ -340,7 +341,7 @@ def current_generation(rows: Sequence[Row]) -> tuple[Row | None, list[Row]]:
     Rows of an older, longer generation lie behind these; rows with other names are no provider's.
     """
     sentinel = next((row for row in reversed(rows) if row.entity["RowKey"] == SENTINEL), None)
-    events = [row for row in rows if len(str(row.entity["RowKey"])) == _ROW_KEY_LENGTH]
+    events = [row for row in rows if _is_event(row)]
     if not events:
         return sentinel, []
     current = (sentinel or events[0]).entity.get("ExecutionId")
@@ -348,9 +349,14 @@ def current_generation(rows: Sequence[Row]) -> tuple[Row | None, list[Row]]:
     return sentinel, events[:end]
 
 
-def _occupied(rows: Sequence[Row]) -> int:
-    last = next((row for row in reversed(rows) if len(str(row.entity["RowKey"])) == _ROW_KEY_LENGTH), None)
+def occupied_keys(rows: Sequence[Row]) -> int:
+    """Return how many keys of events are taken from the first on, by whichever generation."""
+    last = next((row for row in reversed(rows) if _is_event(row)), None)
     return 0 if last is None else int(str(last.entity["RowKey"]), 16) + 1
+
+
+def _is_event(row: Row) -> bool:
+    return _EVENT_KEY.fullmatch(str(row.entity["RowKey"])) is not None
 
 
 def _cuts(sizes: Sequence[int]) -> list[tuple[int, int]]:

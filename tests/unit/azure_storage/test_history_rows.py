@@ -11,8 +11,20 @@ from frozen_hub import INTEROP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable_ext.backends.azure_storage.history_table import event_from_columns, event_to_columns
-from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, entity_to_json, load_json, row_from_json
+from durable_ext.backends.azure_storage.history_table import (
+    current_generation,
+    event_from_columns,
+    event_to_columns,
+    occupied_keys,
+)
+from durable_ext.backends.azure_storage.transport.edm import (
+    EdmDateTime,
+    EdmValue,
+    Row,
+    entity_to_json,
+    load_json,
+    row_from_json,
+)
 from durable_ext.codec.event_members import EVENT_CLASS_BY_NAME, EVENT_MEMBERS, Kind
 from durable_ext.core.events import EventRaised, TaskScheduled, TimerCreated, UnknownEvent
 from durable_ext.core.timestamps import MIN_TICKS, ticks_from_iso
@@ -61,6 +73,19 @@ def test_a_date_that_the_table_service_does_not_take_is_its_first_one() -> None:
     columns = event_to_columns(event, "e")
 
     assert columns["_Timestamp"] == columns["FireAt"] == EdmDateTime("1601-01-01T00:00:00.0000000Z")
+
+
+@pytest.mark.parametrize("foreign", ["note-of-the-tool", "000000000000000g", "000000000000000a", "0" * 15, "", "zz"])
+def test_rows_of_a_tool_are_no_events(foreign: str) -> None:
+    keys = sorted(["0000000000000000", "0000000000000001", foreign, "sentinel"])
+    rows = [Row({"PartitionKey": "p", "RowKey": key, "ExecutionId": "e"}, f"etag {key}") for key in keys]
+
+    sentinel, events = current_generation(rows)
+
+    assert sentinel is not None
+    assert sentinel.etag == "etag sentinel"
+    assert [row.entity["RowKey"] for row in events] == ["0000000000000000", "0000000000000001"]
+    assert occupied_keys(rows) == 2
 
 
 def test_null_members_have_no_column_and_null_objects_are_the_text_null() -> None:
