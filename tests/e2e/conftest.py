@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import pytest
 from azurite import Azurite, running_azurite
-from support.host_process import HostProcess
+from support.host_process import HostProcess, hub_environment
+from support.samples import copy_sample
 
-SAMPLES = Path(__file__).resolve().parents[2] / "function_app_samples"
 HOST_JSON = '{"version": "2.0", "extensions": {"durableTask": {"hubName": "EndToEnd"}}}'
 
 LaunchHost = Callable[..., HostProcess]
@@ -45,10 +44,7 @@ def on_azure(azurite: Azurite, launch: LaunchHost, task_hub: str) -> Callable[[P
     """Launch a host on the test's task hub in Azurite, which `AzureWebJobsStorage` names."""
 
     def launch_on_azure(script_root: Path) -> HostProcess:
-        environment = {
-            "AzureWebJobsStorage": azurite.connection_string,
-            "AzureFunctionsJobHost__extensions__durableTask__hubName": task_hub,
-        }
+        environment = hub_environment(azurite.connection_string, task_hub)
         return launch(script_root, options=("--drain", "1"), environment=environment)
 
     return launch_on_azure
@@ -56,14 +52,8 @@ def on_azure(azurite: Azurite, launch: LaunchHost, task_hub: str) -> Callable[[P
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Callable[[str], Path]:
-    """Copy a sample (or `"."`: all of them) to a folder of its own, so that its task hub is a new one."""
-
-    def copy(name: str) -> Path:
-        target = tmp_path / "sample"
-        shutil.copytree(SAMPLES / name, target, ignore=shutil.ignore_patterns(".durable", "__pycache__"))
-        return target
-
-    return copy
+    """Copy a sample (or `"."`: all of them) to a folder of its own."""
+    return lambda name: copy_sample(name, tmp_path)
 
 
 @pytest.fixture

@@ -194,7 +194,7 @@ async def test_four_workers_killed_twenty_times_lose_and_double_nothing(
     await play(azurite, tmp_path, task_hub, local, workers=4, instances=500, kills=20, pauses=10, seed=seed)
 
 
-@pytest.mark.slow  # a first answer before the half hour of the others; test_crash.py and test_azure_split_brain.py are by default
+@pytest.mark.slow
 async def test_two_workers_killed_and_paused_lose_and_double_nothing(
     azurite: Azurite, tmp_path: Path, task_hub: str
 ) -> None:

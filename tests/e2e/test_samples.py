@@ -5,27 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.host_process import HostProcess
+from support.host_process import HostProcess, hub_environment
 from support.readme_session import Step, perform, read_steps
+from support.samples import NAMES, SAMPLES, copy_sample
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT / "function_app_samples"
-NAMES = sorted(path.parent.name for path in SAMPLES.glob("*/function_app.py"))
+ROOT = SAMPLES.parent
+STORES = {"embedded": "(embedded, ", "azure": "(azure, connection Storage), because AzureWebJobsStorage is set"}
+SIDE_BY_SIDE = 4
 
 
 def _session(name: str) -> list[Step]:
     return [step for step in read_steps(SAMPLES / name / "README.md") if step.command.startswith("curl ")]
-
-
-def _hold_the_session(name: str, host: HostProcess) -> None:
-    steps = _session(name)
-    for step in steps:
-        perform(step, host.origin)
-    assert len(steps) >= 2
 
 
 def test_the_patterns_are_all_there() -> None:
@@ -43,29 +40,61 @@ def test_the_patterns_are_all_there() -> None:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A host that has done and printed all that a README says."""
+
+    output: str
+    exit_code: int
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("azure", marks=pytest.mark.azurite)])
+def store(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def sessions(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, store: str
+) -> Iterator[Mapping[str, Future[Session]]]:
+    """Hold the sessions of all chosen samples, each with a host of its own and some of them at a time.
+
+    They mostly wait, for the timers of the samples.
+    """
+    connection = request.getfixturevalue("azurite").connection_string if store == "azure" else ""
+
+    def hold(name: str) -> Session:
+        folder = tmp_path_factory.mktemp(name)
+        log = folder / "host.log"
+        log.touch()
+        with HostProcess(
+            script_root=copy_sample(name, folder),
+            log=log,
+            options=("--drain", "1"),
+            environment=hub_environment(connection, f"Hub{uuid.uuid4().hex[:12]}") if connection else {},
+        ) as host:
+            host.launch().wait_until_ready(60)
+            for step in _session(name):
+                perform(step, host.origin)
+            return Session(exit_code=host.interrupt(), output=host.output)
+
+    chosen = {
+        item.callspec.params.get("name")
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    }
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        yield {name: pool.submit(hold, name) for name in NAMES if name in chosen}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sample_behaves_as_its_readme_says(
-    name: str, sample: Callable[[str], Path], launch: Callable[..., HostProcess]
-) -> None:
-    host = launch(sample(name), options=("--drain", "1")).wait_until_ready()
+def test_a_sample_behaves_as_its_readme_says(name: str, store: str, sessions: Mapping[str, Future[Session]]) -> None:
+    session = sessions[name].result()
 
-    _hold_the_session(name, host)
-
-    assert "(embedded, " in host.output
-    assert host.interrupt() == 0
-
-
-@pytest.mark.azurite
-@pytest.mark.parametrize("name", NAMES)
-def test_a_sample_does_the_same_on_azure_storage(
-    name: str, sample: Callable[[str], Path], on_azure: Callable[[Path], HostProcess]
-) -> None:
-    host = on_azure(sample(name)).wait_until_ready(60)
-
-    _hold_the_session(name, host)
-
-    assert "(azure, connection Storage), because AzureWebJobsStorage is set" in host.output
-    assert host.interrupt() == 0
+    assert len(_session(name)) >= 2
+    assert STORES[store] in session.output
+    assert session.exit_code == 0
 
 
 def test_one_host_serves_all_samples_together(sample: Callable[[str], Path], launch: Callable[..., HostProcess]) -> None:
@@ -102,14 +131,27 @@ def test_pyproject_toml_names_the_script_root(
     assert "function_chaining_start" in host.output
 
 
+@pytest.fixture(scope="module")
+def function_names() -> Mapping[str, list[str]]:
+    """Load every sample in one process and return the names of its functions."""
+    code = """
+import importlib, json, os, sys
+found = {}
+for name in sys.argv[1:]:
+    os.chdir(name)
+    sys.path[0] = os.getcwd()
+    app = importlib.import_module("function_app").app
+    found[name] = [function.get_function_name() for function in app.get_functions()]
+    del sys.modules["function_app"]
+    os.chdir("..")
+print(json.dumps(found))
+"""
+    run = subprocess.run([sys.executable, "-c", code, *NAMES], cwd=SAMPLES, capture_output=True, text=True, check=True)
+    found: Mapping[str, list[str]] = json.loads(run.stdout)
+    return found
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "compat_tour"])
-def test_function_names_begin_with_the_folder(name: str) -> None:
-    code = "import function_app; print(*[found.get_function_name() for found in function_app.app.get_functions()])"
-
-    printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=SAMPLES / name, capture_output=True, text=True, check=True
-    ).stdout
-
-    names = printed.split()
-    assert names
-    assert [found for found in names if not found.startswith(name)] == []
+def test_function_names_begin_with_the_folder(name: str, function_names: Mapping[str, list[str]]) -> None:
+    assert function_names[name]
+    assert [found for found in function_names[name] if not found.startswith(name)] == []

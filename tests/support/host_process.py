@@ -41,6 +41,14 @@ def eventually(attempt: Callable[[], Any], *, seconds: float = 20.0, message: st
         time.sleep(0.02)
 
 
+def hub_environment(connection_string: str, task_hub: str) -> dict[str, str]:
+    """Return the environment of a host on this task hub in Azure Storage."""
+    return {
+        "AzureWebJobsStorage": connection_string,
+        "AzureFunctionsJobHost__extensions__durableTask__hubName": task_hub,
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What came back over HTTP."""

@@ -21,34 +21,37 @@ CHECKERS = {
 }
 
 
-@pytest.fixture(params=sorted(CHECKERS))
+@pytest.fixture(scope="module", params=sorted(CHECKERS))
 def checker(request: pytest.FixtureRequest) -> list[str]:
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed: pip install '.[test]'")
     return CHECKERS[request.param]
 
 
-def _check(checker: list[str], name: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*checker, str(HERE / name)], capture_output=True, text=True, cwd=HERE)
+def _check(checker: list[str], *paths: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*checker, *map(str, paths)], capture_output=True, text=True, cwd=HERE)
 
 
-def test_a_sample_app_is_accepted_without_ignores(checker: list[str]) -> None:
-    checked = _check(checker, "sample_app.py")
-
-    assert checked.returncode == 0, checked.stdout
-
-
-def test_mistakes_are_found_where_they_are(checker: list[str]) -> None:
-    checked = _check(checker, "wrong_app.py")
-
-    found = {int(line.split(":")[1]) for line in checked.stdout.splitlines() if "error" in line and "wrong_app.py:" in line}
-    assert found == set(MISTAKES), checked.stdout
+@pytest.fixture(scope="module")
+def errors(checker: list[str]) -> list[str]:
+    """Return the lines of what a checker says about both apps that tell of an error."""
+    checked = _check(checker, HERE / "sample_app.py", HERE / "wrong_app.py")
+    assert checked.returncode == 1, checked.stdout + checked.stderr
+    return [line for line in checked.stdout.splitlines() if "error:" in line]
 
 
-@pytest.mark.parametrize("checker", ["pyright"], indirect=True)  # mypy of the package is a step of tests/run.py
+def test_a_sample_app_is_accepted_without_ignores(errors: list[str]) -> None:
+    assert [line for line in errors if "wrong_app.py:" not in line] == []
+
+
+def test_mistakes_are_found_where_they_are(errors: list[str]) -> None:
+    found = {int(line.split(":")[1]) for line in errors if "wrong_app.py:" in line}
+    assert found == set(MISTAKES), errors
+
+
+@pytest.mark.slow  # half a minute; mypy of the package is a step of tests/run.py
+@pytest.mark.parametrize("checker", ["pyright"], indirect=True)
 def test_the_package_itself_is_accepted(checker: list[str]) -> None:
-    package = HERE.parents[1] / "durable_ext"
-
-    checked = subprocess.run([*checker, str(package)], capture_output=True, text=True, cwd=HERE)
+    checked = _check(checker, HERE.parents[1] / "durable_ext")
 
     assert checked.returncode == 0, checked.stdout
