@@ -20,9 +20,10 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import DeadlyOperationError, FunctionTimeoutError
+from durable_ext.errors import BackendError, DeadlyOperationError, FunctionTimeoutError
 from durable_ext.runtime.executors import USER_ERRORS, Executors
 from durable_ext.runtime.lifecycle_log import LeftToOthers, log_deadly_operation, log_failed_operation
+from durable_ext.runtime.refused import is_too_large
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.session_cache import SessionCache
 from durable_ext.runtime.session_end import give_back_after
@@ -80,7 +81,7 @@ class HeldEntity:
         self._stored: tuple[HistoryEvent, ...] | None = None
         self._live: LiveEntity | None = None
         self._deaths = 0
-        self._one_by_one = False  # since workers have died with a batch: so that it can be told with which operation
+        self._at_most: int | None = None  # operations of the next batch: few after a death, or after one that is too large
         self._owner: asyncio.Task[Any] | None = None
         self._awake = True
         self._evicted = False
@@ -110,22 +111,47 @@ class HeldEntity:
             return
         got = first if isinstance(first, MessageBatch) else None
         while got is not None:
-            episode = await self._process(got)
-            await self._session.checkpoint(
-                Checkpoint(
-                    execution_id=episode.execution_id,
-                    new_events=episode.new_events,
-                    starts_generation=episode.starts_generation,
-                    consumed=tuple([received.message_id for received in got.messages]),
-                    messages=episode.messages,
-                    instance=episode.instance,
-                )
-            )
-            if episode.starts_generation:
-                self._stored = episode.new_events
+            await self._work_off(got)
             found = await self._session.next_messages(_AT_ONCE)
             got = found if isinstance(found, MessageBatch) else await self._park()
         await self._session.release()
+
+    async def _work_off(self, got: MessageBatch) -> None:
+        """Run the operations that wait, and store what they did.
+
+        What the store refuses for its size runs again with half as many operations, until one is left: that one fails.
+        """
+        refusal: BackendError | None = None
+        while True:
+            batch, episode = await self._process(got, refusal)
+            try:
+                await self._store(episode, got)
+            except BackendError as error:
+                count = len(batch.operations)
+                if refusal is not None or not count or not is_too_large(error):
+                    raise
+                refusal = error if count == 1 else None
+                self._at_most = max(count // 2, 1)
+                self._live = None
+                continue
+            break
+        self._tell(batch)
+        if self._at_most is not None and batch.operations:
+            self._at_most = 2 * self._at_most if batch.turn.is_cut else None
+
+    async def _store(self, episode: EntityEpisode, got: MessageBatch) -> None:
+        await self._session.checkpoint(
+            Checkpoint(
+                execution_id=episode.execution_id,
+                new_events=episode.new_events,
+                starts_generation=episode.starts_generation,
+                consumed=tuple([received.message_id for received in got.messages]),
+                messages=episode.messages,
+                instance=episode.instance,
+            )
+        )
+        if episode.starts_generation:
+            self._stored = episode.new_events
 
     async def _park(self) -> MessageBatch | None:
         """Wait for messages with the entity in memory but without a slot."""
@@ -150,16 +176,17 @@ class HeldEntity:
         self._awake = True
         return got
 
-    async def _process(self, messages: MessageBatch) -> EntityEpisode:
-        """Run the operations that wait.
+    async def _process(self, messages: MessageBatch, refusal: BackendError | None) -> tuple[EntityBatch, EntityEpisode]:
+        """Run the operations that wait; after the `refusal` of a single one that one is not run again but fails of it.
 
         Plain functions: one hop to a thread for everything. `async def` functions: on the loop, where calling one runs
         nothing yet. A plain function that returns an awaitable is in between.
         """
         self._deaths = self._session.deaths
-        self._one_by_one = self._one_by_one or self._deaths > 0
+        if self._deaths > 0 or messages.redelivered:  # so that it can be told which operation is deadly, if one is
+            self._at_most = 1
         try:
-            step = await self._step(lambda: self._advance(self._begin(messages)))
+            step = await self._step(lambda: self._advance(self._begin(messages, refusal)))
             while step.awaitable is not None:
                 step.batch.close(await self._outcome(step.awaitable))
                 step = await self._step(functools.partial(self._advance, step.batch))
@@ -171,21 +198,21 @@ class HeldEntity:
             step = _Step(batch=batch)
         live = self._live
         assert live is not None
-        if step.batch.operations and not step.batch.turn.is_cut:
-            self._one_by_one = False
-        for failure in step.batch.failures:
+        return step.batch, step.episode or live.commit(step.batch, self._services.now)
+
+    def _tell(self, batch: EntityBatch) -> None:
+        for failure in batch.failures:
             if isinstance(failure.error, DeadlyOperationError):
                 log_deadly_operation(self._entity_id, failure.request, failure.error)
             elif failure.error is not None:
                 log_failed_operation(self._entity_id, failure.request.operation, failure.error)
-        for reason in step.batch.unreadable:
+        for reason in batch.unreadable:
             log.warning(
                 "%s: message dropped: it is no entity message: %s",
                 self._entity_id,
                 reason,
                 extra={"event": "entity_message_dropped", "instance_id": str(self._entity_id)},
             )
-        return step.episode or live.commit(step.batch, self._services.now)
 
     async def _step(self, call: Callable[[], _Step]) -> _Step:
         if self._is_async:
@@ -204,15 +231,16 @@ class HeldEntity:
         except USER_ERRORS as error:
             return error
 
-    def _begin(self, messages: MessageBatch) -> EntityBatch:
+    def _begin(self, messages: MessageBatch, refusal: BackendError | None = None) -> EntityBatch:
         live = self._live
         if live is None:
             history = tuple(self._session.history) if self._stored is None else self._stored
             live = self._live = self._services.open_live(self._session, history, self._definition)
-        batch = live.begin(messages.messages, self._services.now, one_by_one=self._one_by_one)
-        if self._deaths >= _MAX_DEATHS and batch.operations:
-            batch.open(batch.operations[0])
-            batch.close(DeadlyOperationError(batch.operations[0].operation, self._deaths))
+        batch = live.begin(messages.messages, self._services.now, at_most=self._at_most)
+        if batch.operations and (refusal is not None or self._deaths >= _MAX_DEATHS):
+            first = batch.operations[0]
+            batch.open(first)
+            batch.close(refusal or DeadlyOperationError(first.operation, self._deaths))
         return batch
 
     def _advance(self, batch: EntityBatch) -> _Step:

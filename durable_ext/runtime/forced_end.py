@@ -13,12 +13,10 @@ from durable_ext.errors import (
     BackendError,
     DeadlyOrchestratorError,
     EpisodeTimeoutError,
-    PayloadTooLargeError,
-    RequestRefusedError,
 )
 from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.live_player import LivePlayer
-from durable_ext.runtime.refused import failing_instead
+from durable_ext.runtime.refused import failing_instead, is_too_large
 from durable_ext.runtime.session_writer import SessionWriter
 from durable_ext.runtime.stuck_episodes import StuckEpisode, TerminatedWhileStuckError
 
@@ -68,7 +66,7 @@ class ForcedEnd:
         False if there is nothing to end, or nobody has asked for it. A mistake of ours is counted, for `of_suspect`; what
         the store refuses for another reason than its size is not, but it can be terminated.
         """
-        if isinstance(error, PayloadTooLargeError) or (isinstance(error, RequestRefusedError) and error.is_too_large):
+        if isinstance(error, BackendError) and is_too_large(error):
             return await self._store(self._failing_instead(error))
         if not isinstance(error, (EpisodeTimeoutError, TerminatedWhileStuckError)):
             self._failures.note(self._instance_id, error)

@@ -26,7 +26,7 @@ from durable_ext.core.events import (
     TaskFailed,
 )
 from durable_ext.core.messages import ReceivedMessage
-from durable_ext.errors import DeadlyOperationError, RequestRefusedError
+from durable_ext.errors import BackendError, DeadlyOperationError
 from durable_ext.failure import FailureDetails, failure_from_exception
 from durable_ext.runtime.registry import FunctionKind
 
@@ -115,7 +115,7 @@ class LeftToOthers:
         if len(self._told) > _MOST_REASONS:
             self._told.popitem(last=False)
 
-    def tell_refused(self, instance_id: str, error: RequestRefusedError) -> None:
+    def tell_refused(self, instance_id: str, error: BackendError) -> None:
         """Log that the store refuses what an instance has to store; once for each instance, then at DEBUG."""
         level = logging.DEBUG if instance_id in self._refused else logging.ERROR
         log.log(

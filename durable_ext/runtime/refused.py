@@ -1,4 +1,4 @@
-"""What a store refuses for its size becomes the end of the instance: the checkpoint that fails it."""
+"""What a store refuses for its size would come back for ever: the checkpoint that fails an instance instead."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from durable_ext.core.events import (
     OrchestratorStarted,
 )
 from durable_ext.core.timestamps import Ticks
-from durable_ext.errors import BackendError
+from durable_ext.errors import BackendError, PayloadTooLargeError, RequestRefusedError
 from durable_ext.failure import failure_from_exception
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether a store has refused a checkpoint for its size; its session goes on, and may be given less to store."""
+    return isinstance(error, PayloadTooLargeError) or (isinstance(error, RequestRefusedError) and error.is_too_large)
 
 
 def failing_instead(

@@ -10,6 +10,7 @@ from durable_ext.errors import (
     BackendUnavailableError,
     CheckpointConflictError,
     EpisodeTimeoutError,
+    PayloadTooLargeError,
     RequestRefusedError,
 )
 from durable_ext.runtime.lifecycle_log import LeftToOthers
@@ -34,7 +35,7 @@ async def give_back_after(session: OrchestrationSession, conversation: Awaitable
         except EpisodeTimeoutError as error:
             log.error("session abandoned: %s", error, extra={"event": "episode_timeout", **where})
             await session.abandon()
-        except RequestRefusedError as error:
+        except (PayloadTooLargeError, RequestRefusedError) as error:
             left.tell_refused(session.instance.instance_id, error)
             await session.abandon()
         except BackendUnavailableError as error:

@@ -11,11 +11,13 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
 from azurite import Azurite, free_ports, running_azurite
 from interop_app import interop_registry
+from support.functions import registry_of
 from support.queue_lengths import queue_length
 
 from durable_ext.aio.clock import SystemClock
@@ -33,6 +35,7 @@ from durable_ext.client import open_client
 from durable_ext.client.client import DurableClient
 from durable_ext.codec.entity_wire import JsonEntityCodec
 from durable_ext.codec.serialization import DataConverter
+from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import ExecutionId
 from durable_ext.errors import BackendUnavailableError, CheckpointConflictError, ConfigurationError
@@ -253,6 +256,32 @@ async def test_an_instance_whose_write_the_service_finds_too_large_fails(azurite
 
     assert failed.runtime_status is OrchestrationStatus.FAILED
     assert "EntityTooLarge" in str(failed.output)
+
+
+async def test_an_operation_whose_state_the_service_finds_too_large_fails_and_the_entity_goes_on(
+    azurite: Azurite, task_hub: str
+) -> None:
+    def keep(context: Any) -> Any:
+        context.set_state(f"far too {context.get_input()}")
+
+    def call(context: Any) -> Any:
+        entity, failures = EntityId("keep", "one"), []
+        for text in ("early", "large", "late"):
+            try:
+                yield context.call_entity(entity, "set", text)
+            except Exception as error:
+                failures.append(str(error))
+        return failures
+
+    refused = refusing(b"far too large", "EntityTooLarge")
+    registry = registry_of(orchestrators=[call], entities=[keep])
+    async with run_azure_hub(settings_of(azurite, task_hub), registry, interceptor=refused) as hub:
+        status = await hub.client.wait_for_completion(await hub.client.start("call"), timeout=PATIENCE)
+        left = await hub.client.read_entity(EntityId("keep", "one"))
+
+    assert len(status.output) == 1
+    assert "EntityTooLarge" in status.output[0]
+    assert left.state_as() == "far too late"
 
 
 POISON = [

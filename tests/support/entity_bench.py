@@ -80,10 +80,10 @@ class EntityBench:
     def later(self, span: timedelta) -> None:
         self.now = ticks_add(self.now, span)
 
-    def run(self, *requests: EntityRequest | EventRaised, one_by_one: bool = False) -> EntityEpisode:
+    def run(self, *requests: EntityRequest | EventRaised, at_most: int | None = None) -> EntityEpisode:
         """Take requests in as one work item, run what may run, and remember what was committed."""
         messages = [self.received(request) for request in requests]
-        self.batch = self.entity.begin(messages, lambda: self.now, one_by_one=one_by_one)
+        self.batch = self.entity.begin(messages, lambda: self.now, at_most=at_most)
         for operation in self.batch.operations:
             context = self.batch.open(operation)
             try:

@@ -35,7 +35,7 @@ class RecordingSession:
 
 @dataclass
 class RecordingBackend:
-    """`checkpoints` of orchestrations by instance id, in order."""
+    """`checkpoints` by instance id, in order."""
 
     inner: SqliteBackend
     traits: BackendTraits = AZURE_TRAITS
@@ -49,32 +49,39 @@ class RecordingBackend:
         return self
 
     async def lock_next_orchestration(self, wait: timedelta) -> Any:
-        session = await self.inner.orchestrations.lock_next_orchestration(wait)
-        if session is None:
-            return None
-        return RecordingSession(session, self.checkpoints.setdefault(session.instance.instance_id, []))
+        return self.recorded(await self.inner.orchestrations.lock_next_orchestration(wait))
 
     async def lock_next_entity(self, wait: timedelta) -> Any:
-        return await self.inner.orchestrations.lock_next_entity(wait)
+        return self.recorded(await self.inner.orchestrations.lock_next_entity(wait))
+
+    def recorded(self, session: OrchestrationSession | None) -> RecordingSession | None:
+        return None if session is None else RecordingSession(session, self.of(session))
+
+    def of(self, session: OrchestrationSession) -> list[Checkpoint]:
+        return self.checkpoints.setdefault(session.instance.instance_id, [])
 
 
 class NarrowSession(RecordingSession):
-    """Refuses checkpoints with a text that is longer than 1,000 characters, as a store may."""
+    """Refuses checkpoints with a text that is longer than `limit` characters, as a store may."""
+
+    def __init__(self, session: OrchestrationSession, checkpoints: list[Checkpoint], limit: int) -> None:
+        super().__init__(session, checkpoints)
+        self._limit = limit
 
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
         for event in checkpoint.new_events:
             for name in ("result", "input"):
                 text = getattr(event, name, None)
-                if text is not None and len(text) > 1_000:
-                    raise PayloadTooLargeError(f"{type(event).__name__}.{name}", len(text), 1_000)
+                if text is not None and len(text) > self._limit:
+                    raise PayloadTooLargeError(f"{type(event).__name__}.{name}", len(text), self._limit)
         return await super().checkpoint(checkpoint)
 
 
+@dataclass
 class NarrowBackend(RecordingBackend):
-    """A store that holds no text of more than 1,000 characters."""
+    """A store that holds no text of more than `limit` characters."""
 
-    async def lock_next_orchestration(self, wait: timedelta) -> Any:
-        session = await self.inner.orchestrations.lock_next_orchestration(wait)
-        if session is None:
-            return None
-        return NarrowSession(session, self.checkpoints.setdefault(session.instance.instance_id, []))
+    limit: int = 1_000
+
+    def recorded(self, session: OrchestrationSession | None) -> RecordingSession | None:
+        return None if session is None else NarrowSession(session, self.of(session), self.limit)

@@ -121,11 +121,11 @@ class LiveEntity:
         return self._execution_id
 
     def begin(
-        self, messages: Sequence[ReceivedMessage], now: Callable[[], Ticks], *, one_by_one: bool = False
+        self, messages: Sequence[ReceivedMessage], now: Callable[[], Ticks], *, at_most: int | None = None
     ) -> EntityBatch:
         """Take in the messages of a work item and return the operations to run.
 
-        `one_by_one`: at most one, see `EntityScheduler.next_turn`. Messages that are no events are ignored: an entity
+        `at_most` so many, see `EntityScheduler.next_turn`. Messages that are no events are ignored: an entity
         cannot be terminated, suspended or rewound.
         """
         events = [received.message.event for received in messages]
@@ -143,7 +143,7 @@ class LiveEntity:
             converter=self._converter,
             state=EntityState(exists=exists, text=text, converter=self._converter),
             arrivals=arrivals,
-            turn=self._scheduler.next_turn(one_by_one=one_by_one),
+            turn=self._scheduler.next_turn(at_most=at_most),
         )
 
     def commit(self, batch: EntityBatch, now: Callable[[], Ticks]) -> EntityEpisode:

@@ -90,15 +90,17 @@ class EntityScheduler:
             self._suspended = False  # its continue message was lost
         return Arrivals(early=tuple(early), unreadable=tuple(unreadable))
 
-    def next_turn(self, *, one_by_one: bool = False) -> Turn:
-        """Take from the queue what may run now.
+    def next_turn(self, *, at_most: int | None = None) -> Turn:
+        """Take from the queue what may run now, at most so many operations; the rest is for the turn that follows.
 
-        One by one: at most one operation, and one that came with others only when all of them are stored. What is begun
-        next is then the same until it has ended, however often the messages come again and in which order.
+        At most one: and one that came with others only when all of them are stored. What is begun next is then the same
+        until it has ended, however often the messages come again and in which order.
         """
         operations: list[EntityRequest] = []
         queue, limit = self._queue, self._options.max_batch
-        if one_by_one and queue:
+        if at_most is not None:
+            limit = at_most if limit is None else min(limit, at_most)
+        if at_most == 1 and queue:
             limit = 1 if len(queue) == 1 or queue[0].request_id == self._first else 0
         if self._suspended:
             return Turn()

@@ -27,7 +27,7 @@ def wake(bench: EntityBench) -> EventRaised:
 def test_requests_that_came_together_are_stored_before_one_of_them_runs(in_order: bool) -> None:
     bench = EntityBench(options=EntityOptions(deliver_in_order=in_order))
 
-    taken_in = bench.run(signal("add", 1), signal("add", 2), one_by_one=True)
+    taken_in = bench.run(signal("add", 1), signal("add", 2), at_most=1)
 
     assert ran(bench) == 0
     assert sent(taken_in) == CONTINUE
@@ -36,12 +36,12 @@ def test_requests_that_came_together_are_stored_before_one_of_them_runs(in_order
 
 def test_then_one_runs_between_two_commits() -> None:
     bench = EntityBench()
-    bench.run(signal("add", 1), signal("add", 2), signal("add", 4), one_by_one=True)
+    bench.run(signal("add", 1), signal("add", 2), signal("add", 4), at_most=1)
     bench.reload()
 
     states, messages = [], []
     for _ in range(3):
-        episode = bench.run(wake(bench), one_by_one=True)
+        episode = bench.run(wake(bench), at_most=1)
         assert ran(bench) == 1
         states.append(bench.state)
         messages.append(sent(episode))
@@ -52,10 +52,10 @@ def test_then_one_runs_between_two_commits() -> None:
 
 def test_what_comes_while_one_is_being_tried_does_not_run_before_it() -> None:
     bench = EntityBench()
-    bench.run(signal("add", 1), signal("add", 2), one_by_one=True)
+    bench.run(signal("add", 1), signal("add", 2), at_most=1)
     bench.reload()
 
-    bench.run(signal("add", 100), wake(bench), one_by_one=True)
+    bench.run(signal("add", 100), wake(bench), at_most=1)
 
     assert bench.state == "1"
     assert [request.input for request in bench.stored.queue] == ['"2"', '"100"']
@@ -64,19 +64,41 @@ def test_what_comes_while_one_is_being_tried_does_not_run_before_it() -> None:
 def test_a_request_that_is_alone_runs_at_once() -> None:
     bench = EntityBench()
 
-    episode = bench.run(signal("add", 5), one_by_one=True)
+    episode = bench.run(signal("add", 5), at_most=1)
 
     assert bench.state == "5"
     assert sent(episode) == []
 
 
+def test_then_several_run_between_two_commits() -> None:
+    bench = EntityBench()
+    bench.run(*(signal("add", 1) for _ in range(6)), at_most=1)
+    bench.reload()
+
+    ran_each = []
+    for at_most in (1, 2, 4):
+        bench.run(wake(bench), at_most=at_most)
+        ran_each.append(ran(bench))
+
+    assert ran_each == [1, 2, 3]
+    assert bench.state == "6"
+
+
+def test_the_limit_of_a_batch_stays_one() -> None:
+    bench = EntityBench(options=EntityOptions(max_batch=2))
+
+    bench.run(*(signal("add", 1) for _ in range(6)), at_most=4)
+
+    assert ran(bench) == 2
+
+
 def test_a_lock_is_granted_one_by_one_too() -> None:
     bench = EntityBench()
     lock = replace(call("lock", parent="holder"), operation=None, lock_set=(EntityId("counter", "one"),))
-    bench.run(lock, signal("add", 1), one_by_one=True)
+    bench.run(lock, signal("add", 1), at_most=1)
     bench.reload()
 
-    episode = bench.run(wake(bench), one_by_one=True)
+    episode = bench.run(wake(bench), at_most=1)
 
     assert [target for target, _, _ in sent(episode)] == ["holder"]
     assert bench.stored.locked_by == "holder"
