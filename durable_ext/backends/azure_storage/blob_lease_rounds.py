@@ -7,7 +7,7 @@ says who has it and may not. Who loses the intent drains and then gives the owne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -27,10 +27,6 @@ _SOON_SECONDS: Final = 1.0
 _STOP_POLL_SECONDS: Final = 0.1
 
 
-def _none(_: str) -> bool:
-    return False
-
-
 class HeldBlobLeases:
     """The leases of one kind that this worker holds, and until when each is good."""
 
@@ -42,13 +38,11 @@ class HeldBlobLeases:
         self.is_cut_off = False  # the last time, a lease could not be renewed: an outage
         self._is_first_time = True
 
-    async def take(
-        self, me: str, *, steals: bool, wanted: Callable[[str], bool], is_added: Callable[[str], bool] = _none
-    ) -> list[str]:
+    async def take(self, me: str, *, steals: bool, wanted: Callable[[str], bool], added: Collection[str] = ()) -> list[str]:
         """Acquire what the plan says and `wanted` allows; return the partitions gained.
 
-        Partitions that clients have added to the hub's own are shared out by themselves, and their epochs stay: what was
-        ever owned is the hub's (hub_resources), and serving a queue that was added does not make it that.
+        Epochs of partitions that clients have `added` to the hub's own stay: what was ever owned is the hub's
+        (hub_resources), and serving a queue that was added does not make it that.
         """
         leases = await self.blobs.load()
         self.found = frozenset(lease.partition for lease in leases)
@@ -58,16 +52,13 @@ class HeldBlobLeases:
             leases = [replace(lease, owner=None) if has_ended_here(lease.owner or "") else lease for lease in leases]
             self._is_first_time = False
         leases = [lease for lease in leases if wanted(lease.partition)]
-        plan = [
-            *plan_take([lease for lease in leases if not is_added(lease.partition)], me=me, steals=steals),
-            *plan_take([lease for lease in leases if is_added(lease.partition)], me=me, steals=steals),
-        ]
+        plan = plan_take(leases, me=me, steals=steals, added=added)
         gained: list[str] = []
         for lease in plan:
             if lease.partition in self.held:
                 continue
             started = self._clock.monotonic()
-            taken = await self.blobs.acquire(lease, me, epoch=lease.epoch if is_added(lease.partition) else None)
+            taken = await self.blobs.acquire(lease, me, epoch=lease.epoch if lease.partition in added else None)
             if taken is not None:
                 self._keep(taken, started)
                 gained.append(taken.partition)
@@ -149,7 +140,7 @@ class BlobLeaseRounds:
         `partitions` = index by control queue name, also of queues beyond the hub's own `partition_count`: a client that
         counts with more partitions adds leases for them.
         """
-        self._partitions, self._partition_count = partitions, partition_count
+        self._partitions = partitions
         self._listening, self._me, self._interval, self._clock = listening, worker_id, interval, clock
         self._restore_hub, self._restore_leases = restore_hub, restore_leases
         self._seconds = max(15, min(60, int(lease_interval.total_seconds())))
@@ -159,6 +150,7 @@ class BlobLeaseRounds:
         self._ownership = HeldBlobLeases(ownership, _OWNERSHIP_SECONDS, clock) if safe else None
         self._names = {index: name for name, index in partitions.items()}
         self._own = frozenset(name for name, index in partitions.items() if index < partition_count)
+        self._added = partitions.keys() - self._own
         self._next_take = 0.0
         self._is_restoring = False  # what a restoration that has failed leaves may look like a whole hub
 
@@ -191,15 +183,10 @@ class BlobLeaseRounds:
 
     async def _take(self, steals: bool) -> None:
         if steals:
-            await self._first.take(
-                self._me, steals=True, wanted=lambda name: name in self._partitions, is_added=self._is_added
-            )
+            await self._first.take(self._me, steals=True, wanted=lambda name: name in self._partitions, added=self._added)
         if self._ownership is not None:
             held = self._first.held
-            await self._ownership.take(self._me, steals=False, wanted=lambda name: name in held, is_added=self._is_added)
-
-    def _is_added(self, partition: str) -> bool:
-        return self._partitions[partition] >= self._partition_count
+            await self._ownership.take(self._me, steals=False, wanted=lambda name: name in held, added=self._added)
 
     async def _complete(self) -> None:
         """Make again what somebody has deleted: the hub, or some of its leases."""

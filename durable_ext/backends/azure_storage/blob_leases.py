@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from durable_ext.backends.azure_storage.leases import by_turns
 
 _OURS: Final = frozenset({"PartitionId", "Owner", "Token", "Epoch"})
 
@@ -54,8 +56,8 @@ def lease_content(lease: BlobLease) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def lease_from_content(blob: str, content: bytes, *, is_leased: bool) -> BlobLease | None:
-    """Return the lease of a blob, `None` if the content is not one."""
+def lease_from_content(blob: str, content: bytes, *, is_leased: bool) -> BlobLease:
+    """Return the lease of a blob. What is no lease says nothing of an owner: its partition would be nobody's for ever."""
     try:
         value = json.loads(content)
         return BlobLease(
@@ -68,7 +70,7 @@ def lease_from_content(blob: str, content: bytes, *, is_leased: bool) -> BlobLea
             foreign={name: member for name, member in value.items() if name not in _OURS},
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
+        return BlobLease(blob=blob, partition=blob.rpartition("/")[2], is_leased=is_leased)
 
 
 def _text(value: object) -> str | None:
@@ -77,10 +79,11 @@ def _text(value: object) -> str | None:
     return value
 
 
-def plan_take(leases: Sequence[BlobLease], *, me: str, steals: bool) -> tuple[BlobLease, ...]:
+def plan_take(leases: Sequence[BlobLease], *, me: str, steals: bool, added: Collection[str] = ()) -> tuple[BlobLease, ...]:
     """Return the leases to acquire now: free ones up to our share, else one of whoever has most.
 
-    Kinds that do not steal take every free lease; what they may take is restricted by the caller.
+    Kinds that do not steal take every free lease; what they may take is restricted by the caller. `added` = partitions
+    beyond the hub's own: they count like others, as for the provider, but one is not taken instead of the other.
     """
     free = [lease for lease in leases if lease.is_free]
     if not steals:
@@ -94,8 +97,11 @@ def plan_take(leases: Sequence[BlobLease], *, me: str, steals: bool) -> tuple[Bl
     if need <= 0:
         return ()
     if free:
-        return tuple(free[:need])
+        return tuple(by_turns(free, lambda lease: lease.partition in added)[:need])
     owner, most = max(counts.items(), key=lambda item: (item[1], item[0]))
     if owner == me or most <= target - (1 if need > 1 else 0):
         return ()
-    return tuple([lease for lease in leases if lease.owner == owner][:1])
+    theirs = [lease for lease in leases if lease.owner == owner]
+    mine = Counter(lease.partition in added for lease in leases if lease.owner == me and not lease.is_free)
+    rarer = [lease for lease in theirs if (lease.partition in added) == (mine[True] < mine[False])]
+    return tuple((rarer or theirs)[:1])

@@ -27,7 +27,10 @@ def _text(entity: Entity, name: str) -> str | None:
 
 def _date(entity: Entity, name: str) -> datetime | None:
     value = entity.get(name)
-    return ticks_to_datetime(ticks_from_iso(value.text)) if isinstance(value, EdmDateTime) else None
+    try:
+        return ticks_to_datetime(ticks_from_iso(value.text)) if isinstance(value, EdmDateTime) else None
+    except (ValueError, OverflowError):
+        return None  # the emulator stores any text
 
 
 def lease_from_row(row: Row) -> Lease:

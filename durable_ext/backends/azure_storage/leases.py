@@ -6,10 +6,14 @@ Source: specs/azure-storage.md 7.1.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import zip_longest
+from typing import TypeVar
+
+L = TypeVar("L")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +80,18 @@ def plan_round(
     lease_interval: timedelta,
     states: Mapping[str, DrainState],
     stopping: bool = False,
+    added: Collection[str] = (),
 ) -> LeaseRound:
     """Decide which leases to claim, renew, steal, drain and release.
 
-    `states` has an entry for each partition this worker listens to or drains. `stopping` = give all up, take none.
+    `states` has an entry for each partition this worker listens to or drains. `stopping` = give all up, take none. `added` =
+    partitions beyond the hub's own: they count like others, as for the provider, but one is not stolen instead of the other.
     """
     plan = _Plan()
     for lease in leases:
         _plan_one(plan, lease, me, now, lease_interval, states.get(lease.partition), stopping)
     if not stopping:
-        _balance(plan, len(leases), me)
+        _balance(plan, len(leases), me, added)
     return LeaseRound(writes=tuple(plan.writes.values()), drain=tuple(plan.drain), soon=plan.soon)
 
 
@@ -146,7 +152,7 @@ def _count_other(plan: _Plan, lease: Lease, me: str, stopping: bool) -> None:
     plan.others.setdefault(lease.owner, []).append(lease)
 
 
-def _balance(plan: _Plan, partitions: int, me: str) -> None:
+def _balance(plan: _Plan, partitions: int, me: str, added: Collection[str]) -> None:
     owners = [owner for owner in plan.counts if owner != me]
     mine = plan.counts[me]
     average = partitions // (len(owners) + 1)
@@ -161,7 +167,15 @@ def _balance(plan: _Plan, partitions: int, me: str) -> None:
             continue
         if need == 0 and excess > 1:
             need = 1
-        for lease in plan.others.get(owner, [])[: min(need, excess)]:
+        theirs = by_turns(plan.others.get(owner, []), lambda lease: lease.partition in added)
+        for lease in theirs[: min(need, excess)]:
             plan.writes[lease.partition] = replace(lease, next_owner=me)
             plan.soon = True
             mine += 1
+
+
+def by_turns(leases: Sequence[L], is_added: Callable[[L], bool]) -> list[L]:
+    """Return leases of the hub's own partitions and of added ones by turns: who takes some of them takes of both."""
+    own = [lease for lease in leases if not is_added(lease)]
+    added = [lease for lease in leases if is_added(lease)]
+    return [lease for pair in zip_longest(own, added) for lease in pair if lease is not None]

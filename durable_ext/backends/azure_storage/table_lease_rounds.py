@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
+from durable_ext.backends.azure_storage.lease_clocks import LeaseClocks
 from durable_ext.backends.azure_storage.lease_table import LeaseTable
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, LeaseRound, plan_round
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
@@ -41,14 +42,15 @@ class TableLeaseRounds:
     ) -> None:
         """`partitions` = index by control queue name, also of queues beyond the hub's own `partition_count`.
 
-        A client that counts with more partitions adds rows for them. They are served too, and shared out by themselves.
+        A client that counts with more partitions adds rows for them. They are served too.
         """
-        self._partition_count = partition_count
         self._own = {name for name, index in partitions.items() if index < partition_count}
+        self._added = partitions.keys() - self._own
         self._table, self._partitions, self._listening = table, partitions, listening
         self._me, self._lease_interval, self._acquire_interval = worker_id, lease_interval, acquire_interval
         self._clock, self._server_offset = clock, server_offset
         self._restore_hub, self._restore_leases = restore_hub, restore_leases
+        self._clocks = LeaseClocks(lease_interval)
         self._valid_until: dict[int, float] = {}
         self._is_first_round = True
         self._is_restoring = False  # what a restoration that has failed leaves may look like a whole hub
@@ -68,14 +70,19 @@ class TableLeaseRounds:
         started = self._clock.monotonic()
         leases = await self._load(stopping)
         now: datetime = self._clock.now() + self._server_offset()
-        known = [lease for lease in leases if lease.partition in self._partitions]
+        known = self._clocks.judged(
+            [lease for lease in leases if lease.partition in self._partitions],
+            me=self._me,
+            now=now,
+            monotonic=self._clock.monotonic(),
+        )
         if self._is_first_round:
             # A process started again after a crash need not wait until the leases of its former life run out. Only once:
             # should two machines ever take each other for the same one, they do not go on stealing.
             known = [replace(lease, expires_at=now) if has_ended_here(lease.owner or "") else lease for lease in known]
-        for lease in known:
-            if lease.owner != self._me:
-                self._lose(self._partitions[lease.partition])
+        mine = {self._partitions[lease.partition] for lease in known if lease.owner == self._me}
+        for index in self._listening.states.keys() - mine:
+            self._lose(index)
         plan = self._plan(known, self._listening.states, now, stopping)
         if plan.writes:
             await self._table.write(plan.writes)
@@ -105,20 +112,18 @@ class TableLeaseRounds:
         return await self._table.load()
 
     def _plan(self, leases: Sequence[Lease], states: Mapping[int, DrainState], now: datetime, stopping: bool) -> LeaseRound:
-        def round_of(some: Sequence[Lease]) -> LeaseRound:
-            named = {one.partition: states[index] for one in some if (index := self._partitions[one.partition]) in states}
-            return plan_round(
-                some, me=self._me, now=now, lease_interval=self._lease_interval, states=named, stopping=stopping
-            )
-
-        own = round_of([lease for lease in leases if self._partitions[lease.partition] < self._partition_count])
-        added = round_of([lease for lease in leases if self._partitions[lease.partition] >= self._partition_count])
-        return LeaseRound(
-            # What was ever owned is the hub's (hub_resources): serving a queue that was added does not make it that.
-            writes=(*own.writes, *[replace(lease, owned_since=None) for lease in added.writes]),
-            drain=own.drain + added.drain,
-            soon=own.soon or added.soon,
+        plan = plan_round(
+            leases,
+            me=self._me,
+            now=now,
+            lease_interval=self._lease_interval + self._clocks.lead,
+            states={one.partition: states[index] for one in leases if (index := self._partitions[one.partition]) in states},
+            stopping=stopping,
+            added=self._added,
         )
+        # What was ever owned is the hub's (hub_resources): serving a queue that was added does not make it that.
+        writes = [replace(one, owned_since=None) if one.partition in self._added else one for one in plan.writes]
+        return replace(plan, writes=tuple(writes))
 
     def _act(self, lease: Lease, started: float) -> None:
         index = self._partitions[lease.partition]

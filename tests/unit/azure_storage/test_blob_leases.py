@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from durable_ext.backends.azure_storage.blob_leases import BlobLease, lease_content, lease_from_content, plan_take
 
@@ -63,7 +67,6 @@ def test_what_others_have_written_into_a_lease_stays_in_it() -> None:
 
     held = lease_from_content("default/q", content, is_leased=True)
 
-    assert held is not None
     assert lease_content(held) == content
 
 
@@ -77,5 +80,47 @@ ODD = [
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b"{}", b'{"PartitionId":"q","Epoch":"x"}', *ODD])
-def test_a_blob_that_holds_no_lease_is_left_alone(content: bytes) -> None:
-    assert lease_from_content("default/q", content, is_leased=False) is None
+def test_a_blob_that_holds_no_lease_is_that_of_nobody(content: bytes) -> None:
+    found = lease_from_content("default/hub-control-00", content, is_leased=False)
+
+    assert found == BlobLease(blob="default/hub-control-00", partition="hub-control-00")
+
+
+def provider_takes(leases: list[BlobLease], me: str) -> BlobLease | None:
+    """One of the leases that the provider's balancer would take now."""
+    counts = Counter({me: 0}) + Counter(lease.owner for lease in leases if lease.owner is not None)
+    target = max(1, -(-len(leases) // len({me, *counts})))
+    need = target - counts[me]
+    free = [lease for lease in leases if lease.owner is None]
+    if need <= 0 or free:
+        return free[0] if need > 0 else None
+    owner, most = counts.most_common(1)[0]
+    is_much = owner != me and most > target - (1 if need > 1 else 0)
+    return next(lease for lease in leases if lease.owner == owner) if is_much else None
+
+
+@given(
+    ours=st.integers(1, 3), theirs=st.integers(0, 3), own=st.sampled_from([1, 2, 4]), added=st.sampled_from([0, 2, 4, 12])
+)
+def test_workers_of_both_kinds_reach_a_balance_with_added_partitions_and_stay_there(
+    ours: int, theirs: int, own: int, added: int
+) -> None:
+    leases = {number: lease(number) for number in range(own + added)}
+    beyond = {leases[number].partition for number in range(own, own + added)}
+
+    def run_round() -> list[str | None]:
+        for number in range(ours):
+            for taken in plan_take(list(leases.values()), me=f"ours-{number}", steals=True, added=beyond):
+                leases[int(taken.partition[-2:])] = lease(int(taken.partition[-2:]), f"ours-{number}")
+        for number in range(theirs):
+            one = provider_takes(list(leases.values()), f"theirs-{number}")
+            if one is not None:
+                leases[int(one.partition[-2:])] = lease(int(one.partition[-2:]), f"theirs-{number}")
+        return [one.owner for one in leases.values()]
+
+    for _ in range(40):
+        settled = run_round()
+
+    assert run_round() == settled
+    assert None not in settled
+    assert max(Counter(settled).values()) <= max(1, -(-(own + added) // (ours + theirs)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ import pytest
 
 from durable_ext.backends.azure_storage.blob_lease_rounds import BlobLeaseRounds
 from durable_ext.backends.azure_storage.blob_leases import BlobLease
-from durable_ext.backends.azure_storage.leases import DrainState
+from durable_ext.backends.azure_storage.leases import DrainState, Lease
 from durable_ext.backends.azure_storage.partition_keeper import LeaseRounds, PartitionKeeper
 from durable_ext.backends.azure_storage.table_lease_rounds import TableLeaseRounds
 from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, StorageUnavailableError
@@ -209,3 +209,44 @@ async def test_who_waits_for_a_lease_that_nobody_can_find_causes_two_rounds_a_se
             assert store.calls <= seconds * 6  # a round that finds no row looks twice
             for _ in range(10):
                 await clock.advance(timedelta(milliseconds=100))
+
+
+class Rows:
+    """The Partitions table of a hub of one partition and one that a client has added; both are ours."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        end = clock.now() + timedelta(seconds=30)
+        self.leases = [Lease(partition=name, owner="me", expires_at=end) for name in (QUEUE, "hub-control-01")]
+
+    async def load(self) -> list[Lease]:
+        return self.leases
+
+    async def write(self, leases: Sequence[Lease]) -> None:
+        written = {lease.partition: lease for lease in leases}
+        self.leases = [written.get(lease.partition, lease) for lease in self.leases]
+
+
+async def test_a_partition_whose_row_is_gone_is_not_served_any_more() -> None:
+    clock, listening = ManualClock(), Listening()
+    rows = Rows(clock)
+    rounds = TableLeaseRounds(
+        table=rows,  # type: ignore[arg-type]
+        partitions={QUEUE: 0, "hub-control-01": 1},
+        partition_count=1,
+        listening=listening,  # type: ignore[arg-type]
+        worker_id="me",
+        lease_interval=timedelta(seconds=30),
+        acquire_interval=timedelta(seconds=10),
+        clock=clock,
+        server_offset=timedelta,
+        restore_hub=no_restoration,
+        restore_leases=no_leases,
+    )
+    await rounds.run_once(stopping=False)
+    served = set(listening.states)
+
+    del rows.leases[1]
+    await rounds.run_once(stopping=False)
+
+    assert (served, set(listening.states)) == ({0, 1}, {0})
+    assert not rounds.is_valid(1)

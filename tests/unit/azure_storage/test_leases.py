@@ -11,6 +11,7 @@ from frozen_hub import frozen_hubs
 from hypothesis import given
 from hypothesis import strategies as st
 
+from durable_ext.backends.azure_storage.lease_clocks import LeaseClocks
 from durable_ext.backends.azure_storage.lease_table import lease_from_row, lease_to_entity
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, LeaseRound, plan_round
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Row, row_from_json
@@ -189,3 +190,26 @@ def test_columns_of_others_stay_in_a_lease_row() -> None:
     }
 
     assert lease_to_entity(lease_from_row(Row(entity, "e"))) == entity
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"ExpiresAt": EdmDateTime("yesterday")},
+        {"ExpiresAt": EdmDateTime("9999-12-31T23:59:59.9999999Z"), "OwnedSince": EdmDateTime("?")},
+        {"ExpiresAt": "2026-11-21T12:00:00Z"},
+        {"LastRenewal": 7, "IsDraining": "true"},
+        {},
+    ],
+)
+def test_an_owner_that_is_not_seen_to_renew_a_lease_without_a_usable_end_is_dead(columns: dict[str, EdmValue]) -> None:
+    entity: dict[str, EdmValue] = {"PartitionKey": "", "RowKey": "hub-control-00", "CurrentOwner": "b", **columns}
+    found, clocks = lease_from_row(Row(entity, "e")), LeaseClocks(INTERVAL)
+
+    def claims(seconds: int) -> bool:
+        now = NOW + timedelta(seconds=seconds)
+        judged = clocks.judged([found], me="a", now=now, monotonic=float(seconds))
+        planned = plan_round(judged, me="a", now=now, lease_interval=INTERVAL, states={})
+        return owners(planned) == {"00": ("a", None)}
+
+    assert [claims(seconds) for seconds in (0, 10, 50, 60)] == [False, False, False, True]

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from durable_ext.backends.azure_storage.lease_clocks import LeaseClocks
 from durable_ext.backends.azure_storage.leases import DrainState, Lease, plan_round
 
 BEGIN = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
@@ -28,6 +29,8 @@ class OurWorker:
     """`plan_round` with what `TableLeaseRounds` does around it."""
 
     name: str
+    added: frozenset[str] = frozenset()
+    clocks: LeaseClocks = field(default_factory=lambda: LeaseClocks(LEASE))
     states: dict[str, DrainState] = field(default_factory=dict)
     drained_at: dict[str, datetime] = field(default_factory=dict)
     stopping: bool = False
@@ -39,11 +42,19 @@ class OurWorker:
         for row in rows.values():
             if row.owner != self.name:
                 self.states.pop(row.partition, None)
+        judged = self.clocks.judged(list(rows.values()), me=self.name, now=now, monotonic=(now - BEGIN).total_seconds())
         plan = plan_round(
-            list(rows.values()), me=self.name, now=now, lease_interval=LEASE, states=self.states, stopping=self.stopping
+            judged,
+            me=self.name,
+            now=now,
+            lease_interval=LEASE + self.clocks.lead,
+            states=self.states,
+            stopping=self.stopping,
+            added=self.added,
         )
+        before = {lease.partition: lease for lease in judged}
         for written in plan.writes:
-            assert may_own(rows[written.partition], written, self.name, now)
+            assert may_own(before[written.partition], written, self.name, now)
             rows[written.partition] = written
             if written.owner is None:
                 self.states.pop(written.partition, None)
@@ -58,11 +69,15 @@ class OurWorker:
 
 @dataclass
 class ProviderWorker:
+    """The clock of its machine is ahead by `skew`."""
+
     name: str
+    skew: timedelta = timedelta(0)
     drained_at: dict[str, datetime] = field(default_factory=dict)
     stopping: bool = False
 
     def run(self, rows: Rows, now: datetime) -> timedelta:
+        now += self.skew
         counts: Counter[str] = Counter()
         soon = False
         for partition, row in list(rows.items()):
@@ -183,3 +198,69 @@ def test_mixed_workers_share_the_partitions_whoever_comes_and_goes(
     fleet.kill(leaver)
     fleet.run(90)
     assert is_shared(fleet), "one less"
+
+
+@settings(max_examples=40)
+@given(
+    kinds=st.permutations([OurWorker, OurWorker, ProviderWorker]),
+    skew=st.sampled_from([-300, -60, -40, -25, -15, 15, 25, 40, 60, 300]),
+    partitions=st.sampled_from([2, 4, 7, 16]),
+)
+def test_a_provider_whose_clock_is_off_keeps_its_share(
+    kinds: list[type[OurWorker] | type[ProviderWorker]], skew: int, partitions: int
+) -> None:
+    fleet = Fleet(partitions)
+    for number, kind in enumerate(kinds):
+        name = f"worker-{number}"
+        fleet.join(ProviderWorker(name, skew=skew * SECOND) if kind is ProviderWorker else OurWorker(name))
+        fleet.run(120)
+    settled = fleet.owners()
+    fleet.run(240)
+
+    assert fleet.owners() == settled
+    assert min(Counter(settled.values())[name] for name in fleet.workers) >= partitions // 3
+
+
+def test_partitions_of_a_dead_provider_whose_clock_was_ahead_by_hours_are_taken_over_in_time() -> None:
+    fleet = Fleet(4)
+    fleet.join(ProviderWorker("theirs", skew=timedelta(hours=3)))
+    fleet.join(OurWorker("ours"))
+    fleet.run(120)
+    fleet.kill("theirs")
+
+    fleet.run(90)
+
+    assert set(fleet.owners().values()) == {"ours"}
+
+
+@settings(max_examples=40)
+@given(
+    kinds=st.lists(st.sampled_from([OurWorker, ProviderWorker]), min_size=1, max_size=4),
+    own=st.sampled_from([1, 2, 4]),
+    added=st.sampled_from([1, 2, 4, 8, 12]),
+)
+def test_partitions_that_a_client_has_added_do_not_make_workers_take_from_each_other_for_ever(
+    kinds: list[type[OurWorker] | type[ProviderWorker]], own: int, added: int
+) -> None:
+    fleet = Fleet(own + added)
+    others = frozenset(sorted(fleet.rows)[own:])
+    for number, kind in enumerate([OurWorker, *kinds]):
+        fleet.join(kind(f"worker-{number}") if kind is ProviderWorker else OurWorker(f"worker-{number}", added=others))
+        fleet.run(90)
+    settled = fleet.owners()
+    fleet.run(120)
+
+    assert fleet.owners() == settled
+    assert is_shared(fleet)
+
+
+def test_our_workers_share_the_hubs_own_partitions_and_the_added_ones() -> None:
+    fleet = Fleet(8)
+    others = frozenset(sorted(fleet.rows)[4:])
+    for name in ("a", "b"):
+        fleet.join(OurWorker(name, added=others))
+        fleet.run(90)
+
+    owners = fleet.owners()
+    assert Counter(owners[name] for name in owners if name in others) == {"a": 2, "b": 2}
+    assert Counter(owners[name] for name in owners if name not in others) == {"a": 2, "b": 2}
