@@ -207,7 +207,7 @@ def _hub_name(host: HostJson, environ: Mapping[str, str]) -> str:
     default = _sanitized(environ.get("WEBSITE_SITE_NAME") or "TestHubName")
     written = host.get("extensions.durableTask.hubName")
     if written is None:
-        return default
+        return _outside_slots(default, environ)
     name = resolve_setting_names(written, environ)
     missing = [each for each in _SETTING.findall(name) if each not in environ]
     if missing:
@@ -218,8 +218,19 @@ def _hub_name(host: HostJson, environ: Mapping[str, str]) -> str:
     if not name.strip():
         raise ConfigurationError("host.json: A non-empty HubName configuration is required.")
     if name.lower() == default.lower():
-        return default
+        return _outside_slots(default, environ)
     return check_hub_name(name, "host.json", "Change extensions.durableTask.hubName.")
+
+
+def _outside_slots(default: str, environ: Mapping[str, str]) -> str:
+    """Return the default hub; a deployment slot of the site would take work of production from it."""
+    slot = environ.get("WEBSITE_SLOT_NAME")
+    if slot and slot.lower() != "production":
+        raise ConfigurationError(
+            f"The deployment slot '{slot}' would share the task hub '{default}' with the site it belongs to. Set "
+            f"extensions.durableTask.hubName in host.json to another name, with a slot setting such as %TASKHUB_NAME%."
+        )
+    return default
 
 
 def check_hub_name(name: str, where: str, remedy: str) -> str:

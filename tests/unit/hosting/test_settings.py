@@ -167,6 +167,21 @@ def test_the_hub_name_is_resolved_or_made_from_the_site(
     assert load_settings(write_app(host=_durable(hubName=written)), environ).task_hub == hub
 
 
+@pytest.mark.parametrize("written", [None, "SITE1", "site1"])
+def test_a_deployment_slot_does_not_share_the_hub_of_its_site(write_app: Callable[..., Path], written: str | None) -> None:
+    app, site = write_app(host=_durable(hubName=written)), {"WEBSITE_SITE_NAME": "site1"}
+
+    with pytest.raises(ConfigurationError, match=r"slot 'staging'.*'site1'.*hubName"):
+        load_settings(app, {**site, "WEBSITE_SLOT_NAME": "staging"})
+    assert load_settings(app, {**site, "WEBSITE_SLOT_NAME": "production"}).task_hub == "site1"
+
+
+def test_a_deployment_slot_may_have_a_hub_of_its_own(write_app: Callable[..., Path]) -> None:
+    environ = {"WEBSITE_SITE_NAME": "site1", "WEBSITE_SLOT_NAME": "staging"}
+
+    assert load_settings(write_app(host=_durable(hubName="StagingHub")), environ).task_hub == "StagingHub"
+
+
 @pytest.mark.parametrize("name", ["a", "1abc", "my-hub", "%MISSING%", " ", "x" * 51])
 def test_a_bad_hub_name_is_refused(write_app: Callable[..., Path], name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"[hH]ub"):
