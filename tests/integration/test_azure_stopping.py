@@ -33,6 +33,7 @@ async def open_worker(azurite: Azurite, task_hub: str, kind: PartitionManagement
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow  # one that is frozen answers nothing either
 async def test_a_worker_whose_service_has_gone_stops(task_hub: str, kind: PartitionManagement) -> None:
     with running_azurite() as azurite:
         backend = await open_worker(azurite, task_hub, kind)

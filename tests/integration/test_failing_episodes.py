@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.functions import registry_of
-from support.store_place import HubPlace, worker_at
+from support.store_place import AZURE_IS_SLOW, HubPlace, worker_at
 
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.tasks import ActivityTask
@@ -47,6 +47,7 @@ def calls(context: Any) -> Any:
 REGISTRY = registry_of(orchestrators=[breaks, breaks_at_once, calls], activities=[say])
 
 
+@pytest.mark.parametrize("place", AZURE_IS_SLOW, indirect=True)  # the pause before an episode is repeated doubles
 async def test_an_instance_that_cannot_be_played_fails_with_what_went_wrong(place: HubPlace) -> None:
     async with worker_at(place, REGISTRY, WorkerSettings(), SOON) as hub:
         client = hub.client

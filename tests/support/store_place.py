@@ -19,6 +19,8 @@ from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 
 STORES: Final = ["sqlite", pytest.param("azure", marks=pytest.mark.azurite)]
+AZURE_IS_SLOW: Final = ["sqlite", pytest.param("azure", marks=[pytest.mark.azurite, pytest.mark.slow])]
+"""Parameters of `place` for tests of what no store does, which take long on Azure Storage."""
 _DRAIN: Final = timedelta(seconds=5)
 
 
