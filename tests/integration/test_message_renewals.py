@@ -18,7 +18,7 @@ from durable_ext.backends.azure_storage.transport.account import account_from_co
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageRefusedError
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
-from durable_ext.backends.azure_storage.transport.queue import QueueVerbs
+from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
@@ -31,17 +31,17 @@ VISIBILITY = 6
 
 @asynccontextmanager
 async def one_held_message(
-    azurite: Azurite, queue: str, interceptor: Interceptor
+    azurite: Azurite, queue: str, interceptor: Interceptor, visibility: int = VISIBILITY
 ) -> AsyncIterator[tuple[MessageKeeper, HeldMessage, QueueVerbs]]:
-    """Put a message and take it for 6 s."""
+    """Put a message and take it for some seconds."""
     transport = open_lean_transport(account_from_connection_string(azurite.connection_string), interceptor=interceptor)
     loops, clock = Supervisor("test"), SystemClock()
-    keeper = MessageKeeper(transport.queues, VISIBILITY, clock, "test")
+    keeper = MessageKeeper(transport.queues, visibility, clock, "test")
     await transport.queues.create(queue)
     envelope = wrapper_of("blob")
     text = encode_envelope(envelope)
-    expires = clock.monotonic() + VISIBILITY
-    receipt = await transport.queues.put(queue, text, invisible_for=VISIBILITY)
+    expires = clock.monotonic() + visibility
+    receipt = await transport.queues.put(queue, text, invisible_for=visibility)
     held = HeldMessage(queue=queue, receipt=receipt, envelope=envelope, text=text, dequeue_count=1, expires=expires)
     keeper.hold(held)
     keeper.start(loops)
@@ -117,3 +117,47 @@ async def test_a_message_that_is_being_renewed_when_the_worker_stops_is_visible_
         await keeper.give_back_everything()
 
         assert len(await queues.get("stops", count=1, visibility=60)) == 1
+
+
+async def test_a_message_whose_renewal_was_done_but_not_answered_is_known_when_it_comes_again(azurite: Azurite) -> None:
+    is_lost, taken = asyncio.Event(), list[QueueMessage]()
+
+    async def answer_is_lost(call: StorageCall, send: Send) -> HttpAnswer:
+        answer = await send()
+        if call.verb == "queue.update" and not is_lost.is_set():
+            is_lost.set()
+            await send()  # the wire repeats it, with a receipt that is old
+        return answer
+
+    async with one_held_message(azurite, "unanswered", answer_is_lost, 1) as (keeper, held, queues):
+        await asyncio.wait_for(is_lost.wait(), PATIENCE.total_seconds())
+
+        async def comes_again() -> bool:
+            taken.extend(await queues.get("unanswered", count=1, visibility=60))
+            return bool(taken)
+
+        await eventually(comes_again, within=PATIENCE)
+        again = HeldMessage(
+            queue="unanswered",
+            receipt=MessageReceipt(taken[0].message_id, taken[0].pop_receipt),
+            envelope=held.envelope,
+            text=taken[0].text,
+            dequeue_count=taken[0].dequeue_count,
+            deliveries=taken[0].dequeue_count,
+            expires=SystemClock().monotonic() + 60,
+        )
+
+        assert keeper.takes_again(again)
+        assert await keeper.delete(held)
+
+
+async def test_nothing_begins_with_a_message_whose_renewal_was_done_but_not_answered(azurite: Azurite) -> None:
+    async def answer_is_lost(call: StorageCall, send: Send) -> HttpAnswer:
+        answer = await send()
+        return await send() if call.verb == "queue.update" else answer
+
+    async with one_held_message(azurite, "unmarked", answer_is_lost) as (keeper, held, _):
+        held.deliveries = 2  # so that the run has to be marked
+
+        assert not await keeper.begin(held)
+        assert keeper.count == 0

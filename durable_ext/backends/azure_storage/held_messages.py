@@ -44,6 +44,7 @@ class HeldMessage:
         fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
         text: As it stands in the queue.
         marked: The run that began here is counted in `text`.
+        is_receipt_lost: The answer to a renewal did not arrive. It is ours until it is delivered again, perhaps to us.
         is_old: It was in the queue for so long that its sender may have taken it in memory, and died.
         work_item_deleted: Of a result that was made here, at the first delivery of its work item: whether that is gone.
     """
@@ -60,6 +61,7 @@ class HeldMessage:
         "fresh_start",
         "inserted",
         "is_old",
+        "is_receipt_lost",
         "marked",
         "next_visible",
         "queue",
@@ -89,7 +91,7 @@ class HeldMessage:
         self.deliveries = deliveries
         self.inserted, self.next_visible, self.claimed, self.due = inserted, next_visible, claimed, due
         self.text, self.fresh_start, self.is_old = text, False, False
-        self.marked = False
+        self.marked = self.is_receipt_lost = False
         self.busy: asyncio.Future[None] | None = None
         self.work_item_deleted: asyncio.Future[bool] | None = None
 
@@ -177,7 +179,7 @@ class MessageKeeper:
         if known is None:
             return False
         known.receipt, known.expires, known.dequeue_count = delivered.receipt, delivered.expires, delivered.dequeue_count
-        known.deliveries = delivered.deliveries
+        known.deliveries, known.is_receipt_lost = delivered.deliveries, False
         return True
 
     def forget(self, message: HeldMessage) -> None:
@@ -197,7 +199,8 @@ class MessageKeeper:
         text = with_marks(message.text, replace(marks, begun=marks.begun + 1)) if message.redelivered else None
         if self.find(message.message_id) is message and (text is not None or self._clock.monotonic() >= message.expires):
             await asyncio.shield(self._start_renewal(message, text))
-        if self._clock.monotonic() < message.expires and self.find(message.message_id) is message:
+        is_kept = self.find(message.message_id) is message and not message.is_receipt_lost
+        if is_kept and self._clock.monotonic() < message.expires:
             return True
         self.forget(message)
         return False
@@ -293,7 +296,8 @@ class MessageKeeper:
         while True:
             await self._clock.sleep(self._visibility / _CHECKS_PER_VISIBILITY)
             limit = self._clock.monotonic() + self._visibility / 2
-            due = [held for held in self._held.values() if held.expires < limit and held.busy is None]
+            kept = [held for held in self._held.values() if held.busy is None and not held.is_receipt_lost]
+            due = [held for held in kept if held.expires < limit]
             for held in due:  # each by itself: one call that hangs must not let the others run out
                 self._start_renewal(held)
 
@@ -320,10 +324,14 @@ class MessageKeeper:
         except StorageError as exc:
             if message.receipt is not receipt:
                 return  # it was delivered to us again meanwhile
-            # Somebody else has taken or deleted it; the commit will show who was faster.
-            self._held.pop(message.message_id, None)
+            if self._clock.monotonic() < message.expires:
+                # Nobody else could take it: a renewal of ours was done, whose answer was lost. What runs with it goes on.
+                message.is_receipt_lost = True
+            else:
+                # Somebody else has taken or deleted it; the commit will show who was faster.
+                self._held.pop(message.message_id, None)
             _log.info(
-                "message %s is not ours any more: its renewal was refused, %s",
+                "the renewal of message %s was refused, %s: it is another worker's, or comes again soon",
                 message.message_id,
                 exc.code,
                 extra={"event": "renewal_refused", "message_id": message.message_id, "code": exc.code},
