@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from durable_ext.backends.protocol import (
+    ActivityWorkItem,
     Checkpoint,
     MessageBatch,
     OrchestrationSession,
@@ -28,7 +29,6 @@ from durable_ext.core.episode import Episode
 from durable_ext.core.events import HistoryEvent, OrchestratorStarted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
-from durable_ext.runtime.activity_room import outgoing
 from durable_ext.runtime.episodes import (
     decides_activities_only,
     ends_generation,
@@ -209,7 +209,7 @@ class HeldInstance:
             receipt = await self._writer.commit(played.checkpoint, played.answer)
         else:
             receipt = await self._writer.store(episode, self._outgoing((*decided, *episode.activities)))
-        self._services.activities.run_claimed(receipt.activities)
+        self._run_claimed(receipt.activities)
         self._services.failures.forget(self._instance_id)
         if episode.admission.dropped:
             log_dropped(episode.admission.dropped, self._instance_id)
@@ -218,7 +218,11 @@ class HeldInstance:
             log_end(episode, state.events, state.name or "", self._instance_id)
 
     def _outgoing(self, activities: Sequence[TaskMessage]) -> tuple[OutgoingActivity, ...]:
-        return outgoing(activities, self._services, claims=self._claims and not self._services.is_draining())
+        return self._services.room.outgoing(activities, claims=self._claims and not self._services.is_draining())
+
+    def _run_claimed(self, items: Sequence[ActivityWorkItem]) -> None:
+        self._services.room.arrived(len(items))
+        self._services.activities.run_claimed(items)
 
     # Local activities.
 
@@ -349,7 +353,7 @@ class HeldInstance:
         waiting, running = wave.hand_over()
         claimed = [OutgoingActivity(message=message, run_here=True) for message in running]
         receipt = await self._writer.write_last(episode, (*claimed, *self._outgoing(waiting)))
-        self._services.activities.run_claimed(wave.adopt(receipt.activities))
+        self._run_claimed(wave.adopt(receipt.activities))
         self._wave = None
         return await self._next_episode()
 
@@ -368,6 +372,6 @@ class HeldInstance:
                     *self._outgoing((*waiting, *episode.activities)),
                 ),
             )
-            self._services.activities.run_claimed(wave.adopt(receipt.activities))
+            self._run_claimed(wave.adopt(receipt.activities))
         self._wave = None
         return None if self._player.is_over(episode) else await self._next_episode()

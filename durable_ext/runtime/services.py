@@ -12,6 +12,7 @@ from durable_ext.backends.checkpoint_port import CheckpointPort
 from durable_ext.backends.protocol import BackendTraits, OrchestrationSession
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
+from durable_ext.runtime.activity_room import ActivityRoom
 from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.lifecycle_log import LeftToOthers
 from durable_ext.runtime.orchestrator_thread import OrchestratorThread
@@ -33,6 +34,7 @@ class OrchestrationServices:
         checkpoint_port: Takes checkpoints from the orchestrator thread, `None` if the store cannot.
         slots: For instances that are awake.
         activity_slots: For activities, wherever they came from.
+        room: How many of those that go through the hub are claimed for this worker.
         rest: Watches runs whose local activities take a moment, so that they do not keep a slot.
         spill: Watches activities that sessions await inside their own task (rule R5).
         failures: Which instances an error of ours has stopped, how often in a row.
@@ -47,6 +49,7 @@ class OrchestrationServices:
     runner: ActivityRunner
     activities: ActivityDispatcher
     activity_slots: Slots
+    room: ActivityRoom
     slots: Slots
     cache: SessionCache
     thread: OrchestratorThread

@@ -28,6 +28,7 @@ from durable_ext.core.orchestrators import (
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
+from durable_ext.runtime.activity_room import ActivityRoom
 from durable_ext.runtime.entities import EntityServices, HeldEntity
 from durable_ext.runtime.episode_failures import EpisodeFailures
 from durable_ext.runtime.executors import Executors
@@ -92,6 +93,9 @@ class _Machinery:
             runner=self.runner,
             activities=self.activities,
             activity_slots=self.activity_slots,
+            room=ActivityRoom(
+                self.activity_slots, waiting=lambda: self.activities.waiting, knows=self.runner.knows, now=now
+            ),
             slots=self.orchestration_slots,
             cache=self.cache,
             thread=self.thread,
