@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from durable_ext.codec.json_text import host_string, loads
+from durable_ext.codec.json_text import host_document, host_string, loads
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.messages import (
     EMPTY_SORTER,
@@ -36,6 +36,13 @@ _RESPONSE_TYPE: Final = f'"$type":"{_EXTENSION}.ResponseMessage, {_EXTENSION}",'
 _RELEASE_TYPE: Final = f'"$type":"{_EXTENSION}.ReleaseMessage, {_EXTENSION}",'
 _ENTITY_TYPE: Final = f'"$type":"{_EXTENSION}.EntityId, {_EXTENSION}",'
 _NO_STAMP_TEXT: Final = "0001-01-01T00:00:00"
+_REQUEST_MEMBERS: Final = frozenset(
+    {
+        *("$type", "op", "signal", "input", "id", "parent", "parentExecution", "due", "Timestamp", "Predecessor"),
+        *("lockset", "pos"),
+    }
+)
+_STATE_MEMBERS: Final = frozenset({"$type", "exists", "state", "queue", "lockedBy", "suspended", "sorter", "recent"})
 
 
 class JsonEntityCodec:
@@ -63,6 +70,8 @@ class JsonEntityCodec:
             text += f',"lockset":[{entities}]'
         if request.position:
             text += f',"pos":{request.position}'
+        for name, document in request.foreign:
+            text += f",{host_string(name)}:{document}"
         return text + "}"
 
     def read_request(self, text: str) -> EntityRequest:
@@ -114,6 +123,7 @@ class JsonEntityCodec:
         if state.suspended:
             parts.append('"suspended":true')
         parts.append(f'"sorter":{self._sorter_text(state.sorter)}')
+        parts += [f"{host_string(name)}:{document}" for name, document in state.foreign]
         if state.recent:
             parts.append(f'"recent":[{",".join(map(_recent_text, state.recent))}]')
         return "{" + ",".join(parts) + "}"
@@ -140,6 +150,7 @@ class JsonEntityCodec:
                 suspended=bool(members.get("suspended")),
                 sorter=_sorter_of(members.get("sorter"), text),
                 recent=tuple(_recent_of(batch) for batch in members.get("recent") or ()),
+                foreign=_foreign_of(members, _STATE_MEMBERS),
             )
 
     def status_text(self, status: EntityStatus) -> str:
@@ -281,6 +292,18 @@ def _request_of(members: Any, document: str) -> EntityRequest:
         predecessor=_stamp_of(members.get("Predecessor"), document),
         lock_set=None if lock_set is None else tuple(map(_entity_of, lock_set)),
         position=int(members.get("pos") or 0),
+        foreign=_foreign_of(members, _REQUEST_MEMBERS),
+    )
+
+
+def _foreign_of(members: Mapping[str, Any], known: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Return the members that only a newer writer knows, each with its JSON text."""
+    return tuple(
+        [
+            (name, host_document(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+            for name, value in members.items()
+            if name not in known
+        ]
     )
 
 

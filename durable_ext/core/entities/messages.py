@@ -37,7 +37,8 @@ class EntityRequest:
     """One operation call, signal or lock request.
 
     `operation` is `None` for a lock request, which has a `lock_set` and its `position` in it. `input` is JSON text.
-    `parent` is the sender's instance id, `None` for clients; `due` the time of a delayed signal.
+    `parent` is the sender's instance id, `None` for clients; `due` the time of a delayed signal. `foreign` are members of
+    newer writers, by name, with their JSON text: they go along with the request.
     """
 
     request_id: str
@@ -51,6 +52,7 @@ class EntityRequest:
     predecessor: Stamp = NO_STAMP
     lock_set: tuple[EntityId, ...] | None = None
     position: int = 0
+    foreign: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_lock(self) -> bool:
@@ -127,7 +129,7 @@ class SchedulerState:
     """All that an entity is between two batches; recorded as the input of its generation.
 
     `state` is JSON text; `exists` may be false although a text is left (a deleted entity of Python has `null`).
-    `recent` is a member of ours, which other workers ignore and drop.
+    `recent` is a member of ours, which other workers ignore and drop. `foreign` as in `EntityRequest`.
     """
 
     exists: bool = False
@@ -137,6 +139,7 @@ class SchedulerState:
     suspended: bool = False
     sorter: SorterState = EMPTY_SORTER
     recent: tuple[RecentBatch, ...] = ()
+    foreign: tuple[tuple[str, str], ...] = ()
 
 
 EMPTY_STATE: Final = SchedulerState()

@@ -52,7 +52,18 @@ class Turn:
 class EntityScheduler:
     """Queue, lock and sorter of one entity in one session; used from one thread at a time."""
 
-    __slots__ = ("_codec", "_first", "_in_queue", "_locked_by", "_options", "_queue", "_recent", "_sorter", "_suspended")
+    __slots__ = (
+        "_codec",
+        "_first",
+        "_foreign",
+        "_in_queue",
+        "_locked_by",
+        "_options",
+        "_queue",
+        "_recent",
+        "_sorter",
+        "_suspended",
+    )
 
     def __init__(self, state: SchedulerState, codec: EntityCodec, options: EntityOptions) -> None:
         self._codec, self._options = codec, options
@@ -61,6 +72,7 @@ class EntityScheduler:
         self._locked_by, self._suspended = state.locked_by, state.suspended
         self._sorter = MessageSorter(options.sorting_window, state.sorter)
         self._recent = RecentRequests(state.recent)
+        self._foreign = state.foreign
         self._first: str | None = None  # in the queue before the messages of this work item
 
     @property
@@ -135,6 +147,7 @@ class EntityScheduler:
             suspended=self._suspended,
             sorter=self._sorter.state,
             recent=self._recent.commit(now) if not self._options.deliver_in_order else (),
+            foreign=self._foreign,
         )
 
     def status(self, *, exists: bool) -> EntityStatus:

@@ -72,7 +72,7 @@ def test_a_forced_stamp_is_written_without_z_and_read_as_utc() -> None:
     assert request.predecessor == Stamp(ticks_from_iso("2026-11-21T11:18:14.7232019Z"), True)
 
 
-def test_members_that_only_the_core_dispatcher_writes_are_ignored() -> None:
+def test_members_that_only_the_core_dispatcher_writes_are_kept() -> None:
     text = (
         '{"op":null,"id":"i","parent":"p","parentExecution":"e","Timestamp":"2024-05-06T07:08:09.1234567Z",'
         '"Predecessor":"0001-01-01T00:00:00","lockset":[{"name":"counter","key":"a"},{"name":"counter","key":"b"}],'
@@ -84,6 +84,19 @@ def test_members_that_only_the_core_dispatcher_writes_are_ignored() -> None:
     assert request.is_lock
     assert request.lock_set == (EntityId("counter", "a"), EntityId("counter", "b"))
     assert request.position == 1
+    assert CODEC.request_text(request, typed=False) == text
+
+
+NOVELTIES = ',"requestTime":"2024-05-06T07:08:09.1234567+00:00","novelty":{"a":[1,null,"åß"],"b":{}}'
+
+
+def test_what_newer_writers_add_to_requests_and_states_is_written_back() -> None:
+    request = f'{{"op":"add","id":"i","Timestamp":"0001-01-01T00:00:00","Predecessor":"0001-01-01T00:00:00"{NOVELTIES}}}'
+    buffered = f'{{"a":{{"Last":"0001-01-01T00:00:00","Buffered":{{"2024-05-06T07:08:09Z":{request}}}}}}}'
+    state = f'{{"state":"5","queue":[{request}],"sorter":{{"ReceivedFromInstance":{buffered}}}{NOVELTIES}}}'
+
+    assert CODEC.request_text(CODEC.read_request(request), typed=False) == request
+    assert CODEC.state_text(CODEC.read_state(state)) == state.replace("{", '{"exists":true,', 1)
 
 
 def test_a_state_of_the_core_dispatcher_exists_if_it_has_a_state() -> None:

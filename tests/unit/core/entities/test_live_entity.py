@@ -549,6 +549,23 @@ def test_an_entity_can_start_an_orchestration_that_does_not_report_back() -> Non
     assert message.message.tags == {}  # those of the entity that sends it
 
 
+def test_what_a_newer_worker_has_added_to_the_state_is_kept() -> None:
+    started = ExecutionStarted(
+        timestamp=EntityBench().now,
+        instance=OrchestrationInstance(instance_id=InstanceId("@counter@one"), execution_id=ExecutionId("old")),
+        name="@counter@one",
+        input='{"exists":true,"state":"5","sorter":{},"novelty":[1]}',
+    )
+    bench = EntityBench(history=(started,))
+
+    bench.run(signal("add", 1))
+    bench.reload()
+    bench.run(signal("add", 1))
+
+    assert bench.state == "7"
+    assert bench.stored.foreign == (("novelty", "[1]"),)
+
+
 # Strange messages.
 
 
