@@ -27,11 +27,12 @@ _TEXT: Final = re.compile(rb"<MessageText>(.*)</MessageText>", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenState:
-    """A hub after one write; `told` = what its client had been told is done by then."""
+    """A hub after one write; `told` = what its client had been told is done by then, `sent` = every message put so far."""
 
     after: str
     content: dict[str, Any]
     told: frozenset[str]
+    sent: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Freezer:
         self._transport, self._names, self._newest_first = transport, names, newest_first
         self._messages: dict[str, _Message] = {}
         self._blobs: dict[str, dict[str, bytes]] = {}
+        self._sent: list[str] = []
         self._queued: list[asyncio.Future[None]] = []
         self._is_busy = False
         self.states: list[FrozenState] = []
@@ -74,7 +76,9 @@ class Freezer:
             self._note(call, answer)
             if self.armed:
                 content = await self._freeze()
-                state = FrozenState(after=f"{call.verb} {call.resource}", content=content, told=frozenset(self.told))
+                state = FrozenState(
+                    after=f"{call.verb} {call.resource}", content=content, told=frozenset(self.told), sent=tuple(self._sent)
+                )
                 self.states.append(state)
         finally:
             self._next()
@@ -119,6 +123,7 @@ class Freezer:
             if call.verb == "queue.put":
                 text = unescape(_text_of(call.body).decode("utf-8", "surrogatepass"))
                 self._messages[fields["MessageId"]] = _Message(queue, text, inserted, visible)
+                self._sent.append(text)
             else:
                 held = self._messages[fields["MessageId"]]
                 held.visible, held.dequeued = visible, int(fields["DequeueCount"])

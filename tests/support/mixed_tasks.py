@@ -17,6 +17,7 @@ class Task:
         told: What a client does once it runs: `raise_event` (name, value), `suspend`, `resume`, `terminate` (reason).
         runs: How often each activity of its tree runs, by argument.
         amounts: What it adds to counters, by key.
+        locked: What counters have more by it that it reads and sets under a lock.
     """
 
     orchestrator: str
@@ -26,6 +27,7 @@ class Task:
     told: Sequence[tuple[str, ...] | tuple[str, str, Any]] = ()
     runs: Mapping[Any, int] = field(default_factory=dict)
     amounts: Mapping[str, int] = field(default_factory=dict)
+    locked: Mapping[str, int] = field(default_factory=dict)
 
 
 def every_kind(key: str) -> list[Task]:
@@ -61,7 +63,7 @@ def every_kind(key: str) -> list[Task]:
         ),
         Task(orchestrator="WaitEvent", given=None, output="enough", status="Terminated", told=[("terminate", "enough")]),
         Task(orchestrator="Tally", given=[counter, 4], output=4, amounts={counter: 8}),
-        Task(orchestrator="Guarded", given=[first, second], output="done", amounts={first: 1, second: 1}),
-        Task(orchestrator="Guarded", given=[second, first], output="done", amounts={first: 1, second: 1}),
+        Task(orchestrator="Guarded", given=[first, second], output="done", locked={first: 1, second: 1}),
+        Task(orchestrator="Guarded", given=[second, first], output="done", locked={first: 1, second: 1}),
         Task(orchestrator="SignalCounter", given=f"{key}-s", output="signalled", amounts={f"{key}-s": 111}),
     ]

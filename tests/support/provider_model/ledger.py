@@ -1,31 +1,25 @@
-"""What entities were asked by whom: every request in the messages that workers and clients have put."""
+"""What entities were asked, and how often an event may come: read from messages and frozen hubs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from support.provider_model.event_schema import Event
 
 
 class Ledger:
     """Requests to entities by id, however often each was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Iterable[str] = ()) -> None:
         self._asked: dict[str, dict[str, dict[str, Any]]] = {}
+        for text in texts:
+            self.note_message(text)
 
     def note_message(self, text: str) -> None:
         """Note what a queue message says; one whose envelope is in a blob is no request of a test."""
         message = json.loads(text).get("TaskMessage")
         if message is not None and message["Event"]["$type"] == "DurableTask.Core.History.EventRaisedEvent":
             self._note(message["OrchestrationInstance"]["InstanceId"], message["Event"]["Name"], message["Event"]["Input"])
-
-    def note_history(self, events: Iterable[Event]) -> None:
-        """Note what an orchestration has sent."""
-        for event in events:
-            if event.kind == "EventSent":
-                self._note(event["InstanceId"], event["Name"], event["Input"])
 
     def _note(self, to: str, name: str, text: str | None) -> None:
         if to.startswith("@") and name.startswith("op"):
@@ -36,3 +30,22 @@ class Ledger:
         """Return the amount of each different request to add something."""
         asked = self._asked.get(entity_id, {}).values()
         return [int(json.loads(str(one["input"]))) for one in asked if one["op"] == "add"]
+
+
+def deliveries(frozen: Mapping[str, Any], instance_id: str, name: str) -> int:
+    """Return how often an event that a client has sent may be in the history at the end (8.10).
+
+    Twice if the worker stopped between storing it and deleting its message, else once.
+    """
+    rows = [row for row in frozen["tables"][f"{frozen['hub']}History"] if row["PartitionKey"] == instance_id]
+    is_stored = any(row.get("EventType") == "EventRaised" and row.get("Name") == name for row in rows)
+    is_queued = any(_is_event(one["text"], instance_id, name) for queue in frozen["queues"].values() for one in queue)
+    return 2 if is_stored and is_queued else 1
+
+
+def _is_event(text: str, instance_id: str, name: str) -> bool:
+    message = json.loads(text).get("TaskMessage") or {}
+    is_raised = message and message["Event"]["$type"] == "DurableTask.Core.History.EventRaisedEvent"
+    return bool(
+        is_raised and message["Event"]["Name"] == name and message["OrchestrationInstance"]["InstanceId"] == instance_id
+    )

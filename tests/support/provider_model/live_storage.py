@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -50,7 +51,7 @@ def _sas(account: str, key: str) -> str:
 
 
 class LiveStorage:
-    """The `Storage` of one hub in an account that others use at the same time; for one thread.
+    """The `Storage` of one hub in an account that others use at the same time. Threads take turns.
 
     Attributes:
         before: Called with the verb and the queue, table or container of every call before it is made; may wait.
@@ -62,6 +63,7 @@ class LiveStorage:
         self._hub, self.before = hub, before
         self._sas = _sas(self._settings["AccountName"], self._settings["AccountKey"])
         self._connections: dict[str, HTTPConnection] = {}
+        self._turn = threading.Lock()
         self._last_moment = 0
         self.sent: list[str] = []
 
@@ -97,8 +99,18 @@ class LiveStorage:
         address = urlsplit(self._settings[f"{service}Endpoint"])
         target = f"{address.path}{path}?{urlencode(params) + '&' if params else ''}{self._sas}"
         sent = {"x-ms-version": _SAS_VERSION, "Content-Length": str(len(body)), **(headers or {})}
+        with self._turn:
+            status, found, content = self._exchange(service, method, target, body, sent)
+        if status >= 300:
+            raise RefusedError(status, content)
+        return found, content
+
+    def _exchange(
+        self, service: str, method: str, target: str, body: bytes, sent: Mapping[str, str]
+    ) -> tuple[int, Message, bytes]:
         connection = self._connections.get(service)
         if connection is None:
+            address = urlsplit(self._settings[f"{service}Endpoint"])
             connection = HTTPConnection(address.hostname or "", address.port, timeout=30)
             self._connections[service] = connection
         try:
@@ -108,10 +120,7 @@ class LiveStorage:
             connection.close()
             connection.request(method, target, body, sent)
             answer = connection.getresponse()
-        content = answer.read()
-        if answer.status >= 300:
-            raise RefusedError(answer.status, content)
-        return answer.headers, content
+        return answer.status, answer.headers, answer.read()
 
     def _announce(self, verb: str, resource: str) -> None:
         if self.before is not None:

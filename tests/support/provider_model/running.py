@@ -16,7 +16,7 @@ _STOP_SECONDS = 30.0
 
 
 class RunningProvider:
-    """One worker; use with `with`, which stops it as a host that shuts down.
+    """One worker, from `start` to `stop`.
 
     Attributes:
         storage, worker, leases: What it runs; for other threads to read.
@@ -45,12 +45,8 @@ class RunningProvider:
         self._thread = threading.Thread(target=self._run, name=worker_id, daemon=True)
         self._failure: BaseException | None = None
 
-    def __enter__(self) -> RunningProvider:
+    def start(self) -> None:
         self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Give up all partitions and end; raises what ended it before.

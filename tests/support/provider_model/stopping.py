@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from support.provider_model.client import ProviderClient
@@ -12,6 +13,23 @@ from support.provider_model.worker import ProviderWorker
 
 HUB: Final = "Model"
 _SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedHub:
+    """What a killed worker leaves.
+
+    Attributes:
+        content: The frozen hub.
+        told: Names of the events that a client has sent.
+        ran: The arguments of the activities that ran.
+        sent: Every message that was put.
+    """
+
+    content: dict[str, Any]
+    told: set[str]
+    ran: set[Any]
+    sent: list[str]
 
 
 def empty_hub(partitions: int = 4) -> dict[str, Any]:
@@ -29,12 +47,8 @@ def empty_hub(partitions: int = 4) -> dict[str, Any]:
 
 def stopped_before(
     write: int, orchestrator: str, instance_id: str, given: Any, events: Sequence[tuple[str, Any]]
-) -> tuple[dict[str, Any], set[str], set[Any]] | None:
-    """Start an instance and kill the worker before its n-th write; `None` if it has no such write.
-
-    Returns:
-        The frozen hub, the names of the events that were sent by then, and the arguments of the activities that ran.
-    """
+) -> StoppedHub | None:
+    """Start an instance and kill the worker before its n-th write; `None` if it has no such write."""
     storage, app = MemoryStorage(empty_hub()), recorded_app()
     worker = ProviderWorker(storage, HUB, app)
     client, told = ProviderClient(worker), set[str]()
@@ -47,7 +61,7 @@ def stopped_before(
             told.add(name)
         worker.run(_SECONDS)
     except StoppedError:
-        return storage.freeze(), told, {argument for _, argument in app.ran}
+        return StoppedHub(storage.freeze(), told, {argument for _, argument in app.ran}, storage.sent)
     return None
 
 

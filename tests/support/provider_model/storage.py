@@ -75,6 +75,7 @@ class MemoryStorage:
 
     Attributes:
         writes: Changes so far, without visibility of messages.
+        sent: The text of every message that was put.
         dies_before: The number of the change that a killed process no longer makes.
     """
 
@@ -86,6 +87,7 @@ class MemoryStorage:
         self.blob_root = "http://127.0.0.1:10000/devstoreaccount1/"
         self._clock = ticks(str(frozen["frozenAt"]).replace("+00:00", "Z"))
         self._serial = itertools.count(1)
+        self.sent: list[str] = []
         self.queues: dict[str, list[QueueMessage]] = {}
         for queue, messages in frozen["queues"].items():
             self.queues[queue] = [self._loaded(message, redelivered, max_delay) for message in messages]
@@ -160,6 +162,7 @@ class MemoryStorage:
 
     def put(self, queue: str, text: str, seconds: int = 0) -> None:
         self._change()
+        self.sent.append(text)
         message = QueueMessage(text, self._clock, self._clock + seconds * SECOND, 0, str(next(self._serial)))
         self.queues[queue].append(message)
 
