@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from azure_hub import short_settings
 from azurite import Azurite
 from support.queue_lengths import queue_length
 
+from durable_ext.backends.azure_storage.history_table import HistoryCursor, HistoryTable
+from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
+from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import error_from
-from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.backends.protocol import Checkpoint
 from durable_ext.core.events import GenericEvent, TaskCompleted
-from durable_ext.errors import RequestRefusedError
+from durable_ext.core.messages import InstanceId
+from durable_ext.errors import CheckpointConflictError, RequestRefusedError
 from durable_ext.testing.contract_scenes import Scene, activity, messages_of, next_episode, now, raised
 from durable_ext.testing.faults import Send
 
@@ -118,3 +123,71 @@ async def test_what_was_sent_is_taken_back_if_no_history_of_it_is_stored(
         lengths = [await queue_length(main, f"{task_hub.lower()}-{name}") for name in ("control-00", "workitems")]
 
     assert lengths == [left, left]
+
+
+async def sent_and_refused(azurite: Azurite, task_hub: str, refusing: Callable[[InstanceId], Interceptor]) -> list[int]:
+    """Store an episode that sends a message and a claimed activity; return what the queues hold after the conflict."""
+    interceptors: list[Interceptor] = []
+
+    async def intercept(call: StorageCall, send: Send) -> HttpAnswer:
+        return await interceptors[0](call, send) if interceptors else await send()
+
+    async with AzureStorageBackend(settings_of(azurite, task_hub), interceptor=intercept) as backend:
+        await backend.start_worker()
+        session, start = await Scene(backend, PATIENCE).started_session()
+        assert start.instance.execution_id is not None
+        scheduled = activity(start.instance, 0, run_here=True)
+
+        interceptors.append(refusing(start.instance.instance_id))
+        with pytest.raises(CheckpointConflictError):
+            await session.checkpoint(
+                Checkpoint(
+                    execution_id=start.instance.execution_id,
+                    new_events=next_episode(decisions=(scheduled.message.event,)),
+                    messages=(raised("another", "hello"),),
+                    activities=(scheduled,),
+                )
+            )
+        main = backend._accounts.main
+        return [await queue_length(main, f"{task_hub.lower()}-{name}") for name in ("control-00", "workitems")]
+
+
+async def test_what_was_sent_for_an_episode_that_another_worker_has_played_is_taken_back(
+    azurite: Azurite, task_hub: str
+) -> None:
+    settings = settings_of(azurite, task_hub)
+    transport = open_lean_transport(settings.account)
+    history = HistoryTable(transport.tables, settings.names.history_table, LargePayloads(transport.blobs, settings.names))
+
+    async def nothing() -> None: ...
+
+    def written_by_another(instance_id: InstanceId) -> Interceptor:
+        written: list[HistoryCursor] = []
+
+        async def write_first(call: StorageCall, send: Send) -> HttpAnswer:
+            if writes_history(call) and not written:
+                loaded = await history.load(instance_id)
+                cursor = HistoryCursor(execution_id=loaded.execution_id, etag=loaded.etag, count=len(loaded.events))
+                written.append(cursor)
+                events = next_episode(GenericEvent(timestamp=now(), data="x"))
+                prepared = history.prepare(instance_id, cursor, events)
+                await history.append(cursor, prepared, datetime.now(timezone.utc), before_batch=nothing)
+            return await send()
+
+        return write_first
+
+    lengths = await sent_and_refused(azurite, task_hub, written_by_another)
+
+    await transport.close()
+    assert lengths == [0, 0]
+
+
+async def test_what_was_sent_is_left_if_history_of_it_was_stored_without_an_answer(azurite: Azurite, task_hub: str) -> None:
+    def stored_twice(_: InstanceId) -> Interceptor:
+        async def send_again(call: StorageCall, send: Send) -> HttpAnswer:
+            answer = await send()
+            return await send() if writes_history(call) else answer
+
+        return send_again
+
+    assert await sent_and_refused(azurite, task_hub, stored_twice) == [1, 1]

@@ -93,8 +93,8 @@ class CheckpointWriter:
           after 2, before 3: the row is stale until the next message, a terminal one is repaired by it (8.6);
           after 3: results and external events are found in history and dropped, but events for a generation that is over.
         If a call fails and this process lives on, it leaves the same behind at once: what was sent is deleted, as far as
-        nobody has taken it, if 2 has not begun or its first batch was refused; otherwise what we had claimed is visible to
-        all, because history may tell of it.
+        nobody has taken it, if 2 has not begun, or its first batch was refused or came after another worker's; otherwise
+        what we had claimed is visible to all, because history may tell of it.
         When the episode runs again it has the same results of activities: one that may have a rival was stored by a
         checkpoint of its own before (`rival_results.py`).
         A message of 1 may be answered by another worker before 2 is done: sessions hold such answers back (8.4). What we
@@ -125,10 +125,16 @@ class CheckpointWriter:
         run_here = [held for held in items if held.claimed]
         for held in run_here:
             self._work_item_keeper.hold(held)
-        at_stake, count = [held for held in sent if held.claimed], cursor.count
+        at_stake, count, batches = [held for held in sent if held.claimed], cursor.count, 0
+
+        async def check_batch() -> None:
+            nonlocal batches
+            await check()
+            batches += 1
+
         try:
             if checkpoint.new_events:
-                await self._append(instance_id, cursor, rows, check)
+                await self._append(instance_id, cursor, rows, check_batch)
             await check()
             claimed = [held for held in sent[: len(checkpoint.messages)] if held.claimed]
             if claimed:
@@ -142,12 +148,22 @@ class CheckpointWriter:
                     await self._wake(instance_id, sender)
             await self._clean_up(_out_of_use(replaced_blobs, checkpoint.instance), consumed)
         except BaseException as error:
-            if isinstance(error, RequestRefusedError) and checkpoint.new_events and cursor.count == count:
+            if rows.rows and cursor.count == count and (batches == 0 or await self._is_unwritten(error, rows)):
                 await self._take_back(sent)
             else:
                 await self._leave_to_others(at_stake)
             raise
         return WrittenCheckpoint(run_here=tuple(run_here), sent_once=sent_once)
+
+    async def _is_unwritten(self, error: BaseException, rows: PreparedRows) -> bool:
+        """Whether it is certain that the first batch, which failed, is not in history.
+
+        After a conflict that is so if another worker's event stands where ours would: then what was sent follows from an
+        older history than there is, and its results would be taken for those of other calls.
+        """
+        if isinstance(error, CheckpointConflictError):
+            return await self._history.holds_another(rows)
+        return isinstance(error, RequestRefusedError)
 
     async def _append(
         self, instance_id: InstanceId, cursor: HistoryCursor, rows: PreparedRows, check: Callable[[], Awaitable[None]]

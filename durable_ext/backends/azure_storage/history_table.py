@@ -30,7 +30,7 @@ from durable_ext.codec.wire import build_event, column_text, column_value, dump_
 from durable_ext.core.events import HistoryEvent, OrchestrationStatus, UnknownEvent
 from durable_ext.core.messages import ExecutionId, InstanceId
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_round_trip_iso
-from durable_ext.errors import MissingPayloadError
+from durable_ext.errors import BackendError, MissingPayloadError
 
 SENTINEL: Final = "sentinel"
 _EVENT_KEY: Final = re.compile("[0-9A-F]{16}")
@@ -302,6 +302,18 @@ class HistoryTable:
         for start, end in _cuts(prepared.sizes):
             await before_batch()
             await self._write(cursor, rows[start:end], now if end == len(rows) else None)
+
+    async def holds_another(self, prepared: PreparedRows) -> bool:
+        """Whether an event of the same generation that is not ours has the place of the first row; false if in doubt."""
+        ours = prepared.rows[0]
+        try:
+            found = await self._tables.get(self._table, str(ours["PartitionKey"]), str(ours["RowKey"]))
+            if found is None or found.entity.get("ExecutionId") != ours["ExecutionId"]:
+                return False
+            theirs, mine = ((row["EventType"], _date_column(row["_Timestamp"])) for row in (found.entity, ours))
+            return theirs != mine
+        except (BackendError, ValueError, TypeError, KeyError):
+            return False
 
     async def _offload(self, columns: dict[str, EdmValue], column: str, cursor: HistoryCursor) -> None:
         text = str(columns[column])
