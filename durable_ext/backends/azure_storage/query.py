@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from durable_ext.backends.azure_storage.history_table import table_date
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.transport.table import literal
 from durable_ext.core.instances import InstanceFilter
-from durable_ext.core.timestamps import Ticks, ticks_to_round_trip_iso
+from durable_ext.core.timestamps import Ticks
 
 _FIRST_HALF: Final = 0xD800  # of characters beyond U+FFFF
 _BEHIND_THE_HALVES: Final = 0xE000
@@ -39,7 +40,7 @@ def instance_filter_text(wanted: InstanceFilter) -> str:
 
 
 def _date(ticks: Ticks) -> str:
-    return f"datetime'{ticks_to_round_trip_iso(ticks)}'"
+    return f"datetime'{table_date(ticks)}'"
 
 
 def _prefix(prefix: str) -> list[str]:

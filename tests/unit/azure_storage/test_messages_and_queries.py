@@ -26,7 +26,7 @@ from durable_ext.backends.azure_storage.query import instance_filter_text
 from durable_ext.codec.wire import WireFormatError
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter
-from durable_ext.core.timestamps import ticks_from_datetime
+from durable_ext.core.timestamps import MIN_TICKS, ticks_from_datetime
 from durable_ext.errors import PayloadTooLargeError
 
 DAY = ticks_from_datetime(datetime(2018, 1, 10, 10, 10, 10, tzinfo=timezone.utc))
@@ -97,6 +97,7 @@ def test_an_abandoned_message_stays_away_for_at_most_ten_minutes() -> None:
     [
         (InstanceFilter(), ""),
         (InstanceFilter(created_from=DAY), "CreatedTime ge datetime'2018-01-10T10:10:10.0000000Z'"),
+        (InstanceFilter(created_from=MIN_TICKS), "CreatedTime ge datetime'1601-01-01T00:00:00.0000000Z'"),
         (
             InstanceFilter(statuses=frozenset({OrchestrationStatus.RUNNING, OrchestrationStatus.COMPLETED})),
             "RuntimeStatus eq 'Completed' or RuntimeStatus eq 'Running'",
