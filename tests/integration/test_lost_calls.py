@@ -11,15 +11,18 @@ from support.lost_calls import LossMatrix
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
 
+BY_DEFAULT = (Hello5, "on", When.AFTER)
+
 
 @pytest.mark.azurite
-@pytest.mark.parametrize("when", When)
+# Calls that are not sent are played by test_failed_calls.py, too.
 @pytest.mark.parametrize(
-    ("scenario", "local"),
+    ("scenario", "local", "when"),
     [
-        pytest.param(scenario, local, marks=() if (scenario, local) == (Hello5, "on") else pytest.mark.slow)
+        pytest.param(scenario, local, when, marks=() if (scenario, local, when) == BY_DEFAULT else pytest.mark.slow)
         for scenario in ALL
         for local in ("on", "off")
+        for when in When
     ],
 )
 async def test_a_storage_call_that_fails_changes_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,7 +11,6 @@ from datetime import timedelta
 import pytest
 from azurite import Azurite
 
-from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
 from durable_ext.backends.azure_storage.message_codec import encode_envelope, wrapper_of
@@ -20,6 +20,7 @@ from durable_ext.backends.azure_storage.transport.errors import StorageRefusedEr
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueMessage, QueueVerbs
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 
@@ -32,10 +33,10 @@ VISIBILITY = 6
 @asynccontextmanager
 async def one_held_message(
     azurite: Azurite, queue: str, interceptor: Interceptor, visibility: int = VISIBILITY
-) -> AsyncIterator[tuple[MessageKeeper, HeldMessage, QueueVerbs]]:
-    """Put a message and take it for some seconds."""
+) -> AsyncIterator[tuple[MessageKeeper, HeldMessage, QueueVerbs, ManualClock]]:
+    """Put a message and take it for some seconds, of which none pass before the clock is moved."""
     transport = open_lean_transport(account_from_connection_string(azurite.connection_string), interceptor=interceptor)
-    loops, clock = Supervisor("test"), SystemClock()
+    loops, clock = Supervisor("test"), ManualClock()
     keeper = MessageKeeper(transport.queues, visibility, clock, "test")
     await transport.queues.create(queue)
     envelope = wrapper_of("blob")
@@ -45,12 +46,17 @@ async def one_held_message(
     held = HeldMessage(queue=queue, receipt=receipt, envelope=envelope, text=text, dequeue_count=1, expires=expires)
     keeper.hold(held)
     keeper.start(loops)
+    await eventually(lambda: clock.sleepers, "nobody renews", within=PATIENCE)
     try:
-        yield keeper, held, transport.queues
+        yield keeper, held, transport.queues, clock
     finally:
         await keeper.stop()
         await loops.stop()
         await transport.close()
+
+
+async def time_to_renew(clock: ManualClock, visibility: int = VISIBILITY) -> None:
+    await clock.advance(timedelta(seconds=visibility * 0.6))
 
 
 async def test_a_renewal_that_hangs_is_sent_again_before_others_see_the_message(azurite: Azurite) -> None:
@@ -62,11 +68,12 @@ async def test_a_renewal_that_hangs_is_sent_again_before_others_see_the_message(
             await asyncio.Event().wait()
         return await send()
 
-    async with one_held_message(azurite, "hangs", first_hangs) as (keeper, held, queues):
-        first, its_end = held.receipt, held.expires
+    async with one_held_message(azurite, "hangs", first_hangs) as (keeper, held, queues, clock):
+        first, began = held.receipt, time.monotonic()
+        await time_to_renew(clock)
         await eventually(lambda: held.receipt != first, "it is not renewed", within=PATIENCE)
 
-        assert SystemClock().monotonic() < its_end
+        assert time.monotonic() - began < VISIBILITY / 2
         assert await queues.get("hangs", count=1, visibility=60) == []
         assert await keeper.delete(held)
 
@@ -89,8 +96,9 @@ async def test_a_renewal_whose_answer_is_late_counts_although_the_second_one_is_
         await eventually(lambda: refused, "it is not sent again", within=PATIENCE)
         return answer
 
-    async with one_held_message(azurite, "late", answers_late) as (keeper, held, _):
+    async with one_held_message(azurite, "late", answers_late) as (keeper, held, _, clock):
         first = held.receipt
+        await time_to_renew(clock)
         await eventually(lambda: held.receipt != first, "it is not renewed", within=PATIENCE)
 
         assert refused
@@ -108,7 +116,8 @@ async def test_a_message_that_is_being_renewed_when_the_worker_stops_is_visible_
             await stopping.wait()
         return answer
 
-    async with one_held_message(azurite, "stops", answers_late) as (keeper, _, queues):
+    async with one_held_message(azurite, "stops", answers_late) as (keeper, _, queues, clock):
+        await time_to_renew(clock)
         await asyncio.wait_for(renewed.wait(), PATIENCE.total_seconds())
         stop = asyncio.ensure_future(keeper.stop(patience=10))
         await asyncio.sleep(0)
@@ -129,7 +138,8 @@ async def test_a_message_whose_renewal_was_done_but_not_answered_is_known_when_i
             await send()  # the wire repeats it, with a receipt that is old
         return answer
 
-    async with one_held_message(azurite, "unanswered", answer_is_lost, 1) as (keeper, held, queues):
+    async with one_held_message(azurite, "unanswered", answer_is_lost, 1) as (keeper, held, queues, clock):
+        await time_to_renew(clock, 1)
         await asyncio.wait_for(is_lost.wait(), PATIENCE.total_seconds())
 
         async def comes_again() -> bool:
@@ -144,10 +154,10 @@ async def test_a_message_whose_renewal_was_done_but_not_answered_is_known_when_i
             text=taken[0].text,
             dequeue_count=taken[0].dequeue_count,
             deliveries=taken[0].dequeue_count,
-            expires=SystemClock().monotonic() + 60,
+            expires=held.expires + 60,
         )
 
-        assert keeper.takes_again(again)
+        assert keeper.recognizes(again)
         assert await keeper.delete(held)
 
 
@@ -156,7 +166,7 @@ async def test_nothing_begins_with_a_message_whose_renewal_was_done_but_not_answ
         answer = await send()
         return await send() if call.verb == "queue.update" else answer
 
-    async with one_held_message(azurite, "unmarked", answer_is_lost) as (keeper, held, _):
+    async with one_held_message(azurite, "unmarked", answer_is_lost) as (keeper, held, _, _):
         held.deliveries = 2  # so that the run has to be marked
 
         assert not await keeper.begin(held)

@@ -101,7 +101,9 @@ async def two_workers(place: HubPlace, meeting: Meeting, mode: LocalActivities) 
         yield hub
 
 
-@pytest.mark.parametrize(("name", "mode"), [("fan", "on"), ("fan", "off"), ("fan_with_timer", "on")])
+@pytest.mark.parametrize(
+    ("name", "mode"), [("fan", "on"), pytest.param("fan", "off", marks=pytest.mark.slow), ("fan_with_timer", "on")]
+)
 async def test_a_fan_out_of_long_activities_runs_on_all_workers(place: HubPlace, name: str, mode: LocalActivities) -> None:
     meeting = Meeting()
     async with two_workers(place, meeting, mode) as hub:
