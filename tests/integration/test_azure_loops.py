@@ -12,7 +12,6 @@ from azure_hub import run_azure_hub
 from azurite import Azurite
 from support.functions import registry_of
 
-from durable_ext.aio.clock import SystemClock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.azure_storage.blob_lease_rounds import HeldBlobLeases
 from durable_ext.backends.azure_storage.blob_leases import BlobLease, lease_content
@@ -99,6 +98,7 @@ async def test_queues_that_cannot_be_made_again_yet_stop_nothing(azurite: Azurit
 async def test_a_renewal_that_hangs_holds_up_no_other_one(azurite: Azurite) -> None:
     released = asyncio.Event()
     hanging: list[str] = []
+    half = timedelta(seconds=3.5)  # of the time for which messages are held, and a bit more
 
     async def hangs(call: StorageCall, send: Send) -> HttpAnswer:
         if call.verb == "queue.update":
@@ -108,17 +108,20 @@ async def test_a_renewal_that_hangs_holds_up_no_other_one(azurite: Azurite) -> N
         return await send()
 
     transport = open_lean_transport(account_from_connection_string(azurite.connection_string), interceptor=hangs)
-    loops, clock = Supervisor("test"), SystemClock()
+    loops, clock = Supervisor("test"), ManualClock()
     keeper = MessageKeeper(transport.queues, 6, clock, "test")
     await transport.queues.create("renewals")
     held = [await hold_one(transport.queues, keeper, clock) for _ in range(2)]
     first, other = (each.receipt for each in held)
 
     keeper.start(loops)
+    await eventually(lambda: clock.sleepers, "nobody renews", within=PATIENCE)
     try:
+        await clock.advance(half)
         await eventually(lambda: held[1].receipt != other or held[0].receipt != first, "no renewal", within=PATIENCE)
         renewed = held[1] if held[1].receipt != other else held[0]
         once = renewed.receipt
+        await clock.advance(half)
         await eventually(lambda: renewed.receipt != once, "it was renewed once only", within=PATIENCE)
     finally:
         released.set()
@@ -128,7 +131,7 @@ async def test_a_renewal_that_hangs_holds_up_no_other_one(azurite: Azurite) -> N
     assert hanging
 
 
-async def hold_one(queues: QueueVerbs, keeper: MessageKeeper, clock: SystemClock) -> HeldMessage:
+async def hold_one(queues: QueueVerbs, keeper: MessageKeeper, clock: ManualClock) -> HeldMessage:
     """Put a message and take it for 6 s."""
     envelope = wrapper_of("blob")
     text = encode_envelope(envelope)
