@@ -143,6 +143,44 @@ async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_the
     assert second.output == "the second one"
 
 
+async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_a_run_that_has_continued_as_new(
+    azurite: Azurite, task_hub: str
+) -> None:
+    is_broken, has_failed = False, asyncio.Event()
+
+    async def fails(call: StorageCall, send: Send) -> HttpAnswer:
+        if is_broken and call.verb == "queue.delete":
+            has_failed.set()
+            raise StorageUnavailableError(call=call.verb, why="the test wants it so")
+        return await send()
+
+    def waits(context: Any) -> Any:
+        word = yield context.wait_for_external_event("go")
+        if word == "on":
+            context.continue_as_new(None)
+        return word
+
+    settings = short_settings(azurite, task_hub, partition_count=1, **SHORT_LOCKS)
+    async with run_azure_hub(settings, registry_of(orchestrators=[waits]), interceptor=fails) as hub:
+        await hub.client.start("waits", instance_id="main")
+        await eventually(lambda: runs(hub, "main"), "it does not run")
+        await eventually(lambda: nothing_left(hub), "its start message is left")
+        is_broken = True
+        await hub.client.terminate("main", "the first run only")
+        await hub.client.wait_for_completion("main")
+        await eventually(has_failed.is_set, "the termination is not deleted")
+        is_broken = False
+        await hub.client.start("waits", instance_id="main")
+        await hub.client.raise_event("main", "go", "on")
+        await eventually(lambda: nothing_left(hub), "the termination is left", within=timedelta(seconds=30))
+        is_running = await runs(hub, "main")
+        await hub.client.raise_event("main", "go", "the second one")
+        second = await hub.client.wait_for_completion("main")
+
+    assert is_running
+    assert second.output == "the second one"
+
+
 async def runs(hub: AzureHub, instance_id: str) -> bool:
     status = await hub.client.get_status(instance_id)
     return status is not None and status.runtime_status is OrchestrationStatus.RUNNING

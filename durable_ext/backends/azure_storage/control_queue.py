@@ -103,7 +103,7 @@ class ControlQueueListener:
             return 0
         held, unreadable = await self._reader.read_all(self._queue, messages, visibility, asked)
         if self._stopping:
-            await self._keeper.release_all([one for one in held if not self._keeper.takes_again(one)])
+            await self._keeper.release_all([one for one in held if not self._keeper.recognizes(one)])
             return 0
         ours, others = self._sorted(held)
         self._directory.deliver(ours)

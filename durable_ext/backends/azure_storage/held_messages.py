@@ -16,6 +16,7 @@ from typing import Final
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.azure_storage.backoff import redelivery_delay
+from durable_ext.backends.azure_storage.finished_messages import FinishedMessages
 from durable_ext.backends.azure_storage.message_codec import DeliveryMarks, Envelope, marks_of, with_marks
 from durable_ext.backends.azure_storage.transport.errors import StorageError, StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt, QueueVerbs
@@ -130,7 +131,11 @@ class HeldMessage:
 
 
 class MessageKeeper:
-    """Renews what is held at half of its visibility, and settles it."""
+    """Renews what is held at half of its visibility, and settles it.
+
+    Attributes:
+        finished: What must not be played if it comes again.
+    """
 
     def __init__(self, queues: QueueVerbs, visibility: int, clock: Clock, name: str) -> None:
         self._queues, self._visibility, self._clock = queues, visibility, clock
@@ -138,6 +143,7 @@ class MessageKeeper:
         self._name = name
         self._renewal: asyncio.Task[None] | None = None
         self._renewals = Supervisor(f"{name}-keeper")
+        self.finished = FinishedMessages()
 
     @property
     def visibility(self) -> int:
@@ -173,10 +179,17 @@ class MessageKeeper:
         """Begin to keep a message."""
         self._held[message.message_id] = message
 
-    def takes_again(self, delivered: HeldMessage) -> bool:
-        """Whether a delivered message is held already: renewals came too late, and it is held with the new receipt now."""
+    def recognizes(self, delivered: HeldMessage) -> bool:
+        """Whether a delivered message is nothing new.
+
+        It is held already, because renewals came too late: then it is held with the new receipt now. Or it is done with
+        and could not be deleted: then that is made up for.
+        """
         known = self._held.get(delivered.message_id)
         if known is None:
+            if delivered.message_id in self.finished:
+                self._renewals.start(delivered.message_id, self.delete(delivered))
+                return True
             return False
         known.receipt, known.expires, known.dequeue_count = delivered.receipt, delivered.expires, delivered.dequeue_count
         known.deliveries, known.is_receipt_lost = delivered.deliveries, False
@@ -208,11 +221,13 @@ class MessageKeeper:
     async def delete(self, message: HeldMessage) -> bool:
         """Delete a message; one that is gone or was taken by somebody else is left alone. Never raises for an outage.
 
-        Returns whether it was ours to the end, and is gone.
+        Returns whether it was ours to the end, and is gone. If not, and it comes to this process again, it is deleted then.
         """
+        self.finished.add(message.message_id)
         await self._settle(message)
         try:
             await self._queues.delete(message.queue, message.receipt)
+            self.finished.discard(message.message_id)
             return True
         except StorageNotFoundError:
             _log.info(
@@ -221,7 +236,7 @@ class MessageKeeper:
                 extra={"event": "message_gone", "message_id": message.message_id},
             )
         except StorageError as exc:
-            # By another worker, or by a renewal of ours whose answer was lost. It is recognized as done when it comes back.
+            # By another worker, or by a renewal of ours whose answer was lost.
             _log.info(
                 "message %s was taken meanwhile: %s",
                 message.message_id,

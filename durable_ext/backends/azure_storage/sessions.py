@@ -72,7 +72,7 @@ class SessionDirectory:
         """Take messages in the order they are to be played. A redelivered one replaces the copy that is held."""
         touched: dict[InstanceId, InstanceInbox] = {}
         for held in messages:
-            if self._keeper.takes_again(held):
+            if self._keeper.recognizes(held):
                 continue
             self._keeper.hold(held)
             instance_id = held.message.target.instance_id

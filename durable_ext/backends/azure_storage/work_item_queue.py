@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
@@ -36,7 +36,6 @@ _UNTAKEN_SECONDS: Final = 2.0
 _OUTAGE_WAIT_SECONDS: Final = 5.0
 _LAST_GET_SECONDS: Final = 5.0
 _NO_EPISODE: Final = -1
-_MOST_ENDED: Final = 10_000
 _SUSPECT_DEATHS: Final = 2
 _SUSPECT_WAIT_SECONDS: Final = 5
 
@@ -76,7 +75,6 @@ class WorkItemQueue:
         self._fetched_at = 0.0
         self._count = _FIRST_GET
         self._suspect: HeldMessage | None = None
-        self._ended: OrderedDict[str, None] = OrderedDict()  # ids of items whose results are sent, and that may be left
         self._fetch_task: asyncio.Task[bool] | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._emptied = False
@@ -178,7 +176,7 @@ class WorkItemQueue:
                 return False
             self._emptied = len(messages) < self._count
             held, _ = await self._reader.read_all(self._queue, messages, visibility, asked)
-            held = await self._with_one_suspect(await self._without_known(held))
+            held = await self._with_one_suspect([one for one in held if not self._keeper.recognizes(one)])
         except BackendError as exc:
             _log.log(
                 level_of(exc),
@@ -209,12 +207,6 @@ class WorkItemQueue:
             if not self._is_deleted():
                 await self._queues.create(self._queue)  # somebody else has deleted it
             return ()
-
-    async def _without_known(self, fetched: list[HeldMessage]) -> list[HeldMessage]:
-        """Leave out what is delivered again though it is held here, or though its result was sent from here."""
-        unheld = [held for held in fetched if not self._keeper.takes_again(held)]
-        await self._keeper.delete_all(held for held in unheld if held.message_id in self._ended)
-        return [held for held in unheld if held.message_id not in self._ended]
 
     async def _with_one_suspect(self, fetched: list[HeldMessage]) -> list[HeldMessage]:
         """Give back all suspects but one, before anything of what was fetched may begin."""
@@ -261,16 +253,12 @@ class WorkItemQueue:
             if held is not None and held.dequeue_count == 1 and not held.is_old:
                 sent.work_item_deleted = deleted  # the session that uses the result waits for it (`rival_results.py`)
             self._hand_over([sent])
-        self._ended[item.item_id] = None
-        if len(self._ended) > _MOST_ENDED:
-            self._ended.popitem(last=False)
+        self._keeper.finished.add(item.item_id)
         is_gone = False
         try:
             is_gone = held is not None and await self._keeper.delete(held)
         finally:
             deleted.set_result(is_gone)
-        if is_gone:
-            self._ended.pop(item.item_id, None)
 
     async def abandon(self, item: ActivityWorkItem) -> None:
         held = self._keeper.find(item.item_id)
