@@ -128,11 +128,14 @@ class _Machinery:
             open_live=open_entity,
             is_stopping=lambda: self.runner.stopping,
         )
-        self.entities = SessionDispatcher(
+        self.entities = self._entity_dispatcher(backend, entity_services)
+
+    def _entity_dispatcher(self, backend: Backend, services: EntityServices) -> SessionDispatcher:
+        return SessionDispatcher(
             name="entity",
             lock_next=backend.orchestrations.lock_next_entity,
-            hold=lambda session: HeldEntity(session, entity_services),
-            slots=self.entity_slots,
+            hold=lambda session: HeldEntity(session, services),
+            slots=services.slots,
             supervisor=self.work,
             may_take=lambda: True,
         )
