@@ -29,6 +29,9 @@ from durable_ext.errors import TaskFailedError
 if TYPE_CHECKING:
     from durable_ext.core.replay import Replay
 
+_CHECKPOINT_TIMER: Final = -100
+"""The id of the timer by which the provider cuts an episode whose checkpoint is too large (specs/azure-storage.md 8.9)."""
+
 
 def while_held(replay: Replay, event: HistoryEvent) -> None:
     """While suspended only resume and terminate count, the rest waits; after terminate nothing counts."""
@@ -79,6 +82,11 @@ def _task_scheduled(replay: Replay, event: TaskScheduled) -> None:
 
 def _scheduled(replay: Replay, event: HistoryEvent) -> None:
     replay.check(event, replay.pending.pop(event.event_id, None))
+
+
+def _timer_created(replay: Replay, event: TimerCreated) -> None:
+    if event.event_id != _CHECKPOINT_TIMER:
+        _scheduled(replay, event)
 
 
 def _event_sent(replay: Replay, event: EventSent) -> None:
@@ -149,7 +157,7 @@ STEPS: Final[dict[type[HistoryEvent], Callable[[Any, Any], None]]] = {
     ExecutionTerminated: _execution_terminated,
     TaskScheduled: _task_scheduled,
     SubOrchestrationInstanceCreated: _scheduled,
-    TimerCreated: _scheduled,
+    TimerCreated: _timer_created,
     EventSent: _event_sent,
     TaskCompleted: _task_completed,
     SubOrchestrationInstanceCompleted: _task_completed,

@@ -49,6 +49,10 @@ class WrittenCheckpoint:
     sent_once: tuple[int, ...]
 
 
+class _PartitionLostError(CheckpointConflictError):
+    """Nothing is sent or written any more."""
+
+
 class CheckpointWriter:
     """Carries out checkpoints of all sessions of a hub. Holds no state of its own.
 
@@ -115,7 +119,7 @@ class CheckpointWriter:
 
         async def check() -> None:
             if not await still_ours():
-                raise CheckpointConflictError(instance_id, "the lease of its partition was lost meanwhile")
+                raise _PartitionLostError(instance_id, "the lease of its partition was lost meanwhile")
 
         rows = self._history.prepare(instance_id, cursor, checkpoint.new_events)
         sent = await self._send(checkpoint, sender, episode, check)
@@ -125,16 +129,10 @@ class CheckpointWriter:
         run_here = [held for held in items if held.claimed]
         for held in run_here:
             self._work_item_keeper.hold(held)
-        at_stake, count, batches = [held for held in sent if held.claimed], cursor.count, 0
-
-        async def check_batch() -> None:
-            nonlocal batches
-            await check()
-            batches += 1
-
+        at_stake, count = [held for held in sent if held.claimed], cursor.count
         try:
             if checkpoint.new_events:
-                await self._append(instance_id, cursor, rows, check_batch)
+                await self._append(instance_id, cursor, rows, check)
             await check()
             claimed = [held for held in sent[: len(checkpoint.messages)] if held.claimed]
             if claimed:
@@ -148,7 +146,7 @@ class CheckpointWriter:
                     await self._wake(instance_id, sender)
             await self._clean_up(_out_of_use(replaced_blobs, checkpoint.instance), consumed)
         except BaseException as error:
-            if rows.rows and cursor.count == count and (batches == 0 or await self._is_unwritten(error, rows)):
+            if rows.rows and cursor.count == count and await self._is_unwritten(error, rows):
                 await self._take_back(sent)
             else:
                 await self._leave_to_others(at_stake)
@@ -156,14 +154,14 @@ class CheckpointWriter:
         return WrittenCheckpoint(run_here=tuple(run_here), sent_once=sent_once)
 
     async def _is_unwritten(self, error: BaseException, rows: PreparedRows) -> bool:
-        """Whether it is certain that the first batch, which failed, is not in history.
+        """Whether it is certain that the first batch, which failed or was not sent, is not in history.
 
         After a conflict that is so if another worker's event stands where ours would: then what was sent follows from an
         older history than there is, and its results would be taken for those of other calls.
         """
-        if isinstance(error, CheckpointConflictError):
-            return await self._history.holds_another(rows)
-        return isinstance(error, RequestRefusedError)
+        if isinstance(error, (RequestRefusedError, _PartitionLostError)):
+            return True
+        return isinstance(error, CheckpointConflictError) and await self._history.holds_another(rows)
 
     async def _append(
         self, instance_id: InstanceId, cursor: HistoryCursor, rows: PreparedRows, check: Callable[[], Awaitable[None]]

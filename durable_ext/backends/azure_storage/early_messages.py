@@ -44,7 +44,7 @@ class KnownTasks:
     def add(self, events: Iterable[HistoryEvent]) -> None:
         """Learn from events that are stored."""
         for event in events:
-            if event.event_id >= 0:
+            if event.event_id != -1:  # the provider has a timer number -100 (8.9)
                 self.event_ids.add(event.event_id)
                 if isinstance(event, EventSent) and event.input:
                     found = _REQUEST_ID.search(event.input)

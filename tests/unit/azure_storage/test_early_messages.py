@@ -76,6 +76,7 @@ KNOWN.add(
     [
         TaskScheduled(timestamp=at(1), event_id=0, name="A"),
         TimerCreated(timestamp=at(1), event_id=1, fire_at=at(5)),
+        TimerCreated(timestamp=at(1), event_id=-100, fire_at=at(1)),
         EventSent(
             timestamp=at(1),
             event_id=2,
@@ -95,6 +96,7 @@ KNOWN.add(
         (SubOrchestrationInstanceCompleted(timestamp=at(2), task_scheduled_id=9), False, False),
         (TimerFired(timestamp=at(2), timer_id=1, fire_at=at(5)), False, True),
         (TimerFired(timestamp=at(2), timer_id=7, fire_at=at(5)), False, False),
+        (TimerFired(timestamp=at(2), timer_id=-100, fire_at=at(1)), False, True),
         (EventRaised(timestamp=at(2), name=REQUEST), True, True),
         (EventRaised(timestamp=at(2), name="11111111-0b0a-0908-0706-050403020100"), True, False),
         (EventRaised(timestamp=at(2), name="anything"), False, True),

@@ -321,3 +321,21 @@ def test_a_time_before_all_times_fires_as_soon_as_it_can() -> None:
     bench = OrchestrationBench(lambda context: (yield context.create_timer(timedelta.min)))
 
     assert bench.start().messages[0].due == 0
+
+
+def test_the_timer_by_which_the_provider_cuts_a_large_checkpoint_is_nothing_to_the_code() -> None:
+    # Its MaxCheckpointBatchSize: the rest of the decisions follows when the timer fires (specs/azure-storage.md 8.9).
+    bench = OrchestrationBench(
+        lambda context: (yield context.task_all([context.call_activity("A", number) for number in range(2)]))
+    )
+    bench.start()
+    cut = TimerCreated(timestamp=START, event_id=-100, fire_at=START)
+    bench.history[3:4] = [cut]
+    bench.forget()
+
+    episode = bench.deliver(TimerFired(timestamp=START, timer_id=-100, fire_at=START))
+    bench.complete(0, "a")
+    bench.complete(1, "b")
+
+    assert kinds(episode) == [("TaskScheduled", 1)]
+    assert (bench.status, bench.output) == ("Completed", ["a", "b"])
