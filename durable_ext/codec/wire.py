@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -183,6 +184,8 @@ def message_from_wire(value: Any) -> TaskMessage:
     tags = context.get("OrchestrationTags") if isinstance(context, Mapping) else None
     try:
         target = _instance_from(value.get("OrchestrationInstance"))
+        if isinstance(event, ev.ExecutionStarted) and not event.instance.instance_id:
+            event = replace(event, instance=target)
         return TaskMessage(event=event, target=target, tags=None if tags is None else _tags_from(tags))
     except (TypeError, KeyError) as exc:
         raise WireFormatError(f"A task message must name its OrchestrationInstance and have a map of tags: {exc}") from exc

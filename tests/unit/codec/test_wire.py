@@ -18,6 +18,7 @@ from durable_ext.codec.wire import (
     event_from_wire,
     event_to_wire,
     load_json,
+    message_from_wire,
 )
 from durable_ext.core.events import ExecutionStarted, TaskCompleted, TaskScheduled
 from durable_ext.core.messages import TraceContext
@@ -86,6 +87,18 @@ def test_a_start_with_few_members_is_read() -> None:
 
     assert isinstance(event, ExecutionStarted)
     assert (event.instance.instance_id, event.instance.execution_id, event.generation) == ("a", None, None)
+
+
+def test_a_start_that_does_not_say_whose_it_is_starts_the_target_of_its_message() -> None:
+    message = message_from_wire(
+        {
+            "Event": {"$type": "DurableTask.Core.History.ExecutionStartedEvent", "Name": "N"},
+            "OrchestrationInstance": {"InstanceId": "a", "ExecutionId": "e"},
+        }
+    )
+
+    assert isinstance(message.event, ExecutionStarted)
+    assert message.event.instance == message.target
 
 
 @pytest.mark.parametrize(
