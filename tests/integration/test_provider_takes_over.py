@@ -18,13 +18,14 @@ import pytest
 from azure_hub import AzureHub, run_azure_hub
 from azurite import Azurite, running_azurite
 from frozen_hub import FrozenHub, load_hub
-from interop_app import ActivityRuns, interop_registry
+from interop_app import ActivityRuns
 from support.freezing import Freezer, FrozenState
+from support.mixed_app import mixed_registry
 from support.mixed_worker import message_text
 from support.provider_model.client import ProviderClient
 from support.provider_model.event_schema import Event
 from support.provider_model.ledger import Ledger, deliveries
-from support.provider_model.recorded_app import recorded_app
+from support.provider_model.mixed_app import mixed_app
 from support.provider_model.stopping import StoppedHub, merged, stopped_before
 from support.provider_model.storage import MemoryStorage
 from support.provider_model.worker import ProviderWorker
@@ -49,7 +50,11 @@ PATIENCE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """An orchestrator of the recorded app, what a client does with it, and what it must come to."""
+    """An orchestrator of the recorded app, what a client does with it, and what it must come to.
+
+    Attributes:
+        started: What ends the id of an orchestration that nobody waits for.
+    """
 
     orchestrator: str
     given: Any = None
@@ -58,6 +63,7 @@ class Handover:
     events: Sequence[tuple[str, Any]] = ()
     activities: Sequence[Any] = ()
     entities: Mapping[str, Any] = field(default_factory=dict)
+    started: str = ""
     name: str = ""
 
 
@@ -102,6 +108,9 @@ SCENARIOS = [
     Handover(orchestrator="CallCounter", given="k", output=5, entities={"k": 5}),
     Handover(orchestrator="SignalCounter", given="k", output="signalled", entities={"k": 111}),
     Handover(orchestrator="LockCounter", given="k", output=10, events=[("Release", 0)], entities={"k": 10}),
+    Handover(
+        orchestrator="Relayed", given="k", output="relayed", activities=["Tokyo"], entities={"k": 7}, started="-started"
+    ),
 ]
 QUICK = {"HelloSequence", "SubOrch", "Eternal", "CallCounter", "EventOrTimer"}
 QUICK_BACK = {"HelloSequence", "Eternal", "CallCounter"}
@@ -155,7 +164,7 @@ async def test_the_provider_goes_on_after_each_of_our_writes(
 ) -> None:
     settings, runs = _settings(azurite, task_hub), ActivityRuns()
     freezer = Freezer(transport, settings.names, newest_first=newest_first)
-    async with run_azure_hub(settings, interop_registry(runs), worker_settings=MODES[mode], interceptor=freezer) as hub:
+    async with run_azure_hub(settings, mixed_registry(runs), worker_settings=MODES[mode], interceptor=freezer) as hub:
         await _play(scenario, hub, freezer)
     ours = {argument for _, argument in runs.all}
 
@@ -180,6 +189,9 @@ async def _play(scenario: Handover, hub: AzureHub, freezer: Freezer) -> None:
         freezer.told.add(name)
     status = await hub.client.wait_for_completion("main", timeout=PATIENCE)
     assert status.runtime_status.value == scenario.status
+    if scenario.started:
+        await eventually(partial(_exists, hub, f"main{scenario.started}"), within=PATIENCE)
+        await hub.client.wait_for_completion(f"main{scenario.started}", timeout=PATIENCE)
     for key, value in scenario.entities.items():
         await eventually(partial(_entity_is, hub, key, value), within=PATIENCE)
     freezer.told.add("end")
@@ -199,7 +211,7 @@ def _model_goes_on(scenario: Handover, state: FrozenState, ours: set[Any], *, hu
     if "start" not in state.told:
         return  # nobody was told that it has started
     content = _all_at_once(state.content) if hurry else state.content
-    storage, app = MemoryStorage(content, redelivered=True), recorded_app()
+    storage, app = MemoryStorage(content, redelivered=True), mixed_app()
     worker = ProviderWorker(storage, storage.hub, app, get_at_most=1 if hurry else 32)
     client = ProviderClient(worker)
     for name, value in scenario.events:
@@ -265,6 +277,10 @@ def wrong_end(scenario: Handover, worker: ProviderWorker, ran: set[Any], ledger:
         yield f"activities without result: {scheduled - answered}"
     if not set(scenario.activities) <= ran:
         yield f"never ran: {set(scenario.activities) - ran}"
+    if scenario.started:
+        started = worker.tables.instance_row(f"main{scenario.started}")
+        if started is None or started.get("RuntimeStatus") != "Completed":
+            yield f"started: {started}"
     for key, value in scenario.entities.items():
         found = worker.tables.instance_row(f"@counter@{key}")
         text = worker.tables.payload_of(found, "Input") if found is not None else None
@@ -300,7 +316,7 @@ async def test_our_worker_goes_on_after_each_write_of_the_provider(
         return await send()
 
     settings = _settings(azurite, task_hub)
-    async with run_azure_hub(settings, interop_registry(runs), worker_settings=MODES[mode], interceptor=note) as hub:
+    async with run_azure_hub(settings, mixed_registry(runs), worker_settings=MODES[mode], interceptor=note) as hub:
         for number, one in enumerate(left, 1):
             for name, value in scenario.events:
                 if name not in one.told:
@@ -336,6 +352,10 @@ async def _check_our_end(scenario: Handover, hub: AzureHub, number: int, stopped
     for name, _ in scenario.events:
         came = sum(isinstance(event, EventRaised) and event.name == name for event in events)
         assert came <= deliveries(stopped.content, f"main-{number}", name), f"stopped before write {number}: {events}"
+    if scenario.started:
+        one = f"main-{number}{scenario.started}"
+        await eventually(partial(_exists, hub, one), one, within=PATIENCE)
+        assert (await hub.client.wait_for_completion(one, timeout=PATIENCE)).runtime_status.value == "Completed"
     for key, value in scenario.entities.items():
         is_so = partial(_entity_is_at_least, hub, f"{key}{number}", value)
         await eventually(is_so, f"{key}{number}", within=PATIENCE)
@@ -345,3 +365,7 @@ async def _check_our_end(scenario: Handover, hub: AzureHub, number: int, stopped
 
 async def _entity_is_at_least(hub: AzureHub, key: str, value: Any) -> bool:
     return bool(((await hub.client.read_entity(EntityId("counter", key))).state or 0) >= value)
+
+
+async def _exists(hub: AzureHub, instance_id: str) -> bool:
+    return await hub.client.get_status(instance_id) is not None

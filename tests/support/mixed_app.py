@@ -47,6 +47,15 @@ def guarded(context: OrchestrationContext) -> Orchestration:
     return "done"
 
 
+def relayed(context: OrchestrationContext) -> Orchestration:
+    key = context.get_input()
+    context.signal_entity(EntityId("Relay", key), "forward", {"to": [key], "amount": 7})
+    start = {"name": "HelloSequence", "id": f"{context.instance_id}-started", "input": 1}
+    context.signal_entity(EntityId("Relay", key), "start", start)
+    return "relayed"
+    yield
+
+
 def relay(context: Any) -> None:
     value = context.get_input()
     context.set_state(context.get_state(lambda: 0) + 1)
@@ -60,7 +69,7 @@ def relay(context: Any) -> None:
 def mixed_registry(runs: ActivityRuns) -> FunctionRegistry:
     """Return the recorded app and these functions; every activity run is noted in `runs`."""
     registry = interop_registry(runs)
-    mine = {"Collect": collect, "Family": family, "Tally": tally, "Guarded": guarded}
+    mine = {"Collect": collect, "Family": family, "Tally": tally, "Guarded": guarded, "Relayed": relayed}
     for name, function in mine.items():
         registry.add_orchestrator(OrchestratorDefinition(name=name, function=function))
     registry.add_entity(EntityDefinition(name="Relay", function=relay))

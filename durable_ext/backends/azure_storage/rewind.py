@@ -19,7 +19,9 @@ from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import InstanceNotFoundError
 
 _GENERIC: Final = "GenericEvent"
-_FAILURES: Final = frozenset({"TaskFailed", "SubOrchestrationInstanceFailed"})
+_CHILD_CREATED: Final = "SubOrchestrationInstanceCreated"
+_CHILD_FAILED: Final = "SubOrchestrationInstanceFailed"
+_FAILURES: Final = frozenset({"TaskFailed", _CHILD_FAILED})
 
 
 class Rewind:
@@ -34,7 +36,8 @@ class Rewind:
     async def rewind(self, instance_id: InstanceId) -> list[InstanceId]:
         """Clear the failures of an instance and of its failed children; return the leaves, to be woken.
 
-        Rows are replaced one by one, each with its ETag; after a crash the call can be repeated.
+        Rows are replaced one by one, each with its ETag; after a crash the call can be repeated, also where the reference
+        would no longer find the children that failed.
 
         Raises:
             InstanceNotFoundError: There is no history.
@@ -43,21 +46,23 @@ class Rewind:
         if not rows:
             raise InstanceNotFoundError(instance_id)
         leaves: list[InstanceId] = []
+        is_repeated = False
         for row in rows:
             kind = row.entity.get("EventType")
+            if _is_unanswered(row, rows):
+                is_repeated = True
+                leaves += await self._rewind_child(_cause_of(rows, row, _CHILD_CREATED), only_if_open=True)
+                continue
             if kind not in _FAILURES and row.entity.get("OrchestrationStatus") != "Failed":
                 continue
             if kind == "TaskFailed":
                 await self._clear_cause(rows, row, "TaskScheduled", {"EventType": _GENERIC})
-            elif kind == "SubOrchestrationInstanceFailed":
-                cause = await self._clear_cause(rows, row, "SubOrchestrationInstanceCreated", {})
-                child = cause.entity.get("InstanceId") if cause is not None else None
-                if isinstance(child, str):
-                    leaves += await self.rewind(InstanceId(child))
+            elif kind == _CHILD_FAILED:
+                leaves += await self._rewind_child(await self._clear_cause(rows, row, _CHILD_CREATED, {}))
             await self._replace(row, {"Reason": f"Rewound: {kind}", "EventType": _GENERIC})
         now = ticks_from_datetime(self._clock.now())
         await self._instances.set_pending(instance_id, now)
-        return leaves or [instance_id]
+        return [*leaves, instance_id] if is_repeated or not leaves else leaves
 
     async def _generation(self, instance_id: InstanceId) -> list[Row]:
         rows = await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}")
@@ -65,13 +70,44 @@ class Rewind:
         return current_generation(rows)[1]
 
     async def _clear_cause(self, rows: list[Row], failure: Row, kind: str, also: Mapping[str, EdmValue]) -> Row | None:
-        wanted = failure.entity.get("TaskScheduledId")
-        for row in rows:
-            if row.entity.get("EventType") == kind and row.entity.get("EventId") == wanted:
-                await self._replace(row, {"Reason": f"Rewound: {kind}", **also})
-                return row
-        return None
+        cause = _cause_of(rows, failure, kind)
+        if cause is not None:
+            await self._replace(cause, {"Reason": f"Rewound: {kind}", **also})
+        return cause
+
+    async def _rewind_child(self, created: Row | None, *, only_if_open: bool = False) -> list[InstanceId]:
+        child = created.entity.get("InstanceId") if created is not None else None
+        if not isinstance(child, str):
+            return []
+        if only_if_open and any(_is_good_end(row) for row in await self._generation(InstanceId(child))):
+            return []
+        return await self.rewind(InstanceId(child))
 
     async def _replace(self, row: Row, changed: Mapping[str, EdmValue]) -> None:
         entity = {**row.entity, **changed}
         await self._tables.apply(self._history_table, TableChange(Change.REPLACE, entity, row.etag))
+
+
+def _cause_of(rows: list[Row], failure: Row, kind: str) -> Row | None:
+    wanted = failure.entity.get("TaskScheduledId")
+    return next(
+        (row for row in rows if row.entity.get("EventType") == kind and row.entity.get("EventId") == wanted),
+        None,
+    )
+
+
+def _is_unanswered(failure: Row, rows: list[Row]) -> bool:
+    """Whether the failure of a child was cleared before, and the child has not ended since.
+
+    A rewind that broke off may not have woken it, and a second one does not find it by its failure any more: the
+    reference wakes only the parent then, which waits for ever.
+    """
+    if failure.entity.get("Reason") != f"Rewound: {_CHILD_FAILED}":
+        return False
+    wanted = failure.entity.get("TaskScheduledId")
+    ends = (_CHILD_FAILED, "SubOrchestrationInstanceCompleted")
+    return not any(row.entity.get("EventType") in ends and row.entity.get("TaskScheduledId") == wanted for row in rows)
+
+
+def _is_good_end(row: Row) -> bool:
+    return row.entity.get("EventType") == "ExecutionCompleted" and row.entity.get("OrchestrationStatus") != "Failed"

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Ledger:
-    """Requests to entities by id, however often each was sent."""
+    """Requests to entities by id and stamp, however often each was sent: what has another of them is another request."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._asked: dict[str, dict[str, dict[str, Any]]] = {}
@@ -24,7 +24,7 @@ class Ledger:
     def _note(self, to: str, name: str, text: str | None) -> None:
         if to.startswith("@") and name.startswith("op"):
             request = json.loads(text or "{}")
-            self._asked.setdefault(to, {})[request["id"]] = request
+            self._asked.setdefault(to, {})[f"{request['id']} {request['Timestamp']}"] = request
 
     def amounts(self, entity_id: str) -> list[int]:
         """Return the amount of each different request to add something."""

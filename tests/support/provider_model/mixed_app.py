@@ -43,6 +43,15 @@ def guarded(context: Context) -> Code:
     return "done"
 
 
+def relayed(context: Context) -> Code:
+    """Let an entity pass an amount on to a counter, and start an orchestration."""
+    relay = f"@relay@{context.input}"
+    context.signal_entity(relay, "forward", {"to": [context.input], "amount": 7})
+    context.signal_entity(relay, "start", {"name": "HelloSequence", "id": f"{context.instance_id}-started", "input": 1})
+    return "relayed"
+    yield
+
+
 def relay(operation: str, value: Any, state: Any) -> Outcome:
     """Pass an amount on to counters, or start an orchestration; the state counts what was done."""
     done = (state or 0) + 1
@@ -54,5 +63,5 @@ def relay(operation: str, value: Any, state: Any) -> Outcome:
 def mixed_app() -> App:
     """Return the recorded app and these functions, with nothing run yet."""
     app = recorded_app()
-    mine = {"Collect": collect, "Family": family, "Tally": tally, "Guarded": guarded}
+    mine = {"Collect": collect, "Family": family, "Tally": tally, "Guarded": guarded, "Relayed": relayed}
     return App({**app.orchestrators, **mine}, app.activities, {**app.entities, "Relay": relay})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from support.provider_model.client import ProviderClient
-from support.provider_model.recorded_app import recorded_app
+from support.provider_model.mixed_app import mixed_app
 from support.provider_model.storage import MemoryStorage, StoppedError
 from support.provider_model.worker import ProviderWorker
 
@@ -49,7 +49,7 @@ def stopped_before(
     write: int, orchestrator: str, instance_id: str, given: Any, events: Sequence[tuple[str, Any]]
 ) -> StoppedHub | None:
     """Start an instance and kill the worker before its n-th write; `None` if it has no such write."""
-    storage, app = MemoryStorage(empty_hub()), recorded_app()
+    storage, app = MemoryStorage(empty_hub()), mixed_app()
     worker = ProviderWorker(storage, HUB, app)
     client, told = ProviderClient(worker), set[str]()
     client.start(orchestrator, instance_id, given)
