@@ -342,6 +342,11 @@ def _text_from(value: Any) -> str:
     return value
 
 
+def _text_of_scalar(value: Any) -> str:
+    # A hand-written message may hold a number or a truth value where a text is meant; .NET takes it for one.
+    return dump_json(value) if isinstance(value, (int, float)) else _text_from(value)
+
+
 def _bool_from(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{value!r} is not a boolean")
@@ -359,7 +364,7 @@ _ENCODERS: Final[dict[Kind, Callable[[Any], Any]]] = {
     Kind.EVENT_TYPE: int,
 }
 _DECODERS: Final[dict[Kind, Callable[[Any], Any]]] = {
-    Kind.TEXT: _text_from,
+    Kind.TEXT: _text_of_scalar,
     Kind.INT: _int_from,
     Kind.BOOL: _bool_from,
     Kind.DATE: _date_from,

@@ -20,7 +20,7 @@ from durable_ext.codec.wire import (
     load_json,
     message_from_wire,
 )
-from durable_ext.core.events import ExecutionStarted, TaskCompleted, TaskScheduled
+from durable_ext.core.events import EventRaised, ExecutionStarted, TaskCompleted, TaskScheduled
 from durable_ext.core.messages import TraceContext
 from durable_ext.core.timestamps import Ticks
 from durable_ext.failure import FailureDetails
@@ -101,6 +101,14 @@ def test_a_start_that_does_not_say_whose_it_is_starts_the_target_of_its_message(
     assert message.event.instance == message.target
 
 
+@pytest.mark.parametrize(("given", "text"), [(5, "5"), (0.5, "0.5"), (True, "true"), ("5", "5"), (None, None)])
+def test_a_number_in_the_place_of_a_text_is_its_text_as_in_dotnet(given: object, text: str | None) -> None:
+    event = event_from_wire({"$type": "DurableTask.Core.History.EventRaisedEvent", "Name": "go", "Input": given})
+
+    assert isinstance(event, EventRaised)
+    assert event.input == text
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -109,6 +117,7 @@ def test_a_start_that_does_not_say_whose_it_is_starts_the_target_of_its_message(
         {"$type": "DurableTask.Core.History.NewKindEvent"},
         {"$type": "DurableTask.Core.History.TaskCompletedEvent", "TaskScheduledId": "x"},
         {"$type": "DurableTask.Core.History.TaskCompletedEvent", "Timestamp": "yesterday"},
+        {"$type": "DurableTask.Core.History.TaskCompletedEvent", "Result": {"a": 1}},
         {"$type": "DurableTask.Core.History.ExecutionStartedEvent", "OrchestrationInstance": 5},
     ],
 )
