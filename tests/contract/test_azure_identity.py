@@ -61,10 +61,9 @@ def environment_of(azurite: Azurite, certificate: tuple[Path, Path], tokens: Tok
 @pytest.mark.parametrize(
     "which",
     [
-        "lean-managedidentity",
         "lean-sas",
+        "lean-managedidentity or TestAHubWithAnIdentity and not Sdk and (wide or large or purging or creating_a_hub)",
         pytest.param("lean-default or lean-key or sdk-", marks=pytest.mark.slow),
-        "TestAHubWithAnIdentity and not Sdk and (wide_fan_out or large or purging or creating_a_hub)",
         pytest.param("TestAHubWithAnIdentity", marks=pytest.mark.slow),
     ],
 )
