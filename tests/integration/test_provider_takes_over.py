@@ -109,6 +109,12 @@ SCENARIOS = [
     Handover(orchestrator="SignalCounter", given="k", output="signalled", entities={"k": 111}),
     Handover(orchestrator="LockCounter", given="k", output=10, events=[("Release", 0)], entities={"k": 10}),
     Handover(
+        orchestrator="ToldThenWorks",
+        output=["Hello Rome!", "Hello after!"],
+        events=[("Approval", "Rome")],
+        activities=["Rome", "after"],
+    ),
+    Handover(
         orchestrator="Relayed", given="k", output="relayed", activities=["Tokyo"], entities={"k": 7}, started="-started"
     ),
 ]

@@ -17,11 +17,18 @@ from durable_ext.runtime.registry import FunctionRegistry
 Orchestration = Generator[Any, Any, Any]
 
 
+def _value(event: Any) -> Any:
+    """A 1.x client wraps events twice, so that some come as JSON."""
+    try:
+        return json.loads(event) if isinstance(event, str) else event
+    except ValueError:
+        return event
+
+
 def collect(context: OrchestrationContext) -> Orchestration:
     items: list[Any] = []
     while len(items) < context.get_input():
-        item = yield context.wait_for_external_event("Item")
-        items.append(json.loads(item) if isinstance(item, str) else item)  # a 1.x client wraps events twice
+        items.append(_value((yield context.wait_for_external_event("Item"))))
     return items
 
 
@@ -47,6 +54,12 @@ def guarded(context: OrchestrationContext) -> Orchestration:
     return "done"
 
 
+def told_then_works(context: OrchestrationContext) -> Orchestration:
+    word = _value((yield context.wait_for_external_event("Approval")))
+    first = yield context.call_activity("SayHello", word)
+    return [first, (yield context.call_activity("SayHello", "after"))]
+
+
 def relayed(context: OrchestrationContext) -> Orchestration:
     key = context.get_input()
     context.signal_entity(EntityId("Relay", key), "forward", {"to": [key], "amount": 7})
@@ -70,6 +83,7 @@ def mixed_registry(runs: ActivityRuns) -> FunctionRegistry:
     """Return the recorded app and these functions; every activity run is noted in `runs`."""
     registry = interop_registry(runs)
     mine = {"Collect": collect, "Family": family, "Tally": tally, "Guarded": guarded, "Relayed": relayed}
+    mine["ToldThenWorks"] = told_then_works
     for name, function in mine.items():
         registry.add_orchestrator(OrchestratorDefinition(name=name, function=function))
     registry.add_entity(EntityDefinition(name="Relay", function=relay))

@@ -43,6 +43,12 @@ def guarded(context: Context) -> Code:
     return "done"
 
 
+def told_then_works(context: Context) -> Code:
+    word = yield context.event("Approval")
+    first = yield context.activity("SayHello", word)
+    return [first, (yield context.activity("SayHello", "after"))]
+
+
 def relayed(context: Context) -> Code:
     """Let an entity pass an amount on to a counter, and start an orchestration."""
     relay = f"@relay@{context.input}"
@@ -64,4 +70,5 @@ def mixed_app() -> App:
     """Return the recorded app and these functions, with nothing run yet."""
     app = recorded_app()
     mine = {"Collect": collect, "Family": family, "Tally": tally, "Guarded": guarded, "Relayed": relayed}
+    mine["ToldThenWorks"] = told_then_works
     return App({**app.orchestrators, **mine}, app.activities, {**app.entities, "Relay": relay})
