@@ -287,10 +287,11 @@ ORDER BY instance_id LIMIT :limit"""
 # ---- purge, rewind, hub ----
 
 FIND_N: Final = "SELECT n, status FROM instances WHERE instance_id = ?"
-# What is on its way: to an entity anything counts, to an instance that has ended only the start of another run (type 0).
+# What is on its way: to an entity anything counts, to an instance that has ended the start of another run (type 0).
 FIND_PURGED: Final = """
-SELECT execution_id, last_updated_at,
-  EXISTS (SELECT 1 FROM messages WHERE messages.n = instances.n AND (is_entity OR event_type = 0))
+SELECT execution_id, last_updated_at, EXISTS (
+  SELECT 1 FROM messages WHERE messages.n = instances.n
+    AND (is_entity OR (event_type = 0 AND status NOT IN ('Pending', 'Running', 'Suspended', 'ContinuedAsNew'))))
 FROM instances WHERE instance_id = ?"""
 PURGE: Final = (
     "DELETE FROM history WHERE n = ?",
