@@ -271,6 +271,7 @@ class HistoryTable:
             columns.update(event_to_columns(event, execution_id))
             if event.__class__ in _CONSUMED:
                 columns["IsPlayed"] = True
+                columns["EventId"] = -1  # also of a writer that left it out: .NET takes a second 0 for a copy
             size = _ROW_BYTES
             for column, value in columns.items():
                 if not isinstance(value, str) or len(value) <= _SHORT_TEXT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from frozen_hub import INTEROP
@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable_ext.backends.azure_storage.history_table import (
+    HistoryCursor,
+    HistoryTable,
     current_generation,
     event_from_columns,
     event_to_columns,
@@ -26,8 +28,13 @@ from durable_ext.backends.azure_storage.transport.edm import (
     row_from_json,
 )
 from durable_ext.codec.event_members import EVENT_CLASS_BY_NAME, EVENT_MEMBERS, Kind
-from durable_ext.core.events import EventRaised, TaskScheduled, TimerCreated, UnknownEvent
+from durable_ext.core.events import EventRaised, TaskCompleted, TaskScheduled, TimerCreated, UnknownEvent
+from durable_ext.core.messages import InstanceId
 from durable_ext.core.timestamps import MIN_TICKS, ticks_from_iso
+
+if TYPE_CHECKING:
+    from durable_ext.backends.azure_storage.large_payloads import LargePayloads
+    from durable_ext.backends.azure_storage.transport.table import TableVerbs
 
 # A large column is stored elsewhere, a rewound row keeps the columns of what it was.
 _NOT_OURS = ("BlobName",)
@@ -86,6 +93,17 @@ def test_rows_of_a_tool_are_no_events(foreign: str) -> None:
     assert sentinel.etag == "etag sentinel"
     assert [row.entity["RowKey"] for row in events] == ["0000000000000000", "0000000000000001"]
     assert occupied_keys(rows) == 2
+
+
+def test_what_comes_through_a_queue_is_stored_with_the_event_id_of_such_events() -> None:
+    """A .NET worker takes a second result with an id of 0 or more for a copy of the first (13, 9a)."""
+    unnumbered = TaskCompleted(timestamp=ticks_from_iso("2024-05-06T07:08:09Z"), event_id=0, task_scheduled_id=1)
+    decided = TimerCreated(timestamp=unnumbered.timestamp, event_id=2, fire_at=unnumbered.timestamp)
+    history = HistoryTable(cast("TableVerbs", None), "History", cast("LargePayloads", None))
+
+    prepared = history.prepare(InstanceId("a"), HistoryCursor(), [unnumbered, decided])
+
+    assert [row["EventId"] for row in prepared.rows] == [-1, 2]
 
 
 def test_null_members_have_no_column_and_null_objects_are_the_text_null() -> None:
