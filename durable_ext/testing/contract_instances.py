@@ -17,7 +17,7 @@ from durable_ext.core.events import (
     TaskScheduled,
 )
 from durable_ext.core.instances import InstanceFilter
-from durable_ext.core.messages import InstanceId
+from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.testing.contract_scenes import (
@@ -25,6 +25,7 @@ from durable_ext.testing.contract_scenes import (
     AT_ONCE,
     RUNNING_STATUSES,
     Scene,
+    child_start,
     messages_of,
     names,
     new_id,
@@ -277,6 +278,17 @@ class InstanceStoreContract:
 
         assert (result.deleted, result.complete) == (0, True)
         assert [received.message.target for received in batch.messages] == [again.instance]
+
+    async def test_a_purge_of_an_ended_child_leaves_the_start_that_is_on_its_way(self, scene: Scene) -> None:
+        child_id = (await scene.finished()).instance.instance_id
+        seen = await scene.backend.instances.get_instance(child_id)
+        start = child_start(child_id, OrchestrationInstance(instance_id=new_id("parent"), execution_id=ExecutionId("p")))
+        await scene.backend.instances.send(start)
+
+        await scene.backend.instances.purge_instance(child_id, seen=seen)
+        batch = await messages_of(await scene.session(), scene.patience)
+
+        assert [received.message for received in batch.messages] == [start.message]
 
     async def test_a_purge_of_an_idle_entity_leaves_what_was_sent_to_it(self, scene: Scene) -> None:
         entity = InstanceId(f"@counter@{new_id('key')}")
