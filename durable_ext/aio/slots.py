@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 
@@ -14,11 +15,13 @@ class Slots:
 
     Attributes:
         closed: Whether nobody gets a slot any more; those in use may be given back.
+        passed_on: How many slots those who waited have got so far.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.closed = False
+        self.passed_on = 0
         self._taken = 0
         self._waiting: deque[Ticket] = deque()
 
@@ -31,6 +34,11 @@ class Slots:
     def taken(self) -> int:
         """How many are in use."""
         return self._taken
+
+    @property
+    def in_line(self) -> int:
+        """How many wait for a slot."""
+        return len(self._waiting)
 
     @property
     def wanted(self) -> bool:
@@ -85,6 +93,7 @@ class Slots:
         while self._waiting:
             ticket = self._waiting.popleft()
             if not ticket.done():
+                self.passed_on += 1
                 ticket.set_result(True)
                 return
         self._taken -= 1
@@ -96,3 +105,25 @@ class Slots:
             ticket = self._waiting.popleft()
             if not ticket.done():
                 ticket.set_result(False)
+
+
+class PlaceInLine:
+    """The end of the line at one moment; tells how long it takes from there to a slot, by how fast the line has moved.
+
+    Attributes:
+        since: That moment, in seconds of the caller's clock.
+    """
+
+    __slots__ = ("_ahead", "_passed_on", "_slots", "since")
+
+    def __init__(self, slots: Slots, now: float) -> None:
+        self.since = now
+        self._slots = slots
+        self._ahead, self._passed_on = slots.in_line + 1, slots.passed_on
+
+    def seconds_left(self, now: float) -> float:
+        """Return how many more seconds it may take; infinity if nobody has got a slot since."""
+        moved = self._slots.passed_on - self._passed_on
+        if not moved:
+            return math.inf
+        return max(self._ahead - moved, 0) * (now - self.since) / moved

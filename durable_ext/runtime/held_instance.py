@@ -309,8 +309,8 @@ class HeldInstance:
         writer.keep_row(episode)
         while True:
             overdue = wave.overdue()
-            if results or overdue or writer.row_is_due:
-                surplus = wave.take_surplus() if overdue else []
+            surplus = wave.take_surplus() if overdue or wave.is_starving() else []
+            if results or overdue or surplus or writer.row_is_due:
                 ended = [result.task_scheduled_id for result in results]
                 writer.add(take_events(scheduled, ended + [message.event.event_id for message in (*overdue, *surplus)]))
                 wave.spill(overdue)

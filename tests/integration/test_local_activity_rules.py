@@ -18,7 +18,7 @@ import pytest
 from support.functions import registry_of
 from support.recording_backend import NarrowBackend, RecordingBackend
 
-from durable_ext.backends.protocol import Checkpoint
+from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
 from durable_ext.client.client import DurableClient
@@ -363,6 +363,31 @@ async def test_width_alone_never_spills(tmp_path: Path, monkeypatch: pytest.Monk
     assert output == list(range(60))
     assert not any(checkpoint.activities for checkpoint in checkpoints)
     assert len(local_writes(checkpoints)) > 1
+
+
+async def test_activities_for_which_no_slot_comes_free_are_for_any_worker(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def long(value: int) -> int:
+        await gate.wait()
+        return value
+
+    def one(context: Any) -> Any:
+        return (yield context.call_activity("long", 7))
+
+    settings = WorkerSettings(local_activity_spill=timedelta(milliseconds=20), max_concurrent_activities=1)
+    async with recorded(tmp_path, registry_of(orchestrators=[one], activities=[long]), settings) as hub:
+        begins, waits = await hub.client.start("one"), await hub.client.start("one")
+
+        def activities(instance_id: str) -> list[OutgoingActivity]:
+            return [each for checkpoint in hub.backend.checkpoints.get(instance_id, ()) for each in checkpoint.activities]
+
+        await eventually(lambda: activities(begins) and activities(waits), "it waits here")
+        gate.set()
+        outputs = [(await hub.client.wait_for_completion(instance_id)).output for instance_id in (begins, waits)]
+
+    assert outputs == [7, 7]
+    assert sorted(each.run_here for each in activities(begins) + activities(waits)) == [False, True]
 
 
 async def test_decisions_made_while_a_wave_is_running_join_it(tmp_path: Path) -> None:

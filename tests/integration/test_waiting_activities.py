@@ -37,6 +37,9 @@ class Meeting:
             await self.gate.wait()
             return number
 
+        def one(context: Any) -> Any:
+            return (yield context.call_activity("work", 1))
+
         def fan(context: Any) -> Any:
             return (yield context.task_all([context.call_activity("work", number) for number in range(WIDTH)]))
 
@@ -74,7 +77,9 @@ class Meeting:
             timer.cancel()
             return len(fan.result)
 
-        return registry_of(orchestrators=[fan, fan_with_timer, one_with_timer, steps, fan_of_steps], activities=[work, step])
+        return registry_of(
+            orchestrators=[one, fan, fan_with_timer, one_with_timer, steps, fan_of_steps], activities=[work, step]
+        )
 
 
 @asynccontextmanager
@@ -143,3 +148,22 @@ async def test_what_is_visible_to_all_has_its_turn_beside_what_this_worker_claim
             await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
 
     assert status.output == WIDTH
+
+
+@pytest.mark.slow  # up to seven seconds: then the busy worker knows that it is not alone; see test_local_activity_rules.py
+@pytest.mark.parametrize(("name", "count"), [("one", WIDTH), ("fan", 1)])
+async def test_activities_for_which_no_slot_comes_free_run_elsewhere(place: HubPlace, name: str, count: int) -> None:
+    meeting = Meeting()
+    quick = {"local_activity_spill": timedelta(milliseconds=100)}
+    busy, idle = (WorkerSettings(max_concurrent_activities=slots, **quick) for slots in (BUSY, 10 * WIDTH))
+    async with worker_at(place, meeting.registry("busy"), busy) as hub:
+        instances = [await hub.client.start("one") for _ in range(BUSY)]
+        await eventually(lambda: meeting.ran["busy"] == BUSY, "the slots are free", within=PATIENCE)
+        instances += [await hub.client.start(name) for _ in range(count)]
+        async with another_worker(place, meeting.registry("idle"), idle):
+            await eventually(lambda: meeting.ran.total() == BUSY + WIDTH, "they wait", within=PATIENCE)
+            meeting.gate.set()
+            for instance_id in instances:
+                await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
+
+    assert meeting.ran == {"busy": BUSY, "idle": WIDTH}
