@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -41,13 +41,15 @@ def chain(context):
     return values
 
 
-def stuck(context):
-    yield context.wait_for_external_event("go")
-    time.sleep(2)
-    return "done"
+def registry(released: threading.Event | None = None) -> FunctionRegistry:
+    """Return the app; the orchestration "stuck" blocks its thread until it is released."""
 
+    def stuck(context):
+        yield context.wait_for_external_event("go")
+        assert released is not None
+        released.wait(PATIENCE.total_seconds())
+        return "done"
 
-def registry() -> FunctionRegistry:
     functions = FunctionRegistry()
     functions.add_activity(ActivityDefinition(name="work", call=work, is_async=True))
     functions.add_orchestrator(OrchestratorDefinition(name="chain", function=chain))
@@ -130,12 +132,12 @@ async def test_a_lease_loop_that_does_not_end_in_time_does_not_go_on_beside_the_
     azurite: Azurite, task_hub: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partition_keeper, "_STOP_LIMIT_SECONDS", 0.2)
-    settings = settings_of(azurite, task_hub)
+    settings, released = settings_of(azurite, task_hub), threading.Event()
 
     def loops() -> int:
         return sum(1 for task in asyncio.all_tasks() if task.get_name().endswith(".leases"))
 
-    async with run_azure_hub(settings, registry()) as ours:
+    async with run_azure_hub(settings, registry(released)) as ours:
         assert await ours.backend.listening(PATIENCE)
         started = await ours.client.start("stuck")
         await ours.client.raise_event(started, "go")
@@ -146,6 +148,7 @@ async def test_a_lease_loop_that_does_not_end_in_time_does_not_go_on_beside_the_
             await eventually(lambda: ours.backend.owns(0), within=PATIENCE)
 
         assert loops() == 1
+        released.set()
         ended = await ours.client.wait_for_completion(started, timeout=PATIENCE)
 
     assert ended.runtime_status is OrchestrationStatus.COMPLETED
