@@ -15,6 +15,7 @@ from durable_ext.backends.azure_storage.leases import Lease
 
 _AGREEING: Final = timedelta(seconds=5)  # the service tells its time in whole seconds
 _LONGEST_LEAD: Final = timedelta(minutes=10)  # beyond, a value is none of a clock
+_LONGEST_LEASE: Final = timedelta(minutes=1)
 _SILENCE: Final = 2  # lease times without a renewal, and the owner is dead whatever it wrote
 
 
@@ -48,13 +49,14 @@ class LeaseClocks:
         return [lease if lease.owner in (None, me) else self._judged(lease, now, monotonic) for lease in leases]
 
     def _judged(self, lease: Lease, now: datetime, monotonic: float) -> Lease:
+        length = self._length(lease)
         seen = self._seen.get(lease.partition)
         if seen is None or (seen.owner, seen.renewed) != (lease.owner, lease.last_renewal):
             is_renewal = seen is not None
             seen = self._seen[lease.partition] = _Seen(lease.owner, lease.last_renewal, monotonic)
-            if is_renewal and lease.expires_at is not None and lease.expires_at - now < self._interval / 2:
-                seen.alive_until = monotonic + self._interval.total_seconds()
-        if monotonic - seen.since >= _SILENCE * self._interval.total_seconds():
+            if is_renewal and lease.expires_at is not None and lease.expires_at - now < length / 2:
+                seen.alive_until = monotonic + length.total_seconds()
+        if monotonic - seen.since >= _SILENCE * length.total_seconds():
             return replace(lease, expires_at=now)
         if lease.last_renewal is not None and _AGREEING < lease.last_renewal - now <= _LONGEST_LEAD:
             self.lead = max(self.lead, lease.last_renewal - now)
@@ -62,3 +64,9 @@ class LeaseClocks:
             left = timedelta(seconds=seen.alive_until - monotonic)
             return replace(lease, expires_at=max(now + left, lease.expires_at or now))
         return lease
+
+    def _length(self, lease: Lease) -> timedelta:
+        """Return how long a lease of this owner holds, which need not be as long as ours."""
+        if lease.expires_at is None or lease.last_renewal is None:
+            return self._interval
+        return max(self._interval, min(lease.expires_at - lease.last_renewal, _LONGEST_LEASE))

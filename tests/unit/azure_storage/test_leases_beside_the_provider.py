@@ -264,3 +264,15 @@ def test_our_workers_share_the_hubs_own_partitions_and_the_added_ones() -> None:
     owners = fleet.owners()
     assert Counter(owners[name] for name in owners if name in others) == {"a": 2, "b": 2}
     assert Counter(owners[name] for name in owners if name not in others) == {"a": 2, "b": 2}
+
+
+def test_the_lease_of_an_owner_with_longer_leases_than_ours_is_not_taken_for_a_dead_ones() -> None:
+    clocks = LeaseClocks(timedelta(seconds=3))
+    theirs = Lease(partition="hub-control-00", owner="theirs", last_renewal=BEGIN, expires_at=BEGIN + LEASE)
+
+    ends = [
+        clocks.judged([theirs], me="ours", now=BEGIN + second * SECOND, monotonic=float(second))[0].expires_at
+        for second in range(25)
+    ]
+
+    assert set(ends) == {BEGIN + LEASE}
