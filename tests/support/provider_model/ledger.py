@@ -35,12 +35,17 @@ class Ledger:
 def deliveries(frozen: Mapping[str, Any], instance_id: str, name: str) -> int:
     """Return how often an event that a client has sent may be in the history at the end (8.10).
 
-    Twice if the worker stopped between storing it and deleting its message, else once.
+    Twice if the worker stopped between storing the episode that it woke and deleting its message, else once. A worker that
+    stores more before it deletes the message has no excuse.
     """
     rows = [row for row in frozen["tables"][f"{frozen['hub']}History"] if row["PartitionKey"] == instance_id]
-    is_stored = any(row.get("EventType") == "EventRaised" and row.get("Name") == name for row in rows)
+    rows.sort(key=lambda row: str(row["RowKey"]))
+    came = [n for n, row in enumerate(rows) if row.get("EventType") == "EventRaised" and row.get("Name") == name]
     is_queued = any(_is_event(one["text"], instance_id, name) for queue in frozen["queues"].values() for one in queue)
-    return 2 if is_stored and is_queued else 1
+    if not came or not is_queued:
+        return 1
+    later = {row.get("EventType") for row in rows[came[-1] + 1 :]}
+    return 1 if "OrchestratorStarted" in later else 2
 
 
 def _is_event(text: str, instance_id: str, name: str) -> bool:
