@@ -7,40 +7,33 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable_ext.aio.clock import Clock, SystemClock
-from durable_ext.backends.execution_ids import new_execution_id
 from durable_ext.backends.protocol import InstanceStore, PurgeResult
-from durable_ext.client.arguments import due_ticks, existing_id, value_text, wrapped_text
+from durable_ext.client.arguments import existing_id, value_text, wrapped_text
 from durable_ext.client.entities import EntityClient, EntityPage, EntityQuery, EntitySnapshot, StorageCleaning
-from durable_ext.client.ids import checked_event_name, checked_name, checked_version, new_instance_id
+from durable_ext.client.ids import checked_event_name, checked_name
 from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.client.query import ACTIVE_STATUSES, TERMINAL_STATUSES, InstanceQuery, StatusPage
+from durable_ext.client.starts import StartClient
 from durable_ext.client.status import InstanceStatus
-from durable_ext.client.waiting import LONG_POLL, patience_of
+from durable_ext.client.waiting import patience_of, row_at_end
 from durable_ext.core.entities.codec_port import EntityCodec
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import (
     EventRaised,
     ExecutionResumed,
-    ExecutionStarted,
     ExecutionSuspended,
     ExecutionTerminated,
     HistoryEvent,
     OrchestrationStatus,
 )
-from durable_ext.core.instance_ids import checked_entity, checked_instance_id
+from durable_ext.core.instance_ids import checked_entity
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage, TraceContext
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
-from durable_ext.errors import (
-    InstanceAlreadyExistsError,
-    InstanceNotFoundError,
-    InstanceWaitTimeoutError,
-    InvalidInstanceStateError,
-)
+from durable_ext.errors import InstanceNotFoundError, InvalidInstanceStateError
 
 _SUSPENDABLE = ACTIVE_STATUSES - {OrchestrationStatus.SUSPENDED}
-_REPLACEMENT_WAIT = timedelta(hours=1)
 _NO_RESTRICTION = InstanceQuery()
 _EVERY_ENTITY = EntityQuery()
 
@@ -77,8 +70,8 @@ class DurableClient:
     ) -> None:
         self._instances, self._converter = instances, converter
         self._clock = clock if clock is not None else SystemClock()
-        self._known, self._reject = known, reject
-        self._default_version = default_version
+        self._known = known
+        self._starts = StartClient(instances, clock=self._clock, reject=reject, default_version=default_version)
         self._entities = EntityClient(
             instances, converter=converter, codec=entity_codec, clock=self._clock, reorder_window=reorder_window
         )
@@ -133,24 +126,9 @@ class DurableClient:
     ) -> str:
         """Start an orchestration whose `ExecutionStarted.Input` is exactly this JSON text; otherwise as `start`."""
         self._require_function("orchestrator", name)
-        target = new_instance_id() if instance_id is None else checked_instance_id(instance_id)
-        now = self._now()
-        due = due_ticks("start", "start_at", start_at)
-        started = ExecutionStarted(
-            timestamp=now,
-            instance=OrchestrationInstance(instance_id=target, execution_id=new_execution_id()),
-            name=name,
-            version=self._default_version if version is None else checked_version(version),
-            input=recorded_input,
-            tags=tags,
-            trace_context=trace_context,
-            scheduled_start_time=due if due is not None and due > now else None,
-            generation=0 if instance_id is None else None,
+        return await self._starts.start(
+            name, recorded_input, instance_id, start_at=start_at, version=version, tags=tags, trace_context=trace_context
         )
-        if not self._reject and instance_id is not None:
-            await self._end_running(target)
-        await self._instances.create_instance(started, reject=self._reject)
-        return target
 
     async def get_status(self, instance_id: str, *, with_payloads: bool = True) -> InstanceStatus | None:
         """Return the instance's status, `None` if there is no such instance."""
@@ -169,17 +147,7 @@ class DurableClient:
             InstanceWaitTimeoutError: Not terminal in time; `.last_status` is the last status read.
         """
         target = existing_id("wait_for_completion", instance_id)
-        patience = patience_of(timeout)
-        deadline = self._clock.monotonic() + patience
-        row = await self._instances.wait_for_change(target, None, timedelta(0))
-        while row is not None and not row.status.is_terminal:
-            remaining = deadline - self._clock.monotonic()
-            if remaining <= 0:
-                raise InstanceWaitTimeoutError(instance_id, patience, row.status.value)
-            row = await self._instances.wait_for_change(target, row, timedelta(seconds=min(remaining, LONG_POLL)))
-        if row is None:
-            raise InstanceNotFoundError(instance_id)
-        return self._status(row)
+        return self._status(await row_at_end(self._instances, self._clock, target, patience_of(timeout)))
 
     async def query(self, query: InstanceQuery = _NO_RESTRICTION, continuation: str | None = None) -> StatusPage:
         """Return one page of the instances that match, entities included unless the query excludes them.
@@ -359,19 +327,6 @@ class DurableClient:
     async def clean_entities(self, *, remove_empty: bool = True, release_orphaned_locks: bool = True) -> StorageCleaning:
         """Purge empty idle entities and release locks whose owner is gone (specs/azure-storage.md 10.7)."""
         return await self._entities.clean(remove_empty=remove_empty, release_orphaned_locks=release_orphaned_locks)
-
-    async def _end_running(self, target: InstanceId) -> None:
-        """With every status replaceable, a running instance is terminated first, as extension 3.x does."""
-        row = await self._instances.get_instance(target, with_payloads=False)
-        if row is None or row.status.is_terminal:
-            return
-        await self._send(target, ExecutionTerminated(timestamp=self._now(), input="Replaced by a new start."))
-        try:
-            await self.wait_for_completion(target, timeout=_REPLACEMENT_WAIT)
-        except InstanceNotFoundError:
-            return
-        except InstanceWaitTimeoutError as exc:
-            raise InstanceAlreadyExistsError(target, exc.last_status) from exc
 
     async def _require_instance(self, instance_id: str) -> InstanceRow:
         row = await self._instances.get_instance(InstanceId(instance_id), with_payloads=False)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.aio.supervisor import FailureReport, failure_of
+from durable_ext.aio.supervisor import FailureReport, end_tasks, failure_of
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
 from durable_ext.backends.azure_storage.leases import DrainState
 from durable_ext.backends.azure_storage.sessions import SessionDirectory
@@ -113,12 +113,10 @@ class ListeningPartitions:
 
     async def stop(self) -> None:
         """Stop all listeners and drains at once."""
-        tasks = [task for _, task in self._listeners.values()] + list(self._drains.values()) + list(self._ending)
+        tasks = {task for _, task in self._listeners.values()} | set(self._drains.values()) | self._ending
         self._listeners.clear()
         self._drains.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
     def _stop_listener(self, partition: int) -> asyncio.Task[None] | None:
         """Let a listener end: a get that is cancelled would leave its messages invisible, with nobody holding them."""

@@ -23,6 +23,7 @@ from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, level_of
 from durable_ext.backends.azure_storage.transport.queue import QueueMessage, QueueVerbs
+from durable_ext.backends.fetching_ahead import QUICK_SECONDS, UNTAKEN_SECONDS
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.messages import OrchestrationInstance, TaskMessage
@@ -31,8 +32,6 @@ from durable_ext.errors import BackendError, LeaseLostError
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _FIRST_GET: Final = 8
 _MAX_GET: Final = 32
-_QUICK_SECONDS: Final = 0.5
-_UNTAKEN_SECONDS: Final = 2.0
 _OUTAGE_WAIT_SECONDS: Final = 5.0
 _LAST_GET_SECONDS: Final = 5.0
 _NO_EPISODE: Final = -1
@@ -133,7 +132,7 @@ class WorkItemQueue:
         return None
 
     def _next_fetched(self) -> ActivityWorkItem | None:
-        if not self._fetched or self._clock.monotonic() - self._fetched_at >= _UNTAKEN_SECONDS:
+        if not self._fetched or self._clock.monotonic() - self._fetched_at >= UNTAKEN_SECONDS:
             return None
         held = self._fetched.popleft()
         return ActivityWorkItem(
@@ -143,7 +142,7 @@ class WorkItemQueue:
     async def _watch_fetched(self) -> None:
         """Give back what is not taken, also while nobody asks because all slots are busy."""
         while self._fetched:
-            left = self._fetched_at + _UNTAKEN_SECONDS - self._clock.monotonic()
+            left = self._fetched_at + UNTAKEN_SECONDS - self._clock.monotonic()
             if left > 0:
                 await self._clock.sleep(left)
             else:
@@ -167,7 +166,7 @@ class WorkItemQueue:
     async def _fetch(self) -> bool:
         try:
             now = self._clock.monotonic()
-            if now - self._fetched_at < _QUICK_SECONDS:
+            if now - self._fetched_at < QUICK_SECONDS:
                 self._count = min(self._count * 2, _MAX_GET)
             visibility = self._keeper.visibility
             asked = self._clock.monotonic()

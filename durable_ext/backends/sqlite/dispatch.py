@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
+from durable_ext.backends.fetching_ahead import QUICK_SECONDS, UNTAKEN_SECONDS
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.backends.sqlite.alarm import Alarm
 from durable_ext.backends.sqlite.checkpoint_writes import CheckpointWrite, CheckpointWriter, Written
@@ -35,8 +36,6 @@ _MOST_READY_ALONE: Final = 2048
 _LOCK_AT_ONCE: Final = 32
 _MOST_READY_ACTIVITIES: Final = 32
 _MOST_READY_ACTIVITIES_ALONE: Final = 2048
-_QUICK_SECONDS: Final = 0.5
-_UNTAKEN_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -238,7 +237,7 @@ class Dispatch:
         now = self._clock.monotonic()
         if self._state.alone:
             self._ahead = _MOST_READY_ACTIVITIES_ALONE // 2
-        elif now - self._looked_at < _QUICK_SECONDS:
+        elif now - self._looked_at < QUICK_SECONDS:
             self._ahead = min(2 * self._ahead + 1, _MOST_READY_ACTIVITIES // 2)
         self._looked_at = now
         looking = self._writer.submit(self._state.lock_activities, lane.waiting + self._ahead)
@@ -265,7 +264,7 @@ class Dispatch:
         """Leave to other processes what nobody has taken here for two to four seconds: all slots are busy."""
         while len(self.activities):
             ready = self.activities.ready()
-            await self._clock.sleep(_UNTAKEN_SECONDS)
+            await self._clock.sleep(UNTAKEN_SECONDS)
             if self._state.alone:
                 continue
             untaken = [item for item in ready if self.activities.discard(item)]
