@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from azure_hub import AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import ActivityRuns
 from support.mixed_app import mixed_registry
 from support.mixed_hub import PATIENCE, MixedHub
 from support.mixed_tasks import Task, every_kind
-from support.mixed_worker import MixedWorker, message_text
+from support.mixed_worker import NAP_LOCKS, NAP_SECONDS, MixedWorker, message_text
 from support.provider_model.mixed_app import mixed_app
 from support.provider_model.running import RunningProvider
 
@@ -48,8 +50,8 @@ STOPS_OF_OURS = {  # a local activity sends no work item
 }
 
 
-def _settings(azurite: Azurite, hub: str, worker_id: str) -> AzureStorageSettings:
-    return short_settings(azurite, hub, use_app_lease=False, worker_id=worker_id, **SHORT_LOCKS)
+def _settings(azurite: Azurite, hub: str, worker_id: str, **fields: Any) -> AzureStorageSettings:
+    return short_settings(azurite, hub, use_app_lease=False, worker_id=worker_id, **fields)
 
 
 @asynccontextmanager
@@ -60,6 +62,7 @@ async def running_ours(
     local: LocalActivities = "on",
     worker_id: str = "ours",
     note_sent: list[str] | None = None,
+    locks: Mapping[str, timedelta] | None = None,
 ) -> AsyncIterator[AzureHub]:
     sent: list[str] = [] if note_sent is None else note_sent
 
@@ -69,7 +72,7 @@ async def running_ours(
             sent.append(text)
         return await send()
 
-    settings, worker = _settings(azurite, hub, worker_id), WorkerSettings(local_activities=local)
+    settings, worker = _settings(azurite, hub, worker_id, **(locks or {})), WorkerSettings(local_activities=local)
     async with run_azure_hub(settings, mixed_registry(runs), worker_settings=worker, interceptor=note) as running:
         yield running
 
@@ -79,8 +82,10 @@ def client_only(azurite: Azurite, hub: str) -> AbstractAsyncContextManager[Azure
 
 
 @asynccontextmanager
-async def running_theirs(hub: MixedHub, worker_id: str) -> AsyncIterator[RunningProvider]:
-    theirs = RunningProvider(hub.azurite.connection_string, hub.hub, hub.app, worker_id)
+async def running_theirs(
+    hub: MixedHub, worker_id: str, *, lock_seconds: int | None = None
+) -> AsyncIterator[RunningProvider]:
+    theirs = RunningProvider(hub.azurite.connection_string, hub.hub, hub.app, worker_id, lock_seconds=lock_seconds)
     theirs.start()
     try:
         yield theirs
@@ -181,10 +186,10 @@ async def test_our_worker_goes_on_when_the_provider_sleeps_and_nothing_is_spoilt
     runs, app, sent = ActivityRuns(), mixed_app(), list[str]()
     verb, name = STOPS_OF_THEIRS[moment]
     async with (
-        running_ours(azurite, task_hub, runs, note_sent=sent) as ours,
+        running_ours(azurite, task_hub, runs, note_sent=sent, locks=NAP_LOCKS) as ours,
         MixedHub(ours.client, azurite, task_hub, app, repeats=True) as hub,
     ):
-        async with running_theirs(hub, "theirs") as theirs:
+        async with running_theirs(hub, "theirs", lock_seconds=NAP_SECONDS) as theirs:
             await hub.until_owned({"ours": 2, "theirs": 2})
             await hub.start("a", _untold("x"), from_ours=True)
             theirs.sleep_before(lambda done, what: done == verb and name in what)
@@ -217,7 +222,7 @@ async def test_the_provider_goes_on_when_our_worker_is_stopped_and_nothing_is_sp
         MixedHub(client.client, azurite, task_hub, app, repeats=True) as hub,
     ):
         with MixedWorker(azurite.connection_string, task_hub, "ours", tmp_path, local) as ours:
-            async with running_theirs(hub, "theirs") as theirs:
+            async with running_theirs(hub, "theirs", lock_seconds=NAP_SECONDS) as theirs:
                 await hub.until_owned({"ours": 2, "theirs": 2})
                 await hub.start("a", _untold("x"), from_ours=True)
                 ours.stop_before(*STOPS_OF_OURS[moment])

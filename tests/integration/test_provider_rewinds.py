@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from azure_hub import SHORT_LOCKS, AzureHub, run_azure_hub, short_settings
+from azure_hub import AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import ActivityRuns, interop_registry
 from support.freezing import Freezer
@@ -62,7 +62,7 @@ def _broken_app() -> App:
 
 
 def _settings(azurite: Azurite, hub: str) -> AzureStorageSettings:
-    return short_settings(azurite, hub, use_app_lease=False, **SHORT_LOCKS)
+    return short_settings(azurite, hub, use_app_lease=False)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final
 from xml.sax.saxutils import unescape
 
-from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
+from azure_hub import run_azure_hub, short_settings
 from interop_app import ActivityRuns
 
 from durable_ext.backends.azure_storage.transport.http import StorageCall
@@ -29,6 +29,13 @@ from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 from support.mixed_app import mixed_registry
 
+NAP_SECONDS: Final = 5
+"""Who sleeps longer has lost its leases and messages; who is only slow, on a busy machine, has not."""
+NAP_LOCKS: Final = {
+    "control_queue_visibility": timedelta(seconds=NAP_SECONDS),
+    "work_item_queue_visibility": timedelta(seconds=NAP_SECONDS),
+    "lease_interval": timedelta(seconds=NAP_SECONDS),
+}
 _TESTS: Final = Path(__file__).resolve().parents[1]
 _TEXT: Final = re.compile(r"<MessageText>(.*)</MessageText>", re.DOTALL)
 _PATIENCE: Final = timedelta(seconds=60)
@@ -87,7 +94,7 @@ class _NotingList(list[tuple[str, Any]]):
 async def main(connection: str, hub: str, worker_id: str, folder: Path, local: LocalActivities) -> None:
     """Work until the other end of the input is closed."""
     transport = StoppingTransport(folder / "sent.txt")
-    settings = short_settings(connection, hub, use_app_lease=False, worker_id=worker_id, **SHORT_LOCKS)
+    settings = short_settings(connection, hub, use_app_lease=False, worker_id=worker_id, **NAP_LOCKS)
     worker = WorkerSettings(local_activities=local)
     registry = mixed_registry(NotedRuns(folder / "ran.txt"))
     async with run_azure_hub(settings, registry, worker_settings=worker, interceptor=transport):

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from support.provider_model.dotnet import SECOND
 from support.provider_model.leases import PartitionLeases
 from support.provider_model.live_storage import LiveStorage
-from support.provider_model.worker import App, ProviderWorker
+from support.provider_model.worker import VISIBILITY, App, ProviderWorker
 
 _EMPTY_POLL_SECONDS = 0.05
+_LEASE_SECONDS = 30.0
+_ACQUIRE_SECONDS = 0.3
+_TAKEN_AT_ONCE = 8  # nothing is renewed here: what is taken is soon done with
 _STOP_SECONDS = 30.0
 
 
@@ -30,13 +33,16 @@ class RunningProvider:
         app: App,
         worker_id: str,
         *,
-        lease_seconds: float = 3.0,
-        acquire_seconds: float = 0.3,
-        visibility: int = 3,
+        lock_seconds: int | None = None,
     ) -> None:
+        """With `lock_seconds` leases and taken messages are free after so long, else after what is usual."""
         self.storage = LiveStorage(connection_string, hub, self._before)
-        self.worker = ProviderWorker(self.storage, hub, app, partitions=(), visibility=visibility)
-        self.leases = PartitionLeases(self.storage, worker_id, lease_seconds=lease_seconds, acquire_seconds=acquire_seconds)
+        self.worker = ProviderWorker(
+            self.storage, hub, app, partitions=(), visibility=lock_seconds or VISIBILITY, get_at_most=_TAKEN_AT_ONCE
+        )
+        self.leases = PartitionLeases(
+            self.storage, worker_id, lease_seconds=lock_seconds or 30, acquire_seconds=_ACQUIRE_SECONDS
+        )
         self.worker.queues = self.leases.listening
         self.asleep = threading.Event()
         self._awake = threading.Event()
