@@ -51,6 +51,7 @@ class MixedHub:
     owners: list[dict[str, str]] = field(default_factory=list)
     _storage: LiveStorage = field(init=False)
     _watching: asyncio.Future[None] = field(init=False)
+    _is_left: bool = False
     _theirs: ProviderClient = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,12 +63,12 @@ class MixedHub:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._watching.cancel()
-        await asyncio.wait([self._watching])
+        self._is_left = True
+        await self._watching  # a call in a thread would open the connection again
         self._storage.close()
 
     async def _watch(self) -> None:
-        while True:
+        while not self._is_left:
             await self.owner_counts()
             await asyncio.sleep(_OFTEN.total_seconds())
 
