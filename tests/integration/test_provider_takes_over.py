@@ -118,7 +118,7 @@ SCENARIOS = [
         orchestrator="Relayed", given="k", output="relayed", activities=["Tokyo"], entities={"k": 7}, started="-started"
     ),
 ]
-QUICK = {"HelloSequence", "SubOrch", "Eternal", "CallCounter", "EventOrTimer"}
+QUICK = {"HelloSequence", "SubOrch", "Eternal", "CallCounter", "ToldThenWorks"}
 QUICK_BACK = {"HelloSequence", "Eternal", "CallCounter"}
 MODES = {
     "on": WorkerSettings(local_activities="on", local_activity_spill=timedelta(hours=1)),
