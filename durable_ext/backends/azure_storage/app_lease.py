@@ -22,6 +22,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StoragePreconditionError,
     level_of,
 )
+from durable_ext.core.timestamps import timespan_to_text
 from durable_ext.errors import BackendError
 
 _OUTAGE_PAUSE_SECONDS: Final = 5.0
@@ -70,7 +71,8 @@ class AppLease:
 
     async def run(self) -> None:
         """Keep trying to be, or to stay, the primary application."""
-        failures = 0
+        failures, is_first = 0, True
+        every = self._acquire.total_seconds()
         while True:
             try:
                 acquired = await self._try_acquire()
@@ -87,12 +89,14 @@ class AppLease:
                 await self._clock.sleep(_OUTAGE_PAUSE_SECONDS)
                 continue
             if not acquired:
-                await self._wanted.wait(self._acquire.total_seconds())
+                # Once early: an application that has stopped leaves its lease to run out.
+                await self._wanted.wait(min(self._duration, self._acquire).total_seconds() if is_first else every)
+                is_first = False
                 continue
             self._held = True
             await self._gained()
             await self._renew_until_lost()
-            self._held = False
+            self._held, is_first = False, True
             await self._lost()
 
     async def _try_acquire(self) -> bool:
@@ -131,11 +135,14 @@ class AppLease:
         self._warned = True
         _log.warning(
             "Another application runs the workers of task hub '%s' (lease owner %s, ours is %s). This process gets no work "
-            "until that application stops; clients keep working. Use another hub name, or give both the same "
-            "WEBSITE_SITE_NAME.",
+            "until that application has stopped and its lease has run out; clients keep working. The lease is asked for "
+            "again in %s, then every appLeaseOptions.acquireInterval, %s; POST /makeprimary of the management API takes it "
+            "at once. Or use another hub name, or give both the same WEBSITE_SITE_NAME.",
             self._names.task_hub,
             owner,
             self._id,
+            timespan_to_text(min(self._duration, self._acquire)),
+            timespan_to_text(self._acquire),
             extra={"event": "app_lease_foreign", "task_hub": self._names.task_hub, "owner": owner},
         )
 

@@ -101,8 +101,8 @@ class HubResources:
 
     def _tell_gone(self) -> None:
         _log.warning(
-            "Task hub '%s' was gone: somebody has deleted it, or the emulator was emptied. It is made again, without its "
-            "instances.",
+            "Task hub '%s' was gone, or a part of it: somebody has deleted it, or the emulator was emptied. What is missing "
+            "is made again, without what was in it.",
             self._names.task_hub,
             extra={"event": "hub_gone", "task_hub": self._names.task_hub},
         )

@@ -93,13 +93,13 @@ class MessageReader:
         if len(self._told) < _MOST_TOLD:
             self._told.add(message.message_id)
         found = _TARGET.search(message.text)
-        instance_id = found[1] if found is not None else "that cannot be told"
+        instance_id = found[1] if found is not None else "unknown"
         _log.error(
-            "message %s for instance %s cannot be read and stays in queue %s: %s Delete it there if nobody needs it.",
+            "message %s (instance: %s) cannot be read and stays in queue %s: %s. Delete it there if nobody needs it.",
             message.message_id,
             instance_id,
             queue,
-            error,
+            str(error).rstrip("."),
             extra={
                 "event": "message_unreadable",
                 "queue": queue,

@@ -94,7 +94,8 @@ class EntityRelease:
 class SenderRecord:
     """What the sorter knows of one sender: the last stamp delivered, and requests that came too early by stamp.
 
-    `former` has the last stamps of the sender's generations before this one; a member of ours, which other workers drop.
+    `former` has the last stamps of the sender's generations before this one, by the beginning of their execution id; a
+    member of ours, which other workers drop.
     """
 
     last: Stamp = NO_STAMP

@@ -21,7 +21,12 @@ from durable_ext.core.entities.messages import (
 from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
 
 _COLLECTION_INTERVAL: Final = 10 * TICKS_PER_SECOND
-_FORMER_GENERATIONS: Final = 8
+# Of a sender's generations before this one. A message of a worker that died comes back after a minute, more than once if
+# workers go on dying. The most that one sender may add to the state of an entity is 20,000 characters.
+_ALWAYS_REMEMBERED: Final = 8
+_REMEMBERED_FOR: Final = 300 * TICKS_PER_SECOND
+_MOST_REMEMBERED: Final = 400
+_TOLD_APART_BY: Final = 12  # characters of an execution id
 
 
 class _Sender:
@@ -31,21 +36,36 @@ class _Sender:
 
     def __init__(self, record: SenderRecord) -> None:
         self.last, self.execution_id = record.last, record.execution_id
-        self.buffered, self.former = dict(record.buffered), dict(record.former)
+        self.buffered = dict(record.buffered)
+        self.former = {name[:_TOLD_APART_BY]: stamp for name, stamp in record.former.items()}
 
     def record(self) -> SenderRecord:
         return SenderRecord(
             last=self.last, execution_id=self.execution_id, buffered=dict(self.buffered), former=dict(self.former)
         )
 
-    def begin(self, execution_id: str | None) -> None:
-        """The sender has a new generation; the last few are remembered, because what they sent may come once more."""
+    def begin(self, execution_id: str | None, stamp: Stamp) -> None:
+        """The sender has a new generation; former ones are remembered, because what they sent may come once more."""
         if self.execution_id is not None and self.last.ticks:
-            self.former[self.execution_id] = self.last
-            for oldest in list(self.former)[:-_FORMER_GENERATIONS]:
-                del self.former[oldest]
+            self.former[self.execution_id[:_TOLD_APART_BY]] = self.last
+            surplus = len(self.former) - _ALWAYS_REMEMBERED
+            for name in list(self.former)[: max(surplus, 0)]:
+                if len(self.former) <= _MOST_REMEMBERED and self.former[name].ticks + _REMEMBERED_FOR >= stamp.ticks:
+                    break
+                del self.former[name]
         self.last, self.execution_id = NO_STAMP, execution_id
         self.buffered.clear()
+
+    def takes_late(self, request: EntityRequest) -> bool | None:
+        """Whether a request of a former generation is new; `None` if it is of no generation that is remembered."""
+        name = (request.parent_execution or "")[:_TOLD_APART_BY]
+        former = self.former.get(name)
+        if former is None:
+            return None
+        if request.timestamp.ticks <= former.ticks:
+            return False
+        self.former[name] = request.timestamp
+        return True
 
 
 class MessageSorter:
@@ -113,14 +133,13 @@ class MessageSorter:
         if sender is None:
             sender = self._received[request.parent] = _Sender(SenderRecord(execution_id=request.parent_execution))
         elif sender.execution_id != request.parent_execution:
-            former = sender.former.get(request.parent_execution or "")
-            if former is not None:  # it comes late, or once more because its sender had to play its end again
-                if request.timestamp.ticks > former.ticks:
-                    sender.former[request.parent_execution or ""] = request.timestamp
+            is_new = sender.takes_late(request)
+            if is_new is not None:  # it comes late, or once more because its sender had to play its end again
+                if is_new:
                     yield request
                 return
             waiting = _in_order(sender)
-            sender.begin(request.parent_execution)
+            sender.begin(request.parent_execution, request.timestamp)
             yield from waiting
         if request.timestamp.ticks <= sender.last.ticks:
             return  # delivered before: a duplicate

@@ -173,10 +173,30 @@ def test_a_straggler_of_the_generation_before_is_delivered_once() -> None:
     assert delivered(MessageSorter(WINDOW), first, following, second, second) == ["1", "9", "2"]
 
 
-def test_former_generations_survive_in_the_state_and_only_a_few_are_kept() -> None:
-    requests = [stamped(MessageSorter(WINDOW), n, now=Ticks(NOW + n), execution=f"e{n}") for n in range(12)]
+def generations(count: int, every: int) -> list[EntityRequest]:
+    """One request of each of so many generations of one sender, which begin so many ticks after one another."""
+    return [stamped(MessageSorter(WINDOW), n, now=Ticks(NOW + n * every), execution=f"{n:032x}"[::-1]) for n in range(count)]
+
+
+def test_what_short_generations_repeat_minutes_later_is_dropped() -> None:
+    requests = generations(100, every=MINUTE // 60)
     receiver = MessageSorter(WINDOW)
     delivered(receiver, *requests)
 
-    assert list(receiver.state.received["p"].former) == [f"e{n}" for n in range(3, 11)]
-    assert delivered(MessageSorter(WINDOW, receiver.state), *requests[3:]) == []
+    assert delivered(MessageSorter(WINDOW, receiver.state), *requests) == []
+
+
+def test_of_long_generations_the_last_eight_are_remembered() -> None:
+    receiver = MessageSorter(WINDOW)
+    delivered(receiver, *generations(12, every=MINUTE))
+
+    assert [stamp.ticks for stamp in receiver.state.received["p"].former.values()] == [
+        NOW + n * MINUTE for n in range(3, 11)
+    ]
+
+
+def test_no_sender_makes_the_state_grow_for_ever() -> None:
+    receiver = MessageSorter(WINDOW)
+    delivered(receiver, *generations(1000, every=1))
+
+    assert len(receiver.state.received["p"].former) == 400
