@@ -120,6 +120,60 @@ async def test_access_that_is_refused_in_the_middle_is_an_outage_that_is_told_wi
     assert "AccountKey is not a key of account 'acct'" in line
 
 
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (answer("500 Whatever"), "500 Internal Server Error."),
+        (answer("503 Busy", b"", "x-ms-error-code: ServerBusy"), "503 ServerBusy."),
+        (answer("500 Oops", b"no space\r\nleft"), "500 Internal Server Error no space left."),
+        (answer("507 Full", b"<Error><Code>Full</Code><Message>No.</Message></Error>"), "507 Full No."),
+        (answer("599 Odd"), "599."),
+    ],
+)
+async def test_an_outage_names_what_the_service_said(
+    server: ScriptedService, caplog: pytest.LogCaptureFixture, sent: bytes, told: str
+) -> None:
+    server.answers = [sent]
+    health = StorageHealth()
+    health.watch()
+    http = StorageHttp(server.account, SharedKeySigner(KEY), retry=QUICK, health=health)
+
+    for _ in range(2):
+        with pytest.raises(StorageUnavailableError) as caught:
+            await http.send("queue.put", Service.QUEUE, "POST", "/q/messages")
+        assert caught.value.is_told
+
+    await http.close()
+    (line,) = caplog.messages
+    assert line.startswith(f"Azure Storage did not do queue.put /q/messages: {told} What was")
+
+
+async def test_a_write_that_is_refused_stays_an_outage_while_reads_work(
+    server: ScriptedService, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    health = StorageHealth(lambda: now[0])
+    health.watch()
+    http = StorageHttp(server.account, SharedKeySigner(KEY), retry=QUICK, health=health)
+    blobs = LeanBlobs(http)
+
+    for _ in range(8):
+        server.answers = [answer("500 Oops")]
+        with pytest.raises(StorageUnavailableError):
+            await blobs.upload("c", "b", b"content")
+        now[0] += 22
+        server.answers = [answer("200 OK")]
+        await blobs.download("c", "b")
+    down = health.is_down
+    server.answers = [answer("201 Created")]
+    await blobs.upload("c", "b", b"content")
+    await http.close()
+
+    assert down
+    assert [record.__dict__["event"] for record in caplog.records] == ["storage_down", "storage_up"]
+    assert caplog.messages[1] == "Azure Storage answers again, after 176 s."
+
+
 async def test_a_clock_that_makes_requests_invalid_is_named(server: ScriptedService, http: StorageHttp) -> None:
     behind = format_datetime(datetime.now(timezone.utc) - timedelta(minutes=20), usegmt=True)
     server.answers = [answer("403 Forbidden", b"<Error><Code>AuthenticationFailed</Code></Error>", f"Date: {behind}")]

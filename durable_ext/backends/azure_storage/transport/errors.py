@@ -66,7 +66,7 @@ class StorageUnavailableError(BackendUnavailableError):
 
     def __init__(self, *, call: str, why: str) -> None:
         self.call, self.why = call, why
-        super().__init__(f"Azure Storage did not do {call}: {why}.")
+        super().__init__(f"Azure Storage did not do {call}: {why.rstrip('.')}.")
 
 
 class StorageHostUnknownError(StorageUnavailableError):
@@ -104,7 +104,7 @@ def error_from(*, call: str, status: int, code: str, detail: str) -> BackendErro
     if status == 412:
         return StoragePreconditionError(call=call, status=status, code=code, detail=detail)
     if status in (408, 429) or status >= 500:
-        return StorageUnavailableError(call=call, why=f"{status} {code} {detail}".rstrip())
+        return StorageUnavailableError(call=call, why=" ".join(part for part in (str(status), code, detail) if part))
     if status in (400, 413):
         return StorageRefusedError(call=call, status=status, code=code, detail=detail)
     return StorageError(call=call, status=status, code=code, detail=detail)

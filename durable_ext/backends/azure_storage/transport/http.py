@@ -21,11 +21,11 @@ from durable_ext.backends.azure_storage.transport.errors import (
     unanswered,
 )
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
-from durable_ext.backends.azure_storage.transport.refusal_text import refusal_code, refusal_text
+from durable_ext.backends.azure_storage.transport.refusal_text import failure_text, refusal_code, refusal_text
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
 from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.throttling import Throttling
-from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, open_wire
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, WireError, open_wire
 from durable_ext.errors import BackendError
 
 _NO_ACCESS: Final = frozenset({401, 403})
@@ -124,7 +124,7 @@ class StorageHttp:
         retry: RetryPolicy,
         meaning: Meaning | None,
     ) -> HttpAnswer:
-        attempt = 0
+        attempt, since = 0, self._health.now()
         while True:
             if self._closed:  # or a retry would open connections that nobody closes
                 raise StorageUnavailableError(call=f"{verb} {path}", why="the connection was closed by this process")
@@ -135,35 +135,40 @@ class StorageHttp:
             try:
                 answer = await self._send_once(service, method, path, params, headers, body)
             except OSError as exc:
-                failure = self._no_answer(f"{verb} {path}", service, exc)
+                failure, failing = self._no_answer(verb, path, service, exc, since)
             else:
                 if meaning is not None:
                     answer = meaning(answer)
-                if self._health.is_down and answer.status not in _OUTAGE_STATUSES:
-                    self._health.answered(service)
+                if answer.status < 500 and answer.status not in _OUTAGE_STATUSES:
+                    self._health.answered(verb)
                 if answer.status < 300:
                     return answer if attempt == 1 else replace(answer, attempts=attempt)
                 if answer.status not in RETRIED_STATUSES:
-                    raise self._refusal(f"{verb} {path}", service, answer)
-                failure = StorageUnavailableError(
-                    call=f"{verb} {path}", why=f"{answer.status} {refusal_code(answer)} {refusal_text(answer)}".rstrip()
-                )
+                    raise self._refusal(verb, path, service, answer, since)
+                failure, failing = StorageUnavailableError(call=f"{verb} {path}", why=failure_text(answer)), verb
                 retry_after = retry_after_seconds(answer.headers.get("retry-after"), answer.headers.get("date"))
                 self._throttling.asked(service, retry_after)
             delay = retry.delay(attempt, retry_after, random.random())
             if delay is None:
-                failure.is_told = self._health.failed(service, failure)
+                failure.is_told = self._health.failed(failing, failure, since=since)
                 raise failure
             await self._clock.sleep(delay)
 
-    def _no_answer(self, call: str, service: Service, error: OSError) -> StorageUnavailableError:
-        failure = unanswered(call, self._account.endpoint(service), error)
+    def _no_answer(
+        self, verb: str, path: str, service: Service, error: OSError, since: float
+    ) -> tuple[StorageUnavailableError, str]:
+        """Return the failure, and what has failed: the service if nobody could be reached, else the verb."""
+        failure = unanswered(f"{verb} {path}", self._account.endpoint(service), error)
         if isinstance(error, TimeoutError):  # a frozen service: the retries take minutes
-            self._health.failed(service, failure)
-        return failure
+            self._health.failed(verb, failure, since=since)
+        return failure, verb if isinstance(error, (TimeoutError, WireError)) else service.value
 
-    def _refusal(self, call: str, service: Service, answer: HttpAnswer) -> BackendError:
-        status, code = answer.status, refusal_code(answer)
+    def _refusal(self, verb: str, path: str, service: Service, answer: HttpAnswer, since: float) -> BackendError:
+        call, status, code = f"{verb} {path}", answer.status, refusal_code(answer)
+        if status >= 500:
+            failure = StorageUnavailableError(call=call, why=failure_text(answer))
+            failure.is_told = self._health.failed(verb, failure, since=since)
+            return failure
         if status not in _NO_ACCESS:
             error = error_from(call=call, status=status, code=code, detail=refusal_text(answer))
             self._health.missed += service is not Service.BLOB and isinstance(error, StorageResourceMissingError)
@@ -171,7 +176,7 @@ class StorageHttp:
         refused = StorageAccessError(
             call=call, status=status, code=code, advice=access_advice(self._account, service, self.server_clock.offset())
         )
-        return self._health.refused(service, refused)
+        return self._health.refused(verb, refused, since=since)
 
     async def _send_once(
         self,

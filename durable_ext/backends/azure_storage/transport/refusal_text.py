@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
+from http.client import responses
 from typing import Any, Final
 
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
@@ -37,6 +38,12 @@ def refusal_code(answer: HttpAnswer) -> str:
 def refusal_text(answer: HttpAnswer) -> str:
     """Return the message of an answer in one line, with the id under which the service knows the request."""
     return one_line(_message(answer.body), answer.headers.get("x-ms-request-id"))
+
+
+def failure_text(answer: HttpAnswer) -> str:
+    """Return status, code and message of an answer; without a code what the status means, as some say nothing else."""
+    said = (str(answer.status), refusal_code(answer) or responses.get(answer.status, ""), refusal_text(answer))
+    return " ".join(part for part in said if part)
 
 
 def one_line(text: str, request_id: str | None = None) -> str:

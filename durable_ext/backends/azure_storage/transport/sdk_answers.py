@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from http.client import responses
 from typing import Final, TypeVar
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ServiceResponseError
 
 from durable_ext.aio.clock import Clock, SystemClock
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
@@ -23,7 +24,7 @@ from durable_ext.backends.azure_storage.transport.http import Interceptor, Stora
 from durable_ext.backends.azure_storage.transport.refusal_text import one_line
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
 from durable_ext.backends.azure_storage.transport.throttling import Throttling
-from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, WireError
 from durable_ext.errors import BackendError
 
 _TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes on Python 3.10
@@ -56,18 +57,18 @@ class SdkAnswers:
             StorageError, StorageUnavailableError, StorageAccessError: As `errors.error_from` says.
         """
         if self._interceptor is None:
-            return await self._call_with_retries(f"{verb} {resource}", send)
+            return await self._call_with_retries(verb, resource, send)
         values: list[T] = []
 
         async def call_all() -> HttpAnswer:
-            values.append(await self._call_with_retries(f"{verb} {resource}", send))
+            values.append(await self._call_with_retries(verb, resource, send))
             return HttpAnswer(200, {}, b"")
 
         await self._interceptor(StorageCall(verb, resource), call_all)
         return values[-1]
 
-    async def _call_with_retries(self, call: str, send: Callable[[], Awaitable[T]]) -> T:
-        attempt = 0
+    async def _call_with_retries(self, verb: str, resource: str, send: Callable[[], Awaitable[T]]) -> T:
+        call, attempt, since = f"{verb} {resource}", 0, self._health.now()
         while True:
             if self._throttling.is_on:
                 await self._throttling.wait(call, self._service, self._retry)
@@ -76,51 +77,51 @@ class SdkAnswers:
             try:
                 value = await send()
             except HttpResponseError as exc:
-                failure = self._refused(call, exc)
+                failure, failing = self._refused(verb, call, exc, since), verb
                 retry_after = _retry_after(exc)
                 self._throttling.asked(self._service, retry_after)
             except (AzureError, OSError, asyncio.TimeoutError) as exc:
-                failure = self._unanswered(call, exc)
+                failure, failing = self._unanswered(verb, call, exc, since)
             else:
-                self._answered()
+                self._health.answered(verb)
                 return value
             delay = self._retry.delay(attempt, retry_after, random.random())
             if delay is None:
-                failure.is_told = self._health.failed(self._service, failure)
+                failure.is_told = self._health.failed(failing, failure, since=since)
                 raise failure
             await self._clock.sleep(delay)
 
-    def _refused(self, call: str, error: HttpResponseError) -> StorageUnavailableError:
+    def _refused(self, verb: str, call: str, error: HttpResponseError, since: float) -> StorageUnavailableError:
         """Return the failure that is worth another try; raise every other one."""
         failure = _refusal(call, error)
         failure.__cause__ = error
         if isinstance(failure, StorageUnavailableError):
             return failure
         if isinstance(failure, StorageAccessError):
-            raise self._health.refused(self._service, failure)
+            raise self._health.refused(verb, failure, since=since)
         self._health.missed += self._service is not Service.BLOB and isinstance(failure, StorageResourceMissingError)
-        self._answered()
+        self._health.answered(verb)
         raise failure
 
-    def _unanswered(self, call: str, error: Exception) -> StorageUnavailableError:
+    def _unanswered(self, verb: str, call: str, error: Exception, since: float) -> tuple[StorageUnavailableError, str]:
+        """Return the failure, and what has failed: the service if nobody could be reached, else the verb."""
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         failure = unanswered(call, self._endpoint, cause)
-        if isinstance(cause, _TIMEOUTS) or isinstance(
-            error.__cause__, _TIMEOUTS
-        ):  # a frozen service: the retries take minutes
-            self._health.failed(self._service, failure)
-        return failure
-
-    def _answered(self) -> None:
-        if self._health.is_down:
-            self._health.answered(self._service)
+        timed_out = isinstance(cause, _TIMEOUTS) or isinstance(error.__cause__, _TIMEOUTS)
+        if timed_out:  # a frozen service: the retries take minutes
+            self._health.failed(verb, failure, since=since)
+        is_reached = timed_out or isinstance(cause, WireError) or isinstance(error, ServiceResponseError)
+        return failure, verb if is_reached else self._service.value
 
 
 def _refusal(call: str, error: HttpResponseError) -> BackendError:
     # The queue client raises this for 204 too, when the queue was there already.
     status = 409 if isinstance(error, ResourceExistsError) else error.status_code or 500
     code = str(getattr(error, "error_code", "") or "").rsplit(".", 1)[-1]
-    return error_from(call=call, status=status, code=_plain_code(code), detail=one_line(error.message or ""))
+    said = one_line(error.message or "")
+    if status in RETRIED_STATUSES:
+        said = said or responses.get(status, "")
+    return error_from(call=call, status=status, code=_plain_code(code), detail=said)
 
 
 def _retry_after(error: HttpResponseError) -> float | None:

@@ -39,7 +39,7 @@ class Throttling:
         left = self._quiet_until.get(service, 0.0) - self._clock.monotonic()
         if left > retry.longest.total_seconds():
             failure = StorageUnavailableError(call=call, why=f"the service asked not to be called for another {left:.0f} s")
-            failure.is_told = self._health.failed(service, failure)
+            failure.is_told = self._health.failed(service.value, failure)
             raise failure
         if left > 0:
             await self._clock.sleep(left)
