@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from datetime import timedelta
 import pytest
 
 from durable_ext.backends.azure_storage.transport.keep_alive_wire import KeepAliveWire
+from durable_ext.backends.azure_storage.transport.patience import Patience
 from durable_ext.backends.azure_storage.transport.sockets import AddressEntry, connect_to, connect_to_first
 
 _MORE_STEPS_THAN_CONNECTING_HAS = 40
@@ -31,8 +31,8 @@ def entry(address: tuple[str, int]) -> AddressEntry:
     return (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
 
 
-def soon() -> float:
-    return time.monotonic() + 20
+def soon() -> Patience:
+    return Patience(20)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -25,6 +25,7 @@ from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import StorageHttp
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues
 from durable_ext.backends.azure_storage.transport.retry import RetryPolicy, retry_after_seconds
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, StoodStillError
 from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
 
@@ -42,6 +43,22 @@ async def http(server: ScriptedService) -> AsyncIterator[StorageHttp]:
     opened = StorageHttp(server.account, SharedKeySigner(KEY), retry=QUICK)
     yield opened
     await opened.close()
+
+
+class _WakingWire:
+    """Its process stands still within the next requests, then it answers."""
+
+    def __init__(self) -> None:
+        self.naps = 1
+
+    async def send(self, method: str, origin: str, target: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        self.naps -= 1
+        if self.naps >= 0:
+            raise StoodStillError("no answer: this process stood still for 45 s")
+        return HttpAnswer(200, {}, b"yes")
+
+    async def close(self) -> None:
+        pass
 
 
 async def get(http: StorageHttp) -> bytes:
@@ -172,6 +189,25 @@ async def test_a_write_that_is_refused_stays_an_outage_while_reads_work(
     assert down
     assert [record.__dict__["event"] for record in caplog.records] == ["storage_down", "storage_up"]
     assert caplog.messages[1] == "Azure Storage answers again, after 176 s."
+
+
+async def test_a_request_that_waited_while_this_process_stood_still_is_tried_again_and_no_outage(
+    server: ScriptedService, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answers = [b"", answer("200 OK", b"yes")]
+    health = StorageHealth()
+    health.watch()
+    wire = _WakingWire()
+    http = StorageHttp(server.account, SharedKeySigner(KEY), retry=QUICK, wire=wire, health=health)
+
+    assert await get(http) == b"yes"
+    wire.naps = 3
+    with pytest.raises(StorageUnavailableError, match="this process stood still for 45 s"):
+        await get(http)
+
+    await http.close()
+    assert not health.is_down
+    assert caplog.messages == []
 
 
 async def test_a_clock_that_makes_requests_invalid_is_named(server: ScriptedService, http: StorageHttp) -> None:

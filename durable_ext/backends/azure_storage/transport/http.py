@@ -25,7 +25,7 @@ from durable_ext.backends.azure_storage.transport.refusal_text import failure_te
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
 from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.throttling import Throttling
-from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, Wire, WireError, open_wire
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, StoodStillError, Wire, WireError, open_wire
 from durable_ext.errors import BackendError
 
 _NO_ACCESS: Final = frozenset({401, 403})
@@ -149,6 +149,8 @@ class StorageHttp:
                 retry_after = retry_after_seconds(answer.headers.get("retry-after"), answer.headers.get("date"))
                 self._throttling.asked(service, retry_after)
             delay = retry.delay(attempt, retry_after, random.random())
+            if delay is None and isinstance(failure.__cause__, StoodStillError):
+                raise failure  # which is not the service's
             if delay is None:
                 failure.is_told = self._health.failed(failing, failure, since=since)
                 raise failure
@@ -159,7 +161,8 @@ class StorageHttp:
     ) -> tuple[StorageUnavailableError, str]:
         """Return the failure, and what has failed: the service if nobody could be reached, else the verb."""
         failure = unanswered(f"{verb} {path}", self._account.endpoint(service), error)
-        if isinstance(error, TimeoutError):  # a frozen service: the retries take minutes
+        # A frozen service: the retries take minutes.
+        if isinstance(error, TimeoutError) and not isinstance(error, StoodStillError):
             self._health.failed(verb, failure, since=since)
         return failure, verb if isinstance(error, (TimeoutError, WireError)) else service.value
 

@@ -13,6 +13,7 @@ from typing import Final, cast
 
 import httptools
 
+from durable_ext.backends.azure_storage.transport.patience import Patience
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, WireError
 
 _BUFFER_BYTES: Final = 32 * 1024
@@ -47,6 +48,7 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[HttpAnswer] | None = None
+        self._timer: asyncio.TimerHandle
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []
         self._without_body = self._ends_with_connection = False
@@ -74,7 +76,8 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
         self._parser = httptools.HttpResponseParser(self)
         waiter: asyncio.Future[HttpAnswer] = loop.create_future()
         self._waiter = waiter
-        timer = loop.call_later(seconds, self._time_out, seconds)
+        patience = Patience(seconds)
+        self._timer = loop.call_later(patience.next_wait(), self._look, patience, seconds)
         self._transport.write(request)
         try:
             return await waiter
@@ -82,7 +85,7 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
             self._keeps_alive = False
             raise
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._waiter = self._parser = None
             if not self._keeps_alive:
                 self.abort()
@@ -93,8 +96,12 @@ class KeepAliveConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _time_out(self, seconds: float) -> None:
-        self._fail(TimeoutError(f"no complete answer within {seconds:g} s"))
+    def _look(self, patience: Patience, seconds: float) -> None:
+        left = patience.next_wait()
+        if left > 0:
+            self._timer = asyncio.get_running_loop().call_later(left, self._look, patience, seconds)
+        else:
+            self._fail(patience.timeout("no complete answer", seconds))
 
     def _fail(self, error: Exception) -> None:
         self._keeps_alive = False

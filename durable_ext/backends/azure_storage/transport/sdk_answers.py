@@ -24,7 +24,7 @@ from durable_ext.backends.azure_storage.transport.http import Interceptor, Stora
 from durable_ext.backends.azure_storage.transport.refusal_text import one_line
 from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
 from durable_ext.backends.azure_storage.transport.throttling import Throttling
-from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, WireError
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, StoodStillError, WireError
 from durable_ext.errors import BackendError
 
 _TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes on Python 3.10
@@ -86,6 +86,8 @@ class SdkAnswers:
                 self._health.answered(verb)
                 return value
             delay = self._retry.delay(attempt, retry_after, random.random())
+            if delay is None and isinstance(failure.__cause__, StoodStillError):
+                raise failure  # which is not the service's
             if delay is None:
                 failure.is_told = self._health.failed(failing, failure, since=since)
                 raise failure
@@ -108,7 +110,7 @@ class SdkAnswers:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         failure = unanswered(call, self._endpoint, cause)
         timed_out = isinstance(cause, _TIMEOUTS) or isinstance(error.__cause__, _TIMEOUTS)
-        if timed_out:  # a frozen service: the retries take minutes
+        if timed_out and not isinstance(cause, StoodStillError):  # a frozen service: the retries take minutes
             self._health.failed(verb, failure, since=since)
         is_reached = timed_out or isinstance(cause, WireError) or isinstance(error, ServiceResponseError)
         return failure, verb if is_reached else self._service.value

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, Union
+
+from durable_ext.backends.azure_storage.transport.patience import Patience
 
 _NEXT_ADDRESS_AFTER: Final = 0.25
 
@@ -27,23 +28,23 @@ async def connect_to(host: str, port: int, *, seconds: float) -> socket.socket:
         TimeoutError: That took more than so many seconds.
         OSError: The name is not known, or no address could be reached.
     """
-    ends = time.monotonic() + seconds
+    patience = Patience(seconds)
     try:
-        return await connect_to_first(await _addresses(host, port, ends), ends)
+        return await connect_to_first(await _addresses(host, port, patience), patience)
     except TimeoutError as error:
         if error.errno is not None:
             raise  # that of the system
-        raise TimeoutError(f"no connection to {host}:{port} within {seconds:g} s") from None
+        raise patience.timeout(f"no connection to {host}:{port}", seconds) from None
 
 
-async def connect_to_first(addresses: Sequence[AddressEntry], ends: float) -> socket.socket:
+async def connect_to_first(addresses: Sequence[AddressEntry], patience: Patience) -> socket.socket:
     """Return a socket that is connected to the first of these addresses, at least one, that answers.
 
     The next one is tried as soon as one has failed, or after 250 ms. All other sockets are closed, and all if this is
     cancelled; no cancellation is lost, as by `asyncio.wait_for` before Python 3.12.
 
     Raises:
-        TimeoutError: None has answered before this second of `time.monotonic()`; without an `errno`.
+        TimeoutError: None has answered in time; without an `errno`.
         OSError: None could be reached; the error is that of the first.
     """
     loop = asyncio.get_running_loop()
@@ -51,12 +52,11 @@ async def connect_to_first(addresses: Sequence[AddressEntry], ends: float) -> so
     attempts: list[asyncio.Task[Union[socket.socket, OSError]]] = []
     winner: socket.socket | None = None
     try:
-        while time.monotonic() < ends:
+        while (limit := patience.next_wait()) > 0:
             if left:
                 attempts.append(loop.create_task(_attempt(left.popleft())))
             under_way = [attempt for attempt in attempts if not attempt.done()]
             if under_way:
-                limit = ends - time.monotonic()
                 limit = min(limit, _NEXT_ADDRESS_AFTER) if left else limit
                 await asyncio.wait(under_way, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             ended = [attempt.result() for attempt in attempts if attempt.done()]
@@ -90,7 +90,7 @@ async def _attempt(entry: AddressEntry) -> socket.socket | OSError:
     return opened
 
 
-async def _addresses(host: str, port: int, ends: float) -> Sequence[AddressEntry]:
+async def _addresses(host: str, port: int, patience: Patience) -> Sequence[AddressEntry]:
     """Return the addresses of a host, its families by turns."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)  # asks nobody
@@ -98,7 +98,8 @@ async def _addresses(host: str, port: int, ends: float) -> Sequence[AddressEntry
         find = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     looking = asyncio.get_running_loop().run_in_executor(None, find)
     try:
-        await asyncio.wait((looking,), timeout=ends - time.monotonic())
+        while not looking.done() and (limit := patience.next_wait()) > 0:
+            await asyncio.wait((looking,), timeout=limit)
     finally:
         looking.cancel()  # does nothing if it is done
     if looking.cancelled():

@@ -25,6 +25,10 @@ class WireError(ConnectionError):
     """There was no complete answer: nobody listened, the connection broke, or what came is no HTTP."""
 
 
+class StoodStillError(TimeoutError):
+    """There was no answer in time, but this process did not run meanwhile: nothing is known about the service."""
+
+
 class Wire(Protocol):
     """Sends requests over connections that it keeps open. Used from one event loop."""
 
