@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from contextlib import suppress
 
@@ -34,11 +33,6 @@ class Slots:
     def taken(self) -> int:
         """How many are in use."""
         return self._taken
-
-    @property
-    def in_line(self) -> int:
-        """How many wait for a slot."""
-        return len(self._waiting)
 
     @property
     def wanted(self) -> bool:
@@ -105,25 +99,3 @@ class Slots:
             ticket = self._waiting.popleft()
             if not ticket.done():
                 ticket.set_result(False)
-
-
-class PlaceInLine:
-    """The end of the line at one moment; tells how long it takes from there to a slot, by how fast the line has moved.
-
-    Attributes:
-        since: That moment, in seconds of the caller's clock.
-    """
-
-    __slots__ = ("_ahead", "_passed_on", "_slots", "since")
-
-    def __init__(self, slots: Slots, now: float) -> None:
-        self.since = now
-        self._slots = slots
-        self._ahead, self._passed_on = slots.in_line + 1, slots.passed_on
-
-    def seconds_left(self, now: float) -> float:
-        """Return how many more seconds it may take; infinity if nobody has got a slot since."""
-        moved = self._slots.passed_on - self._passed_on
-        if not moved:
-            return math.inf
-        return max(self._ahead - moved, 0) * (now - self.since) / moved

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Union
 
-from durable_ext.aio.slots import PlaceInLine
 from durable_ext.backends.protocol import ActivityWorkItem, BackendTraits, OrchestrationSession
 from durable_ext.core.events import TASK_RESULTS, ExecutionStarted, TaskCompleted, TaskFailed, TimerFired
 from durable_ext.core.messages import ReceivedMessage, TaskMessage
@@ -19,7 +18,7 @@ from durable_ext.runtime.services import OrchestrationServices
 
 ActivityResult = Union[TaskCompleted, TaskFailed]
 
-_PATIENCE: Final = 4  # times the spill time: as long as a work item waits for a slot, before others get it
+_PATIENCE: Final = 4  # times the spill time: as long as a work item waits here, before others get it
 _PAUSE_SECONDS: Final = 0.01
 _GATHER_SECONDS: Final = 0.03
 _CLOCK_SECONDS: Final = 0.001  # a loop may call a little early
@@ -64,7 +63,7 @@ class LocalWave:
         self._messages = {message.event.event_id: message for message in messages}
         self._running: dict[int, float] = {}
         self._spilled: dict[int, asyncio.Future[ActivityWorkItem | None]] = {}
-        self._place = PlaceInLine(services.activity_slots, self._loop.time())
+        self._passed_on, self._standing_since = services.activity_slots.passed_on, self._loop.time()
         self._unfinished = len(messages)
         self._wanted = self._unfinished
         self._any_wakes = False
@@ -127,14 +126,17 @@ class LocalWave:
         return [self._messages[task_id] for task_id, since in self._running.items() if since <= limit]
 
     def is_starving(self) -> bool:
-        """Whether nothing of it runs and a slot will not come soon, because activities of others take long.
+        """Whether nothing of it runs, and nobody has got a slot for a while, because activities of others take long.
 
-        Its own width is no reason (rule R5), nor is a line that moves.
+        Its own width is no reason (rule R5), nor is a line that moves: whoever leaves it for the hub's queue is overtaken by
+        those that come later.
         """
+        passed_on, now = self._services.activity_slots.passed_on, self._loop.time()
+        if passed_on != self._passed_on:
+            self._passed_on, self._standing_since = passed_on, now
         if self._running or self._results or not self._queue.waiting:
             return False
-        now, patience = self._loop.time(), _PATIENCE * self._spill_seconds
-        return now - self._place.since >= patience and self._place.seconds_left(now) > 2 * patience
+        return now - self._standing_since >= _PATIENCE * self._spill_seconds
 
     def take_surplus(self) -> list[TaskMessage]:
         """Take out what waits and would not begin now: with activities that take long, it is for whoever has slots."""
@@ -211,8 +213,6 @@ class LocalWave:
             return
         self._running[task_id] = self._loop.time()
         result = await self._services.runner.run(message)
-        if len(self._running) == 1 and self._queue.waiting:
-            self._place = PlaceInLine(self._services.activity_slots, self._loop.time())
         if self._running.pop(task_id, None) is None:
             await self._finish(result)
             return

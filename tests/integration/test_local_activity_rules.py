@@ -390,6 +390,30 @@ async def test_activities_for_which_no_slot_comes_free_are_for_any_worker(tmp_pa
     assert sorted(each.run_here for each in activities(begins) + activities(waits)) == [False, True]
 
 
+@pytest.mark.slow  # a line in which the last one waits for much longer than the patience, and nobody for as long as it
+async def test_activities_in_a_line_that_moves_stay_in_it(tmp_path: Path) -> None:
+    async def short(value: int) -> int:
+        await asyncio.sleep(0.1)
+        return value
+
+    def one(context: Any) -> Any:
+        return (yield context.call_activity("short", 7))
+
+    settings = WorkerSettings(max_concurrent_activities=1)
+    async with recorded(tmp_path, registry_of(orchestrators=[one], activities=[short]), settings) as hub:
+        instances = [await hub.client.start("one") for _ in range(100)]
+        for instance_id in instances:
+            await hub.client.wait_for_completion(instance_id)
+        sent = [
+            each
+            for instance_id in instances
+            for written in hub.backend.checkpoints[instance_id]
+            for each in written.activities
+        ]
+
+    assert sent == []
+
+
 async def test_decisions_made_while_a_wave_is_running_join_it(tmp_path: Path) -> None:
     def race(context: Any) -> Any:
         tasks = [context.call_activity("echo", i) for i in range(100)]

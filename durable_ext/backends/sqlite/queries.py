@@ -101,10 +101,12 @@ WHERE n = :n AND lock_token = :token AND lock_owner = :owner RETURNING wake_at, 
 
 
 @cache
-def forget_deliveries(count: int) -> str:
+def forget_deliveries(count: int, *, of_one_lock: bool = False) -> str:
+    """Count one delivery less, of messages of instances that this owner has locked; or of one, under this token."""
+    locked = "n = ? AND lock_token = ? AND lock_owner = ?" if of_one_lock else "lock_owner = ?"
     return (
         "UPDATE messages SET dequeue_count = max(0, dequeue_count - 1) "
-        f"WHERE n IN (SELECT n FROM instances WHERE lock_owner = ?) AND message_id IN {_marks(count)}"
+        f"WHERE n IN (SELECT n FROM instances WHERE {locked}) AND message_id IN {_marks(count)}"
     )
 
 

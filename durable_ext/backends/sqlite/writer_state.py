@@ -233,7 +233,9 @@ class WriterState:
         for n, token, wake_at, waiting, unread in given_up:
             values = {"n": n, "token": token, "owner": self.owner, "now": self.now, "wake_at": wake_at}
             values.update((f"w{index}", message_id) for index, message_id in enumerate(waiting))
-            self.forget_deliveries(connection, [unread])
+            for block in queries.in_blocks(unread):
+                forget = queries.forget_deliveries(len(block), of_one_lock=True)
+                connection.execute(forget, (n, token, self.owner, *block))
             statement = queries.release(len(waiting)) if wake_at is None else queries.ABANDON
             found = connection.execute(statement, values).fetchall()
             if not found:
