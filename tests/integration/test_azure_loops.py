@@ -15,9 +15,10 @@ from support.functions import registry_of
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.azure_storage.blob_lease_rounds import HeldBlobLeases
 from durable_ext.backends.azure_storage.blob_leases import BlobLease, lease_content
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.lease_blobs import LeaseBlobs
 from durable_ext.backends.azure_storage.message_codec import encode_envelope, wrapper_of
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport

@@ -12,8 +12,9 @@ import pytest
 from azurite import Azurite
 
 from durable_ext.aio.supervisor import Supervisor
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.message_codec import encode_envelope, wrapper_of
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
 from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
 from durable_ext.backends.azure_storage.transport.errors import StorageRefusedError

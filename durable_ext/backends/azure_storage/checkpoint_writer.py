@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryCursor, HistoryTable, PreparedRows
 from durable_ext.backends.azure_storage.instances_table import InstancesTable, check_update
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import Sender
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,

@@ -13,7 +13,8 @@ from typing import Final
 
 from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.backoff import PollingBackoff, redelivery_delay
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.sessions import SessionDirectory

@@ -12,7 +12,7 @@ from typing import Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.wakeups import Wakeup
-from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 
 _MAX_WAITING: Final = 20_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from durable_ext.aio.wakeups import Wakeup
-from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState
 from durable_ext.core.messages import InstanceId
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryTable
 from durable_ext.backends.azure_storage.instance_watch import InstanceWatch
 from durable_ext.backends.azure_storage.instances_table import PLAIN_COLUMNS, InstancesTable, StoredInstance, check_start

@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import zip_longest
 from typing import TypeVar
 
-L = TypeVar("L")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +79,7 @@ def plan_round(
     now: datetime,
     lease_interval: timedelta,
     states: Mapping[str, DrainState],
+    lead: timedelta = timedelta(0),
     stopping: bool = False,
     added: Collection[str] = (),
 ) -> LeaseRound:
@@ -89,7 +90,7 @@ def plan_round(
     """
     plan = _Plan()
     for lease in leases:
-        _plan_one(plan, lease, me, now, lease_interval, states.get(lease.partition), stopping)
+        _plan_one(plan, lease, me, now, lease_interval + lead, states.get(lease.partition), stopping)
     if not stopping:
         _balance(plan, len(leases), me, added)
     return LeaseRound(writes=tuple(plan.writes.values()), drain=tuple(plan.drain), soon=plan.soon)
@@ -174,7 +175,7 @@ def _balance(plan: _Plan, partitions: int, me: str, added: Collection[str]) -> N
             mine += 1
 
 
-def by_turns(leases: Sequence[L], is_added: Callable[[L], bool]) -> list[L]:
+def by_turns(leases: Sequence[_T], is_added: Callable[[_T], bool]) -> list[_T]:
     """Return leases of the hub's own partitions and of added ones by turns: who takes some of them takes of both."""
     own = [lease for lease in leases if not is_added(lease)]
     added = [lease for lease in leases if is_added(lease)]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import (
     MAX_INLINE_BYTES,

@@ -15,7 +15,7 @@ from durable_ext.backends.azure_storage.early_messages import (
     repeats_child_start,
     seconds_before_start,
 )
-from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import LoadedHistory
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.core.ids import continues

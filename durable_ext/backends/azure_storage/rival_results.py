@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 
-from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.core.events import ACTIVITY_RESULTS, CHILD_RESULTS, TASK_RESULTS, HistoryEvent, OrchestratorCompleted
 
 

@@ -15,7 +15,7 @@ from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWrite
 from durable_ext.backends.azure_storage.control_queue import ControlQueueListener
 from durable_ext.backends.azure_storage.due_messages import DueMessages
 from durable_ext.backends.azure_storage.farewell import Farewell
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import MAX_ROWS_PER_BATCH, HistoryTable
 from durable_ext.backends.azure_storage.hub_accounts import HubAccounts
 from durable_ext.backends.azure_storage.hub_resources import HubResources
@@ -25,6 +25,7 @@ from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.listening import ListeningPartitions
 from durable_ext.backends.azure_storage.message_codec import CONTROL_EVENTS, WORK_ITEM_EVENTS
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.names import MAX_PARTITIONS
 from durable_ext.backends.azure_storage.outbox import Outbox

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.early_messages import KnownTasks, is_foreign_start, is_result, repeats_child_start
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryCursor, LoadedHistory
 from durable_ext.backends.azure_storage.message_codec import Sender
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.rival_results import RivalResults
 from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorStarted

@@ -15,10 +15,11 @@ from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.early_messages import StartVerdict, come_before_start, is_terminal
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.pending_starts import rejected_starts
 from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
 from durable_ext.backends.azure_storage.transport.errors import level_of

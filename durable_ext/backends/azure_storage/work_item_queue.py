@@ -17,8 +17,9 @@ from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.backoff import PollingBackoff
-from durable_ext.backends.azure_storage.held_messages import HeldMessage, MessageKeeper
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.message_codec import Sender
+from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.message_reader import MessageReader
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.transport.errors import StorageNotFoundError, level_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable_ext.backends.azure_storage.held_messages import HeldMessage
+from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.message_codec import Envelope
 from durable_ext.backends.azure_storage.rival_results import RivalResults
 from durable_ext.backends.azure_storage.transport.queue import MessageReceipt
