@@ -16,12 +16,12 @@ from durable_ext.backends.azure_storage.leases import Lease
 _AGREEING: Final = timedelta(seconds=5)  # the service tells its time in whole seconds
 _LONGEST_LEAD: Final = timedelta(minutes=10)  # beyond, a value is none of a clock
 _LONGEST_LEASE: Final = timedelta(minutes=1)
-_SILENCE: Final = 2  # lease times without a renewal, and the owner is dead whatever it wrote
+_SILENCE: Final = 2  # lease times without a renewal, and the holder is dead whatever the lease says
 
 
 @dataclass(slots=True)
 class _Seen:
-    owner: str | None
+    holder: str | None
     renewed: datetime | None
     since: float
     alive_until: float = 0.0
@@ -43,22 +43,27 @@ class LeaseClocks:
         """Return the leases with the ends that they have by our clock.
 
         An owner that was seen to renew a lease that looks (nearly) expired is alive with a clock that is behind. One that
-        was not seen to renew for twice a lease's time is dead. What is seen for the first time is taken at its word.
+        was not seen to renew for twice a lease's time is dead; so is one to which a lease was released, and that has not
+        claimed it for so long. What is seen for the first time is taken at its word.
         """
         self.lead = timedelta(0)
-        return [lease if lease.owner in (None, me) else self._judged(lease, now, monotonic) for lease in leases]
+        return [lease if lease.holder in (None, me) else self._judged(lease, now, monotonic) for lease in leases]
 
     def _judged(self, lease: Lease, now: datetime, monotonic: float) -> Lease:
         length = self._length(lease)
         seen = self._seen.get(lease.partition)
-        if seen is None or (seen.owner, seen.renewed) != (lease.owner, lease.last_renewal):
-            is_renewal = seen is not None
-            seen = self._seen[lease.partition] = _Seen(lease.owner, lease.last_renewal, monotonic)
+        if seen is None or (seen.holder, seen.renewed) != (lease.holder, lease.last_renewal):
+            is_renewal = seen is not None and lease.owner is not None
+            seen = self._seen[lease.partition] = _Seen(lease.holder, lease.last_renewal, monotonic)
             if is_renewal and lease.expires_at is not None and lease.expires_at - now < length / 2:
                 seen.alive_until = monotonic + length.total_seconds()
         if monotonic - seen.since >= _SILENCE * length.total_seconds():
             return replace(lease, expires_at=now)
-        if lease.last_renewal is not None and _AGREEING < lease.last_renewal - now <= _LONGEST_LEAD:
+        if (
+            lease.owner is not None
+            and lease.last_renewal is not None
+            and _AGREEING < lease.last_renewal - now <= _LONGEST_LEAD
+        ):
             self.lead = max(self.lead, lease.last_renewal - now)
         if monotonic < seen.alive_until:
             left = timedelta(seconds=seen.alive_until - monotonic)

@@ -33,6 +33,11 @@ class Lease:
     etag: str = ""
     foreign: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def holder(self) -> str | None:
+        """Who must show that it lives: the owner, or the worker that a lease was released to and that has not claimed it."""
+        return self.owner or self.next_owner
+
     def is_free(self, now: datetime) -> bool:
         """Whether anybody may claim it."""
         if self.owner is None and self.next_owner is None:
@@ -85,12 +90,14 @@ def plan_round(
 ) -> LeaseRound:
     """Decide which leases to claim, renew, steal, drain and release.
 
-    `states` has an entry for each partition this worker listens to or drains. `stopping` = give all up, take none. `added` =
-    partitions beyond the hub's own: they count like others, as for the provider, but one is not stolen instead of the other.
+    `states` has an entry for each partition this worker listens to or drains. `lead` = how much longer than its time a lease
+    must hold to look alive to everybody; not a released one, which would stay unserved if the next owner is dead.
+    `stopping` = give all up, take none. `added` = partitions beyond the hub's own: they count like others, as for the
+    provider, but one is not stolen instead of the other.
     """
     plan = _Plan()
     for lease in leases:
-        _plan_one(plan, lease, me, now, lease_interval + lead, states.get(lease.partition), stopping)
+        _plan_one(plan, lease, me, now, lease_interval, lead, states.get(lease.partition), stopping)
     if not stopping:
         _balance(plan, len(leases), me, added)
     return LeaseRound(writes=tuple(plan.writes.values()), drain=tuple(plan.drain), soon=plan.soon)
@@ -102,13 +109,15 @@ def _plan_one(
     me: str,
     now: datetime,
     interval: timedelta,
+    lead: timedelta,
     state: DrainState | None,
     stopping: bool,
 ) -> None:
+    end = now + interval + lead
     claimable = lease.is_free(now) or (lease.owner is None and lease.next_owner == me)
     if claimable and not stopping:
         lease = replace(
-            lease, owner=me, next_owner=None, owned_since=now, last_renewal=now, expires_at=now + interval, is_draining=False
+            lease, owner=me, next_owner=None, owned_since=now, last_renewal=now, expires_at=end, is_draining=False
         )
         plan.writes[lease.partition] = lease
         plan.counts[me] += 1
@@ -117,18 +126,19 @@ def _plan_one(
         _count_other(plan, lease, me, stopping)
         return
     if lease.next_owner is None and not stopping:
-        plan.writes[lease.partition] = replace(lease, last_renewal=now, expires_at=now + interval, is_draining=False)
+        plan.writes[lease.partition] = replace(lease, last_renewal=now, expires_at=end, is_draining=False)
         plan.counts[me] += 1
         return
     if lease.next_owner is not None:
         plan.counts[lease.next_owner] += 1
     if state is None or state is DrainState.DRAINED:
-        plan.writes[lease.partition] = replace(lease, owner=None, is_draining=False)
+        released_until = min(lease.expires_at or end, now + interval)
+        plan.writes[lease.partition] = replace(lease, owner=None, expires_at=released_until, is_draining=False)
         return
     plan.soon = True
     if state is DrainState.LISTENING:
         plan.drain.append(lease.partition)
-    plan.writes[lease.partition] = replace(lease, last_renewal=now, expires_at=now + interval, is_draining=True)
+    plan.writes[lease.partition] = replace(lease, last_renewal=now, expires_at=end, is_draining=True)
 
 
 def _count_other(plan: _Plan, lease: Lease, me: str, stopping: bool) -> None:

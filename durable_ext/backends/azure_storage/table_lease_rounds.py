@@ -79,7 +79,7 @@ class TableLeaseRounds:
         if self._is_first_round:
             # A process started again after a crash need not wait until the leases of its former life run out. Only once:
             # should two machines ever take each other for the same one, they do not go on stealing.
-            known = [replace(lease, expires_at=now) if has_ended_here(lease.owner or "") else lease for lease in known]
+            known = [replace(one, expires_at=now) if has_ended_here(one.holder or "") else one for one in known]
         mine = {self._partitions[lease.partition] for lease in known if lease.owner == self._me}
         for index in self._listening.states.keys() - mine:
             self._lose(index)
@@ -116,7 +116,8 @@ class TableLeaseRounds:
             leases,
             me=self._me,
             now=now,
-            lease_interval=self._lease_interval + self._clocks.lead,
+            lease_interval=self._lease_interval,
+            lead=self._clocks.lead,
             states={one.partition: states[index] for one in leases if (index := self._partitions[one.partition]) in states},
             stopping=stopping,
             added=self._added,

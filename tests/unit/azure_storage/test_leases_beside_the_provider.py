@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +48,8 @@ class OurWorker:
             judged,
             me=self.name,
             now=now,
-            lease_interval=LEASE + self.clocks.lead,
+            lease_interval=LEASE,
+            lead=self.clocks.lead,
             states=self.states,
             stopping=self.stopping,
             added=self.added,
@@ -276,3 +278,42 @@ def test_the_lease_of_an_owner_with_longer_leases_than_ours_is_not_taken_for_a_d
     ]
 
     assert set(ends) == {BEGIN + LEASE}
+
+
+@pytest.mark.parametrize("skew", [0, 45, 300, 500])
+def test_a_lease_released_to_a_worker_that_dies_before_it_claims_it_is_served_again_in_time(skew: int) -> None:
+    fleet = Fleet(8)
+    fleet.join(OurWorker("ours"))
+    fleet.join(ProviderWorker("theirs", skew=skew * SECOND))
+    fleet.run(120)
+    fleet.join(OurWorker("new"))
+    while not any(row.next_owner == "new" and row.owner == "ours" for row in fleet.rows.values()):
+        fleet.run(1)
+    fleet.kill("new")
+    fleet.kill("theirs")
+
+    fleet.run(90)
+
+    assert set(fleet.owners().values()) == {"ours"}
+
+
+def test_a_lease_that_waits_for_a_worker_that_has_died_is_free_whatever_its_end_says() -> None:
+    clocks = LeaseClocks(LEASE)
+    waiting = Lease(partition="hub-control-00", next_owner="dead", last_renewal=BEGIN, expires_at=BEGIN + 20 * LEASE)
+
+    free = [
+        clocks.judged([waiting], me="ours", now=BEGIN + second * SECOND, monotonic=float(second))[0].is_free(
+            BEGIN + second * SECOND
+        )
+        for second in range(121)
+    ]
+
+    assert free == [False] * 120 + [True]
+
+
+def test_a_released_lease_does_not_hold_longer_for_a_clock_that_is_ahead() -> None:
+    mine = Lease(partition="hub-control-00", owner="ours", next_owner="theirs", expires_at=BEGIN + 20 * LEASE)
+
+    plan = plan_round([mine], me="ours", now=BEGIN, lease_interval=LEASE, lead=19 * LEASE, states={})
+
+    assert [(one.owner, one.next_owner, one.expires_at) for one in plan.writes] == [(None, "theirs", BEGIN + LEASE)]
