@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.held_message import HeldMessage
@@ -33,8 +34,8 @@ from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import CheckpointConflictError, RequestRefusedError
 
 _Send = Callable[[], Awaitable[HeldMessage]]
-_SHOWN_REASON = re.compile(r"/history-[0-9A-F]{16}-Execution(?:Suspended|Resumed)-[0-9A-F]{8}-Reason\.json\.gz$")
-_SENDS_AT_ONCE = 64  # fewer than connections, so that none waits for one after it was checked
+_SHOWN_REASON: Final = re.compile(r"/history-[0-9A-F]{16}-Execution(?:Suspended|Resumed)-[0-9A-F]{8}-Reason\.json\.gz$")
+_SENDS_AT_ONCE: Final = 64  # fewer than connections, so that none waits for one after it was checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

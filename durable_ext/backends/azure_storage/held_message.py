@@ -29,6 +29,7 @@ class HeldMessage:
         due: Monotonic second before which it must not be played; for claimed timers.
         fresh_start: A start message that this process sent for an instance that did not exist: nothing to look up.
         text: As it stands in the queue.
+        noted: Begun runs that `text` counts once the mark of the one that began here is in it; 0 = none was sent.
         marked: The run that began here is counted in `text`.
         is_receipt_lost: The answer to a renewal did not arrive. It is ours until it is delivered again, perhaps to us.
         is_old: It was in the queue for so long that its sender may have taken it in memory, and died.
@@ -50,6 +51,7 @@ class HeldMessage:
         "is_receipt_lost",
         "marked",
         "next_visible",
+        "noted",
         "queue",
         "receipt",
         "text",
@@ -77,7 +79,7 @@ class HeldMessage:
         self.deliveries = deliveries
         self.inserted, self.next_visible, self.claimed, self.due = inserted, next_visible, claimed, due
         self.text, self.fresh_start, self.is_old = text, False, False
-        self.marked = self.is_receipt_lost = False
+        self.noted, self.marked, self.is_receipt_lost = 0, False, False
         self.busy: asyncio.Future[None] | None = None
         self.work_item_deleted: asyncio.Future[bool] | None = None
 

@@ -41,7 +41,10 @@ CONTROL_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset(
     }
 )
 WORK_ITEM_EVENTS: Final[frozenset[type[HistoryEvent]]] = frozenset({TaskScheduled})
-_MARKS: Final = re.compile(r'(?:,"Begun":(\d+))?(?:,"Returned":(\d+))?\}\s*\Z')
+_MARKS: Final = re.compile(r'(?:,"Begun":([0-9]{1,10}))?(?:,"Returned":([0-9]{1,10}))?\}(?=[ \t\r\n]*\Z)')
+_LONGEST_MARKS: Final = len(',"Begun":4294967295,"Returned":4294967295}')  # the service counts deliveries in 32 bits
+_LAST_CHARACTERS: Final = 128
+_SPACE: Final = " \t\r\n"
 _ROOM_FOR_MARKS: Final = 60 * 1024  # of the 64 KB of a queue message
 
 
@@ -180,7 +183,7 @@ class DeliveryMarks:
 
 def marks_of(text: str) -> DeliveryMarks:
     """Return what is noted in a message text."""
-    found = _MARKS.search(_json_text(text))
+    found = _MARKS.search(_split(text).end)
     if found is None:
         return DeliveryMarks()
     return DeliveryMarks(begun=int(found[1] or 0), returned=int(found[2] or 0))
@@ -191,13 +194,41 @@ def with_marks(text: str, marks: DeliveryMarks) -> str | None:
 
     They are the last members of the envelope, which other workers ignore; everything else stays as it is, byte by byte.
     """
-    json_text = _json_text(text)
-    members = [("Begun", marks.begun), ("Returned", marks.returned)]
-    end = "".join(f',"{name}":{count}' for name, count in members if count) + "}"
-    marked = _MARKS.sub(end, json_text, count=1)
-    marked = marked if json_text is text else base64.b64encode(marked.encode()).decode()
+    marked = _with_marks(text, marks)
     return marked if len(marked.encode("utf-8", "surrogatepass")) < _ROOM_FOR_MARKS else None
 
 
-def _json_text(text: str) -> str:
-    return text if text.lstrip("\ufeff \t\r\n").startswith("{") else base64.b64decode(text).decode("utf-8", "replace")
+def without_marks(text: str) -> str:
+    """Return a message text as its sender wrote it."""
+    return text if marks_of(text) == DeliveryMarks() else _with_marks(text, DeliveryMarks())
+
+
+def _with_marks(text: str, marks: DeliveryMarks) -> str:
+    parts = _split(text)
+    members = [("Begun", marks.begun), ("Returned", marks.returned)]
+    end = _MARKS.sub("".join(f',"{name}":{count}' for name, count in members if count) + "}", parts.end, count=1)
+    return parts.start + (base64.b64encode(end.encode("latin-1")).decode() if parts.is_base64 else end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SplitText:
+    """A message text in two: as it stands in the queue, and its JSON from there on, one character a byte if Base64."""
+
+    start: str
+    end: str
+    is_base64: bool
+
+
+def _split(text: str) -> _SplitText:
+    """Split so that the marks, if there are any, are in the end: what goes before may be long and is not looked at."""
+    is_base64 = not text.lstrip("\ufeff \t\r\n").startswith("{")
+    length = _LAST_CHARACTERS
+    while True:
+        start, end = text[:-length], text[-length:]
+        if is_base64:
+            end = "".join(end.split())
+            odd = len(end) % 4  # groups of four end where the text does
+            start, end = start + end[:odd], base64.b64decode(end[odd:]).decode("latin-1")
+        if not start or len(end.rstrip(_SPACE)) >= _LONGEST_MARKS:
+            return _SplitText(start=start, end=end, is_base64=is_base64)
+        length *= 4

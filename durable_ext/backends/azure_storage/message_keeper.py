@@ -90,7 +90,9 @@ class MessageKeeper:
                 return True
             return False
         known.receipt, known.expires, known.dequeue_count = delivered.receipt, delivered.expires, delivered.dequeue_count
-        known.deliveries, known.is_receipt_lost = delivered.deliveries, False
+        known.deliveries, known.is_receipt_lost, known.text = delivered.deliveries, False, delivered.text
+        if known.noted and marks_of(delivered.text).begun >= known.noted:
+            known.marked = True  # perhaps by a write that was not answered
         return True
 
     def forget(self, message: HeldMessage) -> None:
@@ -106,8 +108,11 @@ class MessageKeeper:
         """
         while message.busy is not None:
             await asyncio.shield(message.busy)
-        marks = marks_of(message.text)
-        text = with_marks(message.text, replace(marks, begun=marks.begun + 1)) if message.redelivered else None
+        text = None
+        if message.redelivered and not message.marked:
+            marks = marks_of(message.text)
+            text = with_marks(message.text, replace(marks, begun=marks.begun + 1))
+            message.noted = 0 if text is None else marks.begun + 1
         if self.find(message.message_id) is message and (text is not None or self._clock.monotonic() >= message.expires):
             await asyncio.shield(self._start_renewal(message, text))
         is_kept = self.find(message.message_id) is message and not message.is_receipt_lost
@@ -167,9 +172,11 @@ class MessageKeeper:
 
     async def _give(self, message: HeldMessage, seconds: int, *, returned: int) -> None:
         await self._settle(message)
-        marks = marks_of(message.text)
-        left = DeliveryMarks(begun=marks.begun - message.marked, returned=max(returned, marks.returned))
-        text = with_marks(message.text, left) if left != marks else None
+        text = None
+        if message.marked or returned:
+            marks = marks_of(message.text)
+            left = DeliveryMarks(begun=marks.begun - message.marked, returned=max(returned, marks.returned))
+            text = with_marks(message.text, left) if left != marks else None
         try:
             await self._queues.hide(message.queue, message.receipt, visibility=seconds, text=text)
         except BackendError as exc:
@@ -232,8 +239,8 @@ class MessageKeeper:
             renewed = await self._hide(message, receipt, text)
             if message.receipt is receipt:
                 message.receipt, message.expires = renewed, started + self._visibility
-            if text is not None:
-                message.text, message.marked = text, True
+                if text is not None:
+                    message.text, message.marked = text, True
         except StorageError as exc:
             if message.receipt is not receipt:
                 return  # it was delivered to us again meanwhile

@@ -75,7 +75,7 @@ class MessageReader:
         held = HeldMessage(
             queue=queue,
             receipt=MessageReceipt(message.message_id, message.pop_receipt),
-            envelope=_with_time(envelope, envelope.message, message.inserted),
+            envelope=_with_time(envelope, message.inserted),
             text=message.text,
             dequeue_count=count + (_hidden_deliveries(message, envelope.message, visibility) if count == 1 else 0),
             deliveries=message.dequeue_count,
@@ -117,9 +117,10 @@ class MessageReader:
             EntityId.get_entity_id(message.target.instance_id)
 
 
-def _with_time(envelope: Envelope, content: TaskMessage, inserted: datetime) -> Envelope:
+def _with_time(envelope: Envelope, inserted: datetime) -> Envelope:
     """Give an event without a time, which the format allows, that of its message; .NET takes the moment of each read."""
-    if content.event.timestamp != MIN_TICKS:
+    content = envelope.message
+    if content is None or content.event.timestamp != MIN_TICKS:
         return envelope
     event = replace(content.event, timestamp=ticks_from_datetime(inserted))
     return replace(envelope, message=replace(content, event=event))

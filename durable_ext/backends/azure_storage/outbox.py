@@ -22,6 +22,7 @@ from durable_ext.backends.azure_storage.message_codec import (
     Sender,
     encode_envelope,
     to_message_text,
+    without_marks,
     wrapper_of,
 )
 from durable_ext.backends.azure_storage.names import HubNames, message_blob
@@ -124,7 +125,7 @@ class Outbox:
     async def forward(self, held: HeldMessage) -> None:
         """Put a message that came through another queue into that of its instance, for whoever has it."""
         queue = self._control_queues[self.partition_of(held.message.target.instance_id)]
-        await self._queues.put(queue, held.text)
+        await self._queues.put(queue, without_marks(held.text))  # the service counts anew
         self._wake(queue)
 
     async def send_activity(self, message: TaskMessage, *, sender: Sender, episode: int, claimed: bool) -> HeldMessage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import timeit
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from durable_ext.backends.azure_storage.message_codec import (
     marks_of,
     to_message_text,
     with_marks,
+    without_marks,
     wrapper_of,
 )
 
@@ -78,3 +80,58 @@ def test_a_base64_text_stays_one() -> None:
 
 def test_a_message_without_room_is_left_alone() -> None:
     assert with_marks('{"x":"' + "x" * 61 * 1024 + '"}', ONE_RUN) is None
+
+
+def test_words_like_marks_inside_say_nothing() -> None:
+    foreign = '{"x":"' + ',\\"Begun\\":1' * 30 + '","y":[{"z":1,"Begun":2,"Returned":3}],"Begun":"4"}'
+
+    assert marks_of(foreign) == DeliveryMarks()
+    assert marked(ONE_RUN, foreign) == foreign[:-1] + ',"Begun":1}'
+
+
+def test_numbers_that_no_worker_writes_are_no_marks() -> None:
+    assert marks_of(PLAIN[:-1] + ',"Begun":' + "9" * 5_000 + "}") == DeliveryMarks()
+
+
+@pytest.mark.parametrize("encoding", list(MessageEncoding))
+@pytest.mark.parametrize("space", ["", "\n", " \r\n" * 400])
+@pytest.mark.parametrize("filling", ["", "x" * 255, "x" * 256, "x" * 257, "\u00e9\u4e16\U0001f600" * 900])
+def test_all_but_the_marks_stays_as_it_is(filling: str, space: str, encoding: MessageEncoding) -> None:
+    plain = f'{{"x":"{filling}"}}{space}'
+    marks = DeliveryMarks(begun=4_294_967_295, returned=4_294_967_295)
+
+    text = marked(marks, to_message_text(plain, encoding))
+
+    assert marks_of(text) == marks
+    assert json_of(text) == f'{{"x":"{filling}","Begun":4294967295,"Returned":4294967295}}{space}'.encode()
+    assert json_of(without_marks(text)) == plain.encode()
+
+
+def json_of(text: str) -> bytes:
+    json_text = from_message_text(text)
+    return json_text if isinstance(json_text, bytes) else json_text.encode()
+
+
+def test_a_base64_text_of_several_lines_is_marked_too() -> None:
+    lines = base64.encodebytes(PLAIN.encode() * 3).decode()
+
+    assert from_message_text(marked(ONE_RUN, lines)) == (PLAIN * 3)[:-1].encode() + b',"Begun":1}'
+    assert marks_of(marked(ONE_RUN, lines)) == ONE_RUN
+    assert without_marks(lines) is lines
+
+
+def test_bytes_that_are_no_text_stay_as_they_are() -> None:
+    text = base64.b64encode(b'{"x":"\xff"}').decode()
+
+    assert base64.b64decode(marked(ONE_RUN, text)) == b'{"x":"\xff","Begun":1}'
+
+
+@pytest.mark.parametrize("encoding", list(MessageEncoding))
+def test_the_length_of_a_message_makes_no_difference(encoding: MessageEncoding) -> None:
+    short, long = (to_message_text('{"x":[' + '{"y":1},' * count + "0]}", encoding) for count in (60, 5_000))
+
+    assert time_of(long) < time_of(short) * 10
+
+
+def time_of(text: str) -> float:
+    return min(timeit.repeat(lambda: marks_of(text), number=1, repeat=50))
