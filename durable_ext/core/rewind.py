@@ -71,6 +71,14 @@ def plan_rewind(history: Sequence[HistoryEvent]) -> RewindPlan:
     return RewindPlan(neutralized=tuple(sorted(neutralized)), marked=tuple(marked), children=tuple(failed))
 
 
+def end_of(history: Sequence[HistoryEvent]) -> OrchestrationStatus | None:
+    """Return the status with which a generation has ended, if it has.
+
+    Only one that stands at a failed end is rewound: what runs (again) may have caught the failures in its history.
+    """
+    return next((event.status for event in history if isinstance(event, ExecutionCompleted)), None)
+
+
 def rewound(history: Sequence[HistoryEvent], plan: RewindPlan) -> tuple[HistoryEvent, ...]:
     """Return the history after the plan; neutralized events keep their place, time and event id."""
     events = list(history)

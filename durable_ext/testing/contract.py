@@ -27,6 +27,7 @@ from durable_ext.testing.contract_crashes import CrashContract
 from durable_ext.testing.contract_generations import GenerationContract
 from durable_ext.testing.contract_instances import InstanceStoreContract, TaskHubContract
 from durable_ext.testing.contract_orchestrations import OrchestrationStoreContract
+from durable_ext.testing.contract_rewinds import RewindContract
 from durable_ext.testing.contract_scenes import Crash, OpenBackend, Scene
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "InstanceStoreContract",
     "OpenBackend",
     "OrchestrationStoreContract",
+    "RewindContract",
     "Scene",
     "TaskHubContract",
 ]
@@ -49,6 +51,7 @@ class BackendContract(
     CrashContract,
     ActivityStoreContract,
     InstanceStoreContract,
+    RewindContract,
     TaskHubContract,
 ):
     """All contracts; the subclass defines the fixtures `open_backend` and `crash`."""

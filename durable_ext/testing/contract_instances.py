@@ -10,11 +10,7 @@ import pytest
 from durable_ext.backends.protocol import Backend, Checkpoint
 from durable_ext.core.events import (
     ExecutionCompleted,
-    GenericEvent,
     OrchestrationStatus,
-    TaskCompleted,
-    TaskFailed,
-    TaskScheduled,
 )
 from durable_ext.core.instances import InstanceFilter
 from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance
@@ -326,36 +322,6 @@ class InstanceStoreContract:
 
         assert (result.deleted, result.complete) == (3, True)
         assert [row.instance_id for row in left.rows] == [f"{prefix}-pending"]
-
-    async def test_rewinding_clears_the_failure_and_wakes_the_instance(self, scene: Scene) -> None:
-        session, start = await scene.started_session()
-        execution_id = start.instance.execution_id
-        assert execution_id is not None
-        moment = now()
-        failure = (
-            TaskScheduled(timestamp=moment, event_id=0, name="Fine"),
-            TaskScheduled(timestamp=moment, event_id=1, name="Broken"),
-            TaskCompleted(timestamp=moment, task_scheduled_id=0, result='"ok"'),
-            TaskFailed(timestamp=moment, task_scheduled_id=1, reason="boom"),
-        )
-        await session.checkpoint(Checkpoint(execution_id=execution_id, new_events=next_episode(decisions=failure)))
-        await scene.finish(session, execution_id, OrchestrationStatus.FAILED)
-
-        await scene.backend.instances.rewind(start.instance.instance_id, "try again")
-        again = await scene.session()
-        batch = await messages_of(again, scene.patience)
-        row = await scene.backend.instances.get_instance(start.instance.instance_id)
-
-        woken_by = batch.messages[0].message.event
-        assert isinstance(woken_by, GenericEvent)
-        assert woken_by.data == "try again"
-        kinds = [type(event) for event in again.history]
-        assert TaskFailed not in kinds
-        assert ExecutionCompleted not in kinds
-        assert [event.name for event in again.history if isinstance(event, TaskScheduled)] == ["Fine"]
-        assert kinds.count(GenericEvent) == 3
-        assert row is not None
-        assert row.status is OrchestrationStatus.PENDING
 
 
 class TaskHubContract:

@@ -34,10 +34,12 @@ class Rewind:
         self._history, self._instances, self._clock = history, instances, clock
 
     async def rewind(self, instance_id: InstanceId) -> list[InstanceId]:
-        """Clear the failures of an instance and of its failed children; return the leaves, to be woken.
+        """Clear the failures of an instance and of its failed children; return the instances to be woken.
 
-        Rows are replaced one by one, each with its ETag; after a crash the call can be repeated, also where the reference
-        would no longer find the children that failed.
+        Rows are replaced one by one, each with its ETag, the end of an instance last. So after a crash the call can be
+        repeated, also where the reference would no longer find the children that failed. Instances that do not stand at
+        a failed end (any more) keep their rows, against the reference, which would clear what they caught meanwhile:
+        those that have not ended are woken, because the call that cleared them may not have come to that.
 
         Raises:
             InstanceNotFoundError: There is no history.
@@ -45,23 +47,26 @@ class Rewind:
         rows = await self._generation(instance_id)
         if not rows:
             raise InstanceNotFoundError(instance_id)
+        end = _end_of(rows)
+        if end is not None and end != "Failed":
+            return []
         leaves: list[InstanceId] = []
-        is_repeated = False
+        is_repeated = end is None
         for row in rows:
             kind = row.entity.get("EventType")
             if _is_unanswered(row, rows):
                 is_repeated = True
-                leaves += await self._rewind_child(_cause_of(rows, row, _CHILD_CREATED), only_if_open=True)
+                leaves += await self._rewind_child(_cause_of(rows, row, _CHILD_CREATED))
                 continue
-            if kind not in _FAILURES and row.entity.get("OrchestrationStatus") != "Failed":
+            if end is None or (kind not in _FAILURES and row.entity.get("OrchestrationStatus") != "Failed"):
                 continue
             if kind == "TaskFailed":
                 await self._clear_cause(rows, row, "TaskScheduled", {"EventType": _GENERIC})
             elif kind == _CHILD_FAILED:
                 leaves += await self._rewind_child(await self._clear_cause(rows, row, _CHILD_CREATED, {}))
             await self._replace(row, {"Reason": f"Rewound: {kind}", "EventType": _GENERIC})
-        now = ticks_from_datetime(self._clock.now())
-        await self._instances.set_pending(instance_id, now)
+        if end is not None:
+            await self._instances.set_pending(instance_id, ticks_from_datetime(self._clock.now()))
         return [*leaves, instance_id] if is_repeated or not leaves else leaves
 
     async def _generation(self, instance_id: InstanceId) -> list[Row]:
@@ -75,13 +80,9 @@ class Rewind:
             await self._replace(cause, {"Reason": f"Rewound: {kind}", **also})
         return cause
 
-    async def _rewind_child(self, created: Row | None, *, only_if_open: bool = False) -> list[InstanceId]:
+    async def _rewind_child(self, created: Row | None) -> list[InstanceId]:
         child = created.entity.get("InstanceId") if created is not None else None
-        if not isinstance(child, str):
-            return []
-        if only_if_open and any(_is_good_end(row) for row in await self._generation(InstanceId(child))):
-            return []
-        return await self.rewind(InstanceId(child))
+        return await self.rewind(InstanceId(child)) if isinstance(child, str) else []
 
     async def _replace(self, row: Row, changed: Mapping[str, EdmValue]) -> None:
         entity = {**row.entity, **changed}
@@ -109,5 +110,8 @@ def _is_unanswered(failure: Row, rows: list[Row]) -> bool:
     return not any(row.entity.get("EventType") in ends and row.entity.get("TaskScheduledId") == wanted for row in rows)
 
 
-def _is_good_end(row: Row) -> bool:
-    return row.entity.get("EventType") == "ExecutionCompleted" and row.entity.get("OrchestrationStatus") != "Failed"
+def _end_of(rows: list[Row]) -> EdmValue | None:
+    """Return the status with which a generation has ended, if it has; a rewind that is complete takes the end away."""
+    return next(
+        (row.entity.get("OrchestrationStatus") for row in rows if row.entity.get("EventType") == "ExecutionCompleted"), None
+    )

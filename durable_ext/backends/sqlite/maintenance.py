@@ -11,10 +11,10 @@ from durable_ext.backends.sqlite.instance_rows import read_text, storable
 from durable_ext.backends.sqlite.mailbox import Mailbox, post_of
 from durable_ext.backends.sqlite.writer_state import WriterState
 from durable_ext.codec.compact import events_from_texts, events_to_text
-from durable_ext.core.events import GenericEvent
+from durable_ext.core.events import GenericEvent, OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
-from durable_ext.core.rewind import plan_rewind, rewound
+from durable_ext.core.rewind import end_of, plan_rewind, rewound
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import InstanceNotFoundError
 
@@ -76,15 +76,22 @@ class Maintenance:
         return int(status is not None)
 
     def _rewind(self, connection: Connection, root: str, reason: str) -> None:
-        waiting, seen = [root], set[str]()
+        waiting, seen = [(root, root)], set[str]()
         while waiting:
-            instance_id = waiting.pop()
+            instance_id, parent = waiting.pop()
             found = connection.execute(queries.FIND_N, (storable(instance_id),)).fetchone()
-            if found is None or instance_id in seen:
+            if found is None:
+                self._wake(connection, parent, reason)
+                continue
+            if instance_id in seen:
                 continue
             seen.add(instance_id)
             n = found[0]
             history = events_from_texts([events for (events,) in connection.execute(queries.READ_HISTORY, (n,))])
+            end = end_of(history)
+            if end is not OrchestrationStatus.FAILED:
+                self._wake(connection, instance_id if end is None else parent, reason)
+                continue
             plan = plan_rewind(history)
             rewritten = rewound(history, plan)
             connection.execute(queries.DELETE_HISTORY, (n,))
@@ -94,12 +101,14 @@ class Maintenance:
             connection.execute(queries.SEIZE, (n,))
             self._lose(n)
             self._state.effects.replaced.append(instance_id)
-            waiting.extend(plan.children)
+            waiting.extend((child, instance_id) for child in plan.children)
             if plan.is_leaf:
-                event = GenericEvent(timestamp=Ticks(self._state.now), data=reason)
-                target = OrchestrationInstance(instance_id=InstanceId(instance_id))
-                post = post_of(OutgoingMessage(message=TaskMessage(event=event, target=target)))
-                self._mailbox.post(connection, [post])
+                self._wake(connection, instance_id, reason)
+
+    def _wake(self, connection: Connection, instance_id: str, reason: str) -> None:
+        event = GenericEvent(timestamp=Ticks(self._state.now), data=reason)
+        target = OrchestrationInstance(instance_id=InstanceId(instance_id))
+        self._mailbox.post(connection, [post_of(OutgoingMessage(message=TaskMessage(event=event, target=target)))])
 
     def _lose(self, n: int) -> None:
         if self._state.holds(n):

@@ -16,7 +16,7 @@ from durable_ext.core.events import (
     TaskFailed,
     TaskScheduled,
 )
-from durable_ext.core.rewind import plan_rewind, rewound
+from durable_ext.core.rewind import end_of, plan_rewind, rewound
 
 STARTED = ExecutionStarted(timestamp=START, instance=ME, name="o")
 FAILED = ExecutionCompleted(timestamp=START, event_id=2, status=OrchestrationStatus.FAILED)
@@ -68,3 +68,13 @@ def test_failures_without_a_start_are_taken_out_alone() -> None:
     ]
 
     assert plan_rewind(history).neutralized == (0, 1)
+
+
+def test_a_rewound_history_has_no_end_until_it_ends_again() -> None:
+    failed: list[HistoryEvent] = [STARTED, FAILED]
+    after = rewound(failed, plan_rewind(failed))
+    ended = ExecutionCompleted(timestamp=START, status=OrchestrationStatus.COMPLETED)
+
+    assert end_of(failed) is OrchestrationStatus.FAILED
+    assert end_of(after) is None
+    assert end_of([*after, ended]) is OrchestrationStatus.COMPLETED
