@@ -108,6 +108,7 @@ class ControlQueueListener:
             return 0
         ours, others = self._sorted(held)
         self._directory.deliver(ours)
+        others = [one for one in others if not self._keeper.recognizes(one)]  # passed on before, and not deleted
         for index, one in enumerate(others):
             if not await self._forward(one):
                 await self._keeper.abandon_all(others[index + 1 :])
