@@ -246,7 +246,7 @@ class ActivityStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurgeResult:
-    """`deleted` instances; `complete` is false if a timeout ended it early."""
+    """`deleted` instances; `complete` is false if a timeout ended it early or one that was wanted could not be deleted."""
 
     deleted: int
     complete: bool = True
@@ -298,7 +298,7 @@ class InstanceStore(Protocol):
         """Delete row, history, payloads and queued messages of one instance, whatever its status.
 
         With `seen`, only if its row is still that one: an instance that was started again meanwhile, or an entity that was
-        signalled, loses nothing. Then 0 deleted.
+        signalled, loses nothing. Then 0 deleted; incomplete if the row is unchanged, but of an earlier run than history.
         """
         ...
 

@@ -34,6 +34,7 @@ from durable_ext.core.timestamps import Ticks, ticks_from_datetime
 from durable_ext.errors import InstanceNotFoundError, InvalidInstanceStateError
 
 _SUSPENDABLE = ACTIVE_STATUSES - {OrchestrationStatus.SUSPENDED}
+_PURGE_PAUSES = (0.05, 0.2, 0.5, 0.5)  # seconds, until the row of an instance that is started again says so
 _NO_RESTRICTION = InstanceQuery()
 _EVERY_ENTITY = EntityQuery()
 
@@ -261,16 +262,23 @@ class DurableClient:
         """Delete one ended instance with all it left in the hub; an entity at any time. None there = 0 deleted.
 
         Raises:
-            InvalidInstanceStateError: It has not ended.
+            InvalidInstanceStateError: It has not ended, or was started again whenever it had.
         """
-        target, result = existing_id("purge", instance_id), PurgeResult(deleted=0)
+        target = existing_id("purge", instance_id)
         if instance_id.startswith("@"):
             return await self._instances.purge_instance(target)
-        while not result.deleted and (row := await self._instances.get_instance(target, with_payloads=False)) is not None:
+        for pause in _PURGE_PAUSES:
+            row = await self._instances.get_instance(target, with_payloads=False)
+            if row is None:
+                return PurgeResult(deleted=0)
             if not row.status.is_terminal:
                 raise InvalidInstanceStateError(instance_id, row.status.value, "purge")
             result = await self._instances.purge_instance(target, seen=row)
-        return result
+            if result.deleted:
+                return result
+            await self._clock.sleep(pause)
+        # Its row says that it has ended, and each time it was of a run before the one that there is.
+        raise InvalidInstanceStateError(instance_id, OrchestrationStatus.RUNNING.value, "purge")
 
     async def purge_by(
         self,

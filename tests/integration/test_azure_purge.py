@@ -25,6 +25,7 @@ from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.client.opening import open_client
 from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter
+from durable_ext.errors import InvalidInstanceStateError
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 
@@ -142,6 +143,54 @@ async def test_an_instance_that_cannot_be_purged_does_not_keep_the_others(azurit
 
     _, instances = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
     assert (result.deleted, result.complete, set(instances)) == (2, False, {"b"})
+
+
+@pytest.mark.parametrize("by_filter", [False, True])
+@pytest.mark.parametrize("same", ["not", "but for its letters"])
+async def test_an_ended_instance_goes_though_its_row_names_another_run(
+    azurite: Azurite, task_hub: str, same: str, by_filter: bool
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("HelloSequence", 2, "odd")
+        end = await hub.client.wait_for_completion("odd", timeout=PATIENCE)
+        execution_id = "former" if same == "not" else (end.execution_id or "").upper()
+        await asyncio.to_thread(merge_row, azurite, task_hub, {"PartitionKey": "odd", "ExecutionId": execution_id})
+
+        result = await (hub.client.purge_by() if by_filter else asyncio.wait_for(hub.client.purge("odd"), 10))
+
+    history, instances = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
+    assert (result.deleted, result.complete, set(history), set(instances)) == (1, True, set(), set())
+
+
+async def test_an_instance_whose_row_is_of_a_run_before_the_one_that_goes_on_is_told_to_run(
+    azurite: Azurite, task_hub: str
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("WaitEvent", None, "odd")
+
+        async def runs() -> bool:
+            status = await hub.client.get_status("odd")
+            return status is not None and status.runtime_status is OrchestrationStatus.RUNNING
+
+        await eventually(runs, within=PATIENCE)
+        former = {"PartitionKey": "odd", "ExecutionId": "former", "RuntimeStatus": "Completed"}
+        await asyncio.to_thread(merge_row, azurite, task_hub, former)
+
+        with pytest.raises(InvalidInstanceStateError, match="Running"):
+            await asyncio.wait_for(hub.client.purge("odd"), 10)
+        by_filter = await hub.client.purge_by()
+        now_right = {"PartitionKey": "odd", "RuntimeStatus": "Running"}
+        await asyncio.to_thread(merge_row, azurite, task_hub, now_right)
+        await hub.client.raise_event("odd", "Approval", 7)
+        end = await hub.client.wait_for_completion("odd", timeout=PATIENCE)
+
+    assert (by_filter.deleted, by_filter.complete) == (0, False)
+    assert end.output == 7
+
+
+def merge_row(azurite: Azurite, task_hub: str, columns: dict[str, str]) -> None:
+    with TableServiceClient.from_connection_string(azurite.connection_string) as service:
+        service.get_table_client(f"{task_hub}Instances").update_entity({**columns, "RowKey": ""})
 
 
 def insert_instances(azurite: Azurite, task_hub: str, instances: list[tuple[str, datetime, str]]) -> None:

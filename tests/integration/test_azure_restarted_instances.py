@@ -5,12 +5,15 @@ Source: specs/azure-storage.md 6.6, 8.3, 8.6.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from azure_hub import run_azure_hub, short_settings
+from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import interop_registry
+from support.functions import registry_of
 from support.provider_messages import provider_message
 
 from durable_ext.backends.azure_storage.partitions import partition_index
@@ -20,6 +23,7 @@ from durable_ext.client.client import DurableClient
 from durable_ext.client.opening import open_client
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import FailingTransport, When
 
 pytestmark = pytest.mark.azurite
 
@@ -103,3 +107,48 @@ async def test_a_new_run_that_is_terminated_before_it_starts_does_not_start(
         end = await hub.client.wait_for_completion("again", timeout=PATIENCE)
 
     assert (end.runtime_status, end.row.output) == (OrchestrationStatus.TERMINATED, "not after all")
+
+
+@pytest.mark.slow  # a lease and a lock must run out
+async def test_the_row_of_a_child_whose_id_is_used_again_is_repaired_after_a_death_between_history_and_row(
+    azurite: Azurite, task_hub: str
+) -> None:
+    def kid(context: Any) -> Any:
+        return context.get_input()
+        yield
+
+    def parent(context: Any) -> Any:
+        return (yield context.call_sub_orchestrator("kid", context.get_input(), "kid"))
+
+    functions = registry_of(orchestrators=[kid, parent])
+    settings = short_settings(azurite, task_hub, use_app_lease=False, **SHORT_LOCKS)
+    dying = FailingTransport(
+        1, When.BEFORE, lambda call: call.verb == "table.upsert_merge" and "PartitionKey='kid'" in call.resource
+    )
+    async with run_azure_hub(settings, functions, interceptor=dying, drain=timedelta(0)) as hub:
+        await hub.client.start("parent", "first", "p1")
+        await hub.client.wait_for_completion("p1", timeout=PATIENCE)
+        former = await hub.client.get_status("kid")
+        dying.armed = True
+        await hub.client.start("parent", "second", "p2")
+        await asyncio.wait_for(dying.died.wait(), PATIENCE.total_seconds())
+        dying.bury()
+        await hub.backend.abort()
+
+    async with run_azure_hub(settings, functions) as hub:
+
+        async def is_repaired() -> bool:
+            status = await hub.client.get_status("kid")
+            assert status is not None
+            return status.output == "second"
+
+        await eventually(is_repaired, within=timedelta(seconds=15))
+        kid_status = await hub.client.get_status("kid")
+        purged = await hub.client.purge("kid")
+
+    assert former is not None
+    assert kid_status is not None
+    assert kid_status.execution_id != former.execution_id
+    assert kid_status.row.created_at > former.row.created_at
+    assert (kid_status.input, kid_status.runtime_status) == ('"second"', OrchestrationStatus.COMPLETED)
+    assert purged.deleted == 1

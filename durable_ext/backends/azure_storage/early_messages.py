@@ -154,6 +154,19 @@ def judge_start(
     return StartVerdict.DEFER
 
 
+def is_row_of_former_run(row: InstanceRow, history: Sequence[HistoryEvent]) -> bool:
+    """Whether a row is older than the run in history: that one's worker has died before it wrote the row (8.5).
+
+    Otherwise a row of another run is that of a start which a client has just put and which has not begun; it is Pending,
+    whatever that client's clock says.
+    """
+    started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
+    ours = started.instance.execution_id if started is not None else None
+    if started is None or ours is None or row.execution_id is None or row.execution_id.lower() == ours.lower():
+        return False
+    return row.status is not OrchestrationStatus.PENDING and row.created_at < started.timestamp
+
+
 def _same_execution(start: ExecutionStarted, row: InstanceRow) -> bool:
     ours = start.instance.execution_id
     return row.execution_id is None or (ours is not None and row.execution_id.lower() == ours.lower())

@@ -27,16 +27,26 @@ from durable_ext.backends.azure_storage.transport.errors import (
 )
 from durable_ext.backends.azure_storage.transport.table import MAX_BATCH, Change, TableChange, TableVerbs, literal
 from durable_ext.backends.protocol import PurgeResult
+from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter, InstanceRow
 from durable_ext.core.messages import InstanceId
+from durable_ext.errors import BackendError
 
 _PARALLEL_BATCHES: Final = 10
 _PARALLEL_INSTANCES: Final = 8
 _PAGE: Final = 100
 _KEYS: Final = ("PartitionKey", "RowKey")
-_HISTORY_COLUMNS: Final = (*_KEYS, "ExecutionId")
-_ROW_COLUMNS: Final = (*_KEYS, "ExecutionId", "LastUpdatedTime")
+_HISTORY_COLUMNS: Final = (*_KEYS, "ExecutionId", "EventType", "OrchestrationStatus")
+_ROW_COLUMNS: Final = (*_KEYS, "ExecutionId", "LastUpdatedTime", "RuntimeStatus")
+_ENDS: Final = frozenset(status.value for status in OrchestrationStatus if status.is_terminal)
 _log = logging.getLogger("durable_ext.backends.azure_storage")
+
+
+class _OtherRunError(BackendError):
+    """The row of an instance and its history are of different runs, and the later one goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("its row is of an earlier run than its history, which goes on. Purge it when that has ended.")
 
 
 class Purge:
@@ -58,7 +68,10 @@ class Purge:
     async def one(self, instance_id: InstanceId, *, seen: InstanceRow | None = None) -> PurgeResult:
         """Delete one instance, whatever its status; 0 deleted if there is no row, or no longer the one that was `seen`."""
         if seen is not None:
-            return PurgeResult(deleted=int(await self._delete_unchanged(instance_id, seen=seen)))
+            try:
+                return PurgeResult(deleted=int(await self._delete_unchanged(instance_id, seen=seen)))
+            except _OtherRunError:
+                return PurgeResult(deleted=0, complete=False)
         row = await self._row(instance_id)
         if row is None:
             return PurgeResult(deleted=0)
@@ -100,7 +113,7 @@ class Purge:
         instance_id = InstanceId(unescape_key(str(row.entity["PartitionKey"])))
         try:
             return await self._delete_unchanged(instance_id, etag=row.etag)
-        except StorageRefusedError as exc:
+        except (StorageRefusedError, _OtherRunError) as exc:
             _log.warning(
                 "instance '%s' could not be purged: %s",
                 instance_id,
@@ -119,14 +132,16 @@ class Purge:
         ETag, 4 blobs, 5 the row with its ETag. A worker that has begun after 1 has replaced the sentinel, so that 3 fails;
         one that begins after 3 finds none and inserts its own. The row goes last: after a crash in between the instance is
         still found and can be purged again.
+
+        Raises:
+            _OtherRunError: The row, which says what was seen, is of another run than history, and that one has not ended.
         """
         rows, blobs = await asyncio.gather(self._history_rows(instance_id), self._blob_names(instance_id))
         row = await self._row(instance_id)
         if row is None or (etag is not None and row.etag != etag) or not _is_as_seen(row, seen):
             return False
-        sentinel, _ = current_generation(rows)
-        if sentinel is not None and row.entity.get("ExecutionId") not in (None, sentinel.entity.get("ExecutionId")):
-            return False  # a child or an entity, whose history is written before its row
+        if not _is_of_one_run(row, rows):
+            raise _OtherRunError
         try:
             await self._delete_history(rows)
             await self._delete_blobs(blobs)
@@ -187,6 +202,23 @@ class Purge:
                     await self._tables.apply(self._history_table, change)
                 except StorageNotFoundError:
                     continue
+
+
+def _is_of_one_run(row: Row, history: Sequence[Row]) -> bool:
+    """Whether a row and the history that was listed before it go together, or have both ended, each for itself.
+
+    History is written before the row of a child or an entity: what differs may be going on. If both have ended, a worker
+    has died between them, or letters of an execution id have another case, and neither will change by itself.
+    """
+    sentinel, events = current_generation(history)
+    ours = row.entity.get("ExecutionId")
+    if sentinel is None or ours is None or str(ours).lower() == str(sentinel.entity.get("ExecutionId")).lower():
+        return True
+    has_ended = any(
+        one.entity.get("EventType") == "ExecutionCompleted" and one.entity.get("OrchestrationStatus") in _ENDS
+        for one in events
+    )
+    return has_ended and row.entity.get("RuntimeStatus") in _ENDS
 
 
 def _is_as_seen(row: Row, seen: InstanceRow | None) -> bool:

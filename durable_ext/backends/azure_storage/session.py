@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
-from durable_ext.backends.azure_storage.early_messages import KnownTasks, is_foreign_start, is_result, repeats_child_start
+from durable_ext.backends.azure_storage.early_messages import (
+    KnownTasks,
+    is_foreign_start,
+    is_result,
+    is_row_of_former_run,
+    repeats_child_start,
+)
 from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryCursor, LoadedHistory
 from durable_ext.backends.azure_storage.message_codec import Sender
@@ -67,7 +73,10 @@ class AzureSession:
         self._history: Sequence[HistoryEvent] = () if starting is not None else loaded.events
         self._custom_status = row.custom_status if row is not None else None
         self._row = row
-        self._row_is_whole = not self._history or (row is not None and row.created_at != MIN_TICKS)
+        is_entity = inbox.instance_id.startswith("@")  # its row is written whole, its state too, by each of its runs
+        self._row_is_former = row is not None and not is_entity and is_row_of_former_run(row, self._history)
+        is_there = row is not None and row.created_at != MIN_TICKS and not self._row_is_former
+        self._row_is_whole = not self._history or is_there
         execution_id = starting if starting is not None else (loaded.execution_id if loaded.events else None)
         self._execution_id = execution_id
         self._cursor = HistoryCursor(
@@ -275,12 +284,16 @@ class AzureSession:
         if checkpoint.new_events or self._has_written or update is None or row is None or not update.execution_id:
             return checkpoint
         is_behind = row.status is not update.status or row.created_at == MIN_TICKS
-        if row.execution_id == update.execution_id and is_behind:
+        is_same = row.execution_id is not None and row.execution_id.lower() == update.execution_id.lower()
+        if self._row_is_former or (is_same and is_behind):
             return checkpoint
         return replace(checkpoint, instance=None)
 
     def _with_whole_row(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Complete the row of a child whose first worker died between its history and its row (S14a)."""
+        """Complete the row of a child whose first worker died between its history and its row (S14a).
+
+        It has none, or that of a former run under the same id.
+        """
         update = checkpoint.instance
         if self._row_is_whole or update is None:
             return checkpoint
