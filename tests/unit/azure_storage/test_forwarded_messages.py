@@ -49,7 +49,7 @@ TIME = "Mon, 06 May 2024 07:08:09 GMT"
 
 
 class OneMessage:
-    """Stands where the service is, and delivers one message again until it is deleted.
+    """Stands where the service is, and delivers one message again after each deletion of it that failed.
 
     Attributes:
         failing_deletions: How many deletions fail, the first ones.
@@ -59,12 +59,13 @@ class OneMessage:
     def __init__(self, text: str, *, failing_deletions: int) -> None:
         self.text, self.failing_deletions = text, failing_deletions
         self.put: list[str] = []
-        self.deliveries, self.is_deleted = 0, False
+        self.deliveries, self.is_visible, self.is_deleted = 0, True, False
 
     async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
         body = b""
         await asyncio.sleep(0)
-        if call.verb == "queue.get" and not self.is_deleted:
+        if call.verb == "queue.get" and self.is_visible:
+            self.is_visible = False
             self.deliveries += 1
             body = message(self.text, "id", self.deliveries + 1)
         elif call.verb == "queue.put":
@@ -73,6 +74,7 @@ class OneMessage:
         elif call.verb == "queue.delete":
             self.failing_deletions -= 1
             if self.failing_deletions >= 0:
+                self.is_visible = True
                 raise StorageUnavailableError(call=call.verb, why="it is too busy")
             self.is_deleted = True
         return HttpAnswer(status=200, headers={}, body=body)
@@ -155,5 +157,5 @@ async def test_a_message_that_was_passed_on_and_could_not_be_deleted_is_not_pass
 
     await listen_to(service)
 
-    assert service.deliveries >= 3
+    assert service.deliveries == 3
     assert len(service.put) == 1
