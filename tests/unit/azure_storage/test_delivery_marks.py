@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import timeit
 from dataclasses import replace
 
 import pytest
@@ -124,14 +123,3 @@ def test_bytes_that_are_no_text_stay_as_they_are() -> None:
     text = base64.b64encode(b'{"x":"\xff"}').decode()
 
     assert base64.b64decode(marked(ONE_RUN, text)) == b'{"x":"\xff","Begun":1}'
-
-
-@pytest.mark.parametrize("encoding", list(MessageEncoding))
-def test_the_length_of_a_message_makes_no_difference(encoding: MessageEncoding) -> None:
-    short, long = (to_message_text('{"x":[' + '{"y":1},' * count + "0]}", encoding) for count in (60, 5_000))
-
-    assert time_of(long) < time_of(short) * 10
-
-
-def time_of(text: str) -> float:
-    return min(timeit.repeat(lambda: marks_of(text), number=1, repeat=50))
