@@ -317,7 +317,7 @@ async def test_messages_that_nobody_can_read_disturb_nobody_and_are_kept(
         told = [each.__dict__["message_id"] for each in _unreadable(caplog)]
         assert len(told) == len(set(told))
         assert all(message_id in caplog.text for message_id in told)
-        assert 'for instance "x" cannot be read' in caplog.text
+        assert '(instance: "x") cannot be read' in caplog.text
         await transport.close()
 
 
