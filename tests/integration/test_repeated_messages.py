@@ -26,6 +26,19 @@ from durable_ext.testing.faults import Send
 pytestmark = pytest.mark.azurite
 
 
+class BrokenDeletes:
+    """An interceptor: while it is broken no message is deleted."""
+
+    def __init__(self) -> None:
+        self.is_broken, self.has_failed = False, asyncio.Event()
+
+    async def __call__(self, call: StorageCall, send: Send) -> HttpAnswer:
+        if self.is_broken and call.verb == "queue.delete":
+            self.has_failed.set()
+            raise StorageUnavailableError(call=call.verb, why="the test wants it so")
+        return await send()
+
+
 async def start_of(hub: AzureHub, instance_id: str) -> ExecutionStarted:
     events = await hub.backend.instances.get_history(InstanceId(instance_id))
     return next(event for event in events if isinstance(event, ExecutionStarted))
@@ -111,27 +124,21 @@ async def test_the_start_of_a_generation_that_continued_as_new_at_once_only_wake
 async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_the_next_run(
     azurite: Azurite, task_hub: str
 ) -> None:
-    is_broken, has_failed = False, asyncio.Event()
-
-    async def fails(call: StorageCall, send: Send) -> HttpAnswer:
-        if is_broken and call.verb == "queue.delete":
-            has_failed.set()
-            raise StorageUnavailableError(call=call.verb, why="the test wants it so")
-        return await send()
+    deletes = BrokenDeletes()
 
     def waits(context: Any) -> Any:
         return (yield context.wait_for_external_event("go"))
 
     settings = short_settings(azurite, task_hub, partition_count=1, **SHORT_LOCKS)
-    async with run_azure_hub(settings, registry_of(orchestrators=[waits]), interceptor=fails) as hub:
+    async with run_azure_hub(settings, registry_of(orchestrators=[waits]), interceptor=deletes) as hub:
         await hub.client.start("waits", instance_id="main")
         await eventually(lambda: runs(hub, "main"), "it does not run")
         await eventually(lambda: nothing_left(hub), "its start message is left")
-        is_broken = True
+        deletes.is_broken = True
         await hub.client.terminate("main", "the first run only")
         first = await hub.client.wait_for_completion("main")
-        await eventually(has_failed.is_set, "the termination is not deleted")
-        is_broken = False
+        await eventually(deletes.has_failed.is_set, "the termination is not deleted")
+        deletes.is_broken = False
         await hub.client.start("waits", instance_id="main")
         await eventually(lambda: nothing_left(hub), "the termination is left", within=timedelta(seconds=30))
         is_running = await runs(hub, "main")
@@ -146,13 +153,7 @@ async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_the
 async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_a_run_that_has_continued_as_new(
     azurite: Azurite, task_hub: str
 ) -> None:
-    is_broken, has_failed = False, asyncio.Event()
-
-    async def fails(call: StorageCall, send: Send) -> HttpAnswer:
-        if is_broken and call.verb == "queue.delete":
-            has_failed.set()
-            raise StorageUnavailableError(call=call.verb, why="the test wants it so")
-        return await send()
+    deletes = BrokenDeletes()
 
     def waits(context: Any) -> Any:
         word = yield context.wait_for_external_event("go")
@@ -161,15 +162,15 @@ async def test_a_termination_whose_message_could_not_be_deleted_does_not_end_a_r
         return word
 
     settings = short_settings(azurite, task_hub, partition_count=1, **SHORT_LOCKS)
-    async with run_azure_hub(settings, registry_of(orchestrators=[waits]), interceptor=fails) as hub:
+    async with run_azure_hub(settings, registry_of(orchestrators=[waits]), interceptor=deletes) as hub:
         await hub.client.start("waits", instance_id="main")
         await eventually(lambda: runs(hub, "main"), "it does not run")
         await eventually(lambda: nothing_left(hub), "its start message is left")
-        is_broken = True
+        deletes.is_broken = True
         await hub.client.terminate("main", "the first run only")
         await hub.client.wait_for_completion("main")
-        await eventually(has_failed.is_set, "the termination is not deleted")
-        is_broken = False
+        await eventually(deletes.has_failed.is_set, "the termination is not deleted")
+        deletes.is_broken = False
         await hub.client.start("waits", instance_id="main")
         await hub.client.raise_event("main", "go", "on")
         await eventually(lambda: nothing_left(hub), "the termination is left", within=timedelta(seconds=30))

@@ -55,6 +55,7 @@ class AppLease:
         self._blobs, self._names, self._clock = blobs, names, clock
         self._id = app_lease_id(app_name)
         self._duration, self._renew_interval, self._acquire = duration, renew_interval, acquire_interval
+        self._acquire_early = min(duration, acquire_interval)  # once: who has stopped leaves its lease to run out
         self._gained, self._lost, self._restore = gained, lost, restore
         self._target = LeaseTarget(names.app_lease_container)
         self._warned = False
@@ -72,7 +73,6 @@ class AppLease:
     async def run(self) -> None:
         """Keep trying to be, or to stay, the primary application."""
         failures, is_first = 0, True
-        every = self._acquire.total_seconds()
         while True:
             try:
                 acquired = await self._try_acquire()
@@ -89,8 +89,7 @@ class AppLease:
                 await self._clock.sleep(_OUTAGE_PAUSE_SECONDS)
                 continue
             if not acquired:
-                # Once early: an application that has stopped leaves its lease to run out.
-                await self._wanted.wait(min(self._duration, self._acquire).total_seconds() if is_first else every)
+                await self._wanted.wait((self._acquire_early if is_first else self._acquire).total_seconds())
                 is_first = False
                 continue
             self._held = True
@@ -141,7 +140,7 @@ class AppLease:
             self._names.task_hub,
             owner,
             self._id,
-            timespan_to_text(min(self._duration, self._acquire)),
+            timespan_to_text(self._acquire_early),
             timespan_to_text(self._acquire),
             extra={"event": "app_lease_foreign", "task_hub": self._names.task_hub, "owner": owner},
         )

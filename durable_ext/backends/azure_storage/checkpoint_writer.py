@@ -6,7 +6,6 @@ Source: specs/azure-storage.md 5.6, 8.5, 8.10; design.md 5.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from durable_ext.backends.azure_storage.instances_table import InstancesTable, c
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
+from durable_ext.backends.azure_storage.names import holds_shown_reason
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
@@ -34,7 +34,6 @@ from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import CheckpointConflictError, RequestRefusedError
 
 _Send = Callable[[], Awaitable[HeldMessage]]
-_SHOWN_REASON: Final = re.compile(r"/history-[0-9A-F]{16}-Execution(?:Suspended|Resumed)-[0-9A-F]{8}-Reason\.json\.gz$")
 _SENDS_AT_ONCE: Final = 64  # fewer than connections, so that none waits for one after it was checked
 
 
@@ -223,7 +222,7 @@ def _out_of_use(replaced_blobs: frozenset[str], update: InstanceUpdate | None) -
     """Return the blobs of a replaced generation without what the row still shows of it: the reason of a resumption."""
     if update is not None and update.output is not None:
         return list(replaced_blobs)
-    return [name for name in replaced_blobs if _SHOWN_REASON.search(name) is None]
+    return [name for name in replaced_blobs if not holds_shown_reason(name)]
 
 
 def _is_work_item(held: HeldMessage) -> bool:

@@ -14,6 +14,7 @@ from durable_ext.errors import ConfigurationError
 # The extension takes up to 50 and says 45; a container has 63 characters at most, "-largemessages" among them.
 _VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,48}")
 MAX_PARTITIONS: Final = 16
+_SHOWN_REASON: Final = re.compile(r"/history-[0-9A-F]{16}-Execution(?:Suspended|Resumed)-[0-9A-F]{8}-Reason\.json\.gz$")
 
 
 def check_hub_name(task_hub: str, remedy: str = "Change extensions.durableTask.hubName in host.json.") -> None:
@@ -89,3 +90,8 @@ def message_blob(instance_id: str, activity_id: str, event_type: str) -> str:
 def property_blob(key: str, row_key: str, event_type: str, random_hex: str, column: str) -> str:
     """Return the blob name of an offloaded column: escaped instance id, 8 upper-case hex digits."""
     return f"{key}/history-{row_key}-{event_type}-{random_hex}-{column}.json.gz"
+
+
+def holds_shown_reason(blob: str) -> bool:
+    """Whether a `property_blob` holds the reason of a suspension or resumption, which the instance row shows as output."""
+    return _SHOWN_REASON.search(blob) is not None

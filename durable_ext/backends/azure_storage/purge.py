@@ -14,7 +14,7 @@ from typing import Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.backends.azure_storage.history_table import SENTINEL, HistoryTable, current_generation
-from durable_ext.backends.azure_storage.instances_table import row_from_entity
+from durable_ext.backends.azure_storage.instances_table import ROW_KEY, row_from_entity
 from durable_ext.backends.azure_storage.key_encoding import escape_key, unescape_key
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.query import instance_filter_text
@@ -150,7 +150,7 @@ class Purge:
             return False
 
     async def _row(self, instance_id: InstanceId) -> Row | None:
-        return await self._tables.get(self._instances_table, escape_key(instance_id), "", select=_ROW_COLUMNS)
+        return await self._tables.get(self._instances_table, escape_key(instance_id), ROW_KEY, select=_ROW_COLUMNS)
 
     async def _history_rows(self, instance_id: InstanceId) -> list[Row]:
         return await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}", _HISTORY_COLUMNS)
@@ -161,7 +161,7 @@ class Purge:
         return [name for names in found for name in names]
 
     async def _delete_row(self, instance_id: InstanceId, etag: str) -> bool:
-        entity: dict[str, EdmValue] = {"PartitionKey": escape_key(instance_id), "RowKey": ""}
+        entity: dict[str, EdmValue] = {"PartitionKey": escape_key(instance_id), "RowKey": ROW_KEY}
         try:
             await self._tables.apply(self._instances_table, TableChange(Change.DELETE, entity, etag))
         except StorageNotFoundError:
