@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from durable_ext.failure import FailureDetails
+from durable_ext.failure import FailureDetails, legible
 
 __all__ = [
     "ActivityProcessDiedError",
@@ -253,7 +253,7 @@ class FunctionNotFoundError(ClientError, LookupError):
         if message is not None:
             super().__init__(message)
             return
-        text = f"The function '{name}' doesn't exist, is disabled, or is not an {kind} function."
+        text = f"The function '{legible(name)}' doesn't exist, is disabled, or is not an {kind} function."
         if self.known:
             names = ", ".join(f"'{each}'" for each in self.known)
             text += f" Additional info: The following are the known {kind} functions: {names}."
@@ -291,7 +291,8 @@ class InvalidInstanceStateError(ClientError, ValueError):
         self.instance_id, self.status, self.operation = instance_id, status, operation
         super().__init__(
             message
-            or f"Cannot {operation} the orchestration instance {instance_id} because instance is in the {status} state."
+            or f"Cannot {legible(operation)} the orchestration instance {instance_id} because instance is in the {status} "
+            f"state."
         )
 
 

@@ -47,6 +47,11 @@ class FailureDetails:
         return False
 
 
+def legible(text: str) -> str:
+    """Return a text with escapes for halves of characters, which most outputs cannot print."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def exception_text(exc: BaseException) -> str:
     """Return `str(exc)`, or what kind of exception it is if its class cannot make a text."""
     try:

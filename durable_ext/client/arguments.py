@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+from durable_ext.core.instance_ids import check_whole_characters
 from durable_ext.core.messages import InstanceId
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
@@ -23,9 +24,11 @@ def existing_id(call: str, instance_id: str) -> InstanceId:
 
     Raises:
         ArgumentTypeError: It is no text.
+        InvalidArgumentError: It is no text that can be stored.
     """
     if not isinstance(instance_id, str):
         raise ArgumentTypeError(call, "instance_id", instance_id, "the instance id as a string")
+    check_whole_characters("instance_id", "The instance id", instance_id)
     return InstanceId(instance_id)
 
 

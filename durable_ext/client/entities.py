@@ -11,7 +11,7 @@ from durable_ext.aio.clock import Clock
 from durable_ext.backends.protocol import InstanceStore
 from durable_ext.client.arguments import due_ticks
 from durable_ext.client.ids import checked_name
-from durable_ext.client.query import optional_ticks
+from durable_ext.client.query import check_prefix, optional_ticks
 from durable_ext.client.status import decode_recorded
 from durable_ext.core.entities.codec_port import EntityCodec
 from durable_ext.core.entities.ids import EntityId
@@ -24,7 +24,7 @@ from durable_ext.core.entities.messages import (
     delayed_event_name,
 )
 from durable_ext.core.events import EventRaised, OrchestrationStatus
-from durable_ext.core.instance_ids import checked_entity, checked_entity_id
+from durable_ext.core.instance_ids import checked_entity_id, existing_entity_id
 from durable_ext.core.instances import InstanceFilter, InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
 from durable_ext.core.payloads import PayloadConverter
@@ -64,13 +64,21 @@ class EntitySnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityQuery:
-    """Restrictions that are all met. The name's case does not matter; times are inclusive, a naive one is UTC."""
+    """Restrictions that are all met. The name's case does not matter; times are inclusive, a naive one is UTC.
+
+    Raises:
+        ArgumentTypeError: The name is no text.
+        InvalidArgumentError: The name holds half a character.
+    """
 
     name: str | None = None
     last_operation_from: datetime | None = None
     last_operation_to: datetime | None = None
     with_state: bool = False
     page_size: int = 100
+
+    def __post_init__(self) -> None:
+        check_prefix("EntityQuery", "name", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +138,7 @@ class EntityClient:
 
     async def read(self, entity_id: EntityId) -> EntitySnapshot:
         """Return the entity's state; one that does not exist has `exists` false."""
-        row = await self._instances.get_instance(checked_entity(entity_id).instance_id)
+        row = await self._instances.get_instance(existing_entity_id(entity_id).instance_id)
         if row is None:
             return EntitySnapshot(entity_id=entity_id, exists=False, converter=self._converter)
         return self._snapshot(row, with_state=True, entity_id=entity_id)

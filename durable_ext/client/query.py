@@ -9,6 +9,7 @@ from typing import Final
 
 from durable_ext.client.status import InstanceStatus
 from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.instance_ids import check_whole_characters
 from durable_ext.core.instances import InstanceFilter
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
 from durable_ext.errors import ArgumentTypeError
@@ -28,7 +29,8 @@ class InstanceQuery:
     store returns at most. `with_payloads=False` leaves inputs and outputs out, which is much cheaper.
 
     Raises:
-        ArgumentTypeError: `runtime_status` holds something else than statuses, or a bound is no time.
+        ArgumentTypeError: `runtime_status` holds something else than statuses, a bound is no time, the prefix no text.
+        InvalidArgumentError: The prefix holds half a character.
     """
 
     runtime_status: Collection[OrchestrationStatus] = ()
@@ -47,6 +49,7 @@ class InstanceQuery:
         for label, moment in (("created_from", self.created_from), ("created_to", self.created_to)):
             if moment is not None and not isinstance(moment, datetime):
                 raise ArgumentTypeError("InstanceQuery", label, moment, "a datetime, or None")
+        check_prefix("InstanceQuery", "instance_id_prefix", self.instance_id_prefix)
 
     def to_filter(self) -> InstanceFilter:
         """Return the same restrictions as a store wants them."""
@@ -65,6 +68,19 @@ class StatusPage:
 
     statuses: tuple[InstanceStatus, ...]
     continuation: str | None = None
+
+
+def check_prefix(query: str, label: str, prefix: str | None) -> None:
+    """Refuse a beginning of ids that is no text, or one with which none can begin.
+
+    Raises:
+        ArgumentTypeError, InvalidArgumentError: See above.
+    """
+    if prefix is None:
+        return
+    if not isinstance(prefix, str):
+        raise ArgumentTypeError(query, label, prefix, "a text, or None")
+    check_whole_characters(label, f"{label} of {query}", prefix)
 
 
 def optional_ticks(moment: datetime | None) -> Ticks | None:

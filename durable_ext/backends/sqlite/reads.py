@@ -15,6 +15,7 @@ from durable_ext.backends.sqlite.instance_rows import row_from_columns, storable
 from durable_ext.codec.compact import events_from_texts
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
+from durable_ext.failure import legible
 
 _TOKEN_MARK: Final = b"after:"
 _MOST_ROWS: Final = 2**31 - 1
@@ -75,7 +76,9 @@ def read_continuation(token: str | None) -> str:
             return raw[len(_TOKEN_MARK) :].decode("utf-8", "surrogatepass")
     except (ValueError, binascii.Error):
         pass
-    raise ValueError(f"'{token}' is not a continuation token of this task hub. Pass the one of the page before, or none.")
+    raise ValueError(
+        f"'{legible(token)}' is not a continuation token of this task hub. Pass the one of the page before, or none."
+    )
 
 
 def _rows(connection: Connection, wanted: list[list[str]]) -> list[list[InstanceRow | None]]:

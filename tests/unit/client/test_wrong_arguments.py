@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from support.client_hub import Hub
 
-from durable_ext.client import DurableClient, InstanceQuery
+from durable_ext.client import DurableClient, EntityQuery, InstanceQuery
 from durable_ext.client.known_functions import KnownFunctions
 from durable_ext.core.entities.ids import EntityId
-from durable_ext.errors import ArgumentTypeError, InvalidArgumentError
+from durable_ext.core.events import OrchestrationStatus
+from durable_ext.errors import ArgumentTypeError, FunctionNotFoundError, InvalidArgumentError, InvalidInstanceStateError
 
 ACC = EntityId("Acc", "k")
 KNOWN = KnownFunctions({"orchestrator": ["plain"], "entity": ["Acc"]})
@@ -68,6 +69,48 @@ async def test_an_id_that_is_no_text_is_refused_with_the_name_of_the_call(hub: H
         await CALLS_WITH_AN_ID[call](hub.client, value)
 
     assert (refused.value.call, refused.value.argument) == (call, "instance_id")
+
+
+HALF = "a\ud800"
+CALLS_WITH_HALF_A_CHARACTER: dict[str, tuple[Callable[[DurableClient], Coroutine[Any, Any, Any]], str]] = {
+    **{name: (lambda c, call=call: call(c, HALF), "instance_id") for name, call in CALLS_WITH_AN_ID.items()},
+    "start": (lambda c: c.start("plain", None, HALF), "instance_id"),
+    "query": (lambda c: c.query(InstanceQuery(instance_id_prefix=HALF)), "instance_id_prefix"),
+    "list_entities": (lambda c: c.list_entities(EntityQuery(name=HALF)), "name"),
+    "signal_entity, key": (lambda c: c.signal_entity(EntityId("Acc", HALF), "add"), "entity_id"),
+    "signal_entity, name": (lambda c: c.signal_entity(EntityId(HALF, "k"), "add"), "entity_id"),
+    "read_entity, key": (lambda c: c.read_entity(EntityId("Acc", HALF)), "entity_id"),
+    "read_entity, name": (lambda c: c.read_entity(EntityId(HALF, "k")), "entity_id"),
+}
+
+
+@pytest.mark.parametrize("case", CALLS_WITH_HALF_A_CHARACTER)
+async def test_an_address_with_half_a_character_is_refused_with_what_is_wrong_and_where(hub: Hub, case: str) -> None:
+    call, argument = CALLS_WITH_HALF_A_CHARACTER[case]
+
+    with pytest.raises(InvalidArgumentError, match=r"a\\ud800.* must not contain lone surrogates.* Pass ") as refused:
+        await call(hub.client)
+
+    assert refused.value.argument == argument
+    assert str(refused.value).isascii(), "it can be printed anywhere"
+
+
+async def test_the_name_of_an_unknown_function_is_printable(hub: Hub) -> None:
+    with pytest.raises(FunctionNotFoundError, match=r"'a\\ud800' doesn't exist"):
+        await hub.new_client(known=KNOWN).start(HALF)
+
+
+async def test_the_name_of_an_event_that_comes_too_late_is_printable(hub: Hub) -> None:
+    await hub.client.start("plain", None, "late")
+    await hub.put("late", OrchestrationStatus.COMPLETED)
+
+    with pytest.raises(InvalidInstanceStateError, match=r"raise event a\\ud800 for"):
+        await hub.client.raise_event("late", HALF)
+
+
+async def test_a_token_that_is_none_is_printable(hub: Hub) -> None:
+    with pytest.raises(ValueError, match=r"'a\\ud800' is not a continuation token"):
+        await hub.client.query(continuation=HALF)
 
 
 @pytest.mark.parametrize("moment", ["tomorrow", 5, timedelta(1)])

@@ -179,11 +179,39 @@ def test_an_orchestrator_that_exits_fails_with_the_kind_of_its_exit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(5, "must be texts"), (" ", "must not be empty"), ("@a", "must not start with @")]
+    ("value", "text"),
+    [
+        (5, "must be texts"),
+        (" ", "must not be empty"),
+        ("@a", "must not start with @"),
+        ("a\ud800", r"'a\\ud800' must not contain lone surrogates"),
+        ("\udc00\ud800", r"'\\udc00\\ud800' must not contain lone surrogates"),
+        ("a\ufffe", r"'a\\ufffe' must not contain U\+FFFE or U\+FFFF"),
+        ("\uffff", r"'\\uffff' must not contain U\+FFFE or U\+FFFF"),
+        ("x" * 257, "must not exceed 256 characters"),
+        ("😀" * 129, "must not exceed 256 characters"),
+    ],
 )
 def test_an_id_that_no_orchestration_can_have_is_refused(value: Any, text: str) -> None:
     with pytest.raises(InvalidArgumentError, match=text):
         checked_instance_id(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ".",
+        "..",
+        "x" * 256,
+        "😀" * 128,
+        "%2F",
+        " a",
+        "a'b",
+        "^",
+    ],
+)
+def test_an_id_with_unusual_characters_can_be_used(value: str) -> None:
+    assert checked_instance_id(value) == value
 
 
 def test_the_id_of_an_entity_is_an_entity_id() -> None:
