@@ -6,10 +6,11 @@ Source: specs/azure-storage.md 6.6, 8.3, 8.6.
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from azure.data.tables import TableServiceClient
 from azure_hub import SHORT_LOCKS, run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import interop_registry
@@ -107,6 +108,95 @@ async def test_a_new_run_that_is_terminated_before_it_starts_does_not_start(
         end = await hub.client.wait_for_completion("again", timeout=PATIENCE)
 
     assert (end.runtime_status, end.row.output) == (OrchestrationStatus.TERMINATED, "not after all")
+
+
+@pytest.mark.slow  # a lease and a lock must run out
+async def test_a_child_whose_id_is_used_again_hears_its_client_although_its_worker_died_between_history_and_row(
+    azurite: Azurite, task_hub: str
+) -> None:
+    may_end = asyncio.Event()
+
+    async def work(number: int) -> int:
+        await may_end.wait()
+        return number
+
+    def kid(context: Any) -> Any:
+        context.set_custom_status(f"of {context.get_input()}")
+        if context.get_input() == "first":
+            return "first"
+        value = yield context.wait_for_external_event("go")
+        return [value, (yield context.call_activity("work", 1))]
+
+    def parent(context: Any) -> Any:
+        return (yield context.call_sub_orchestrator("kid", context.get_input(), "kid"))
+
+    functions = registry_of(orchestrators=[kid, parent], activities=[work])
+    settings = short_settings(azurite, task_hub, use_app_lease=False, **SHORT_LOCKS)
+    dying = FailingTransport(
+        1, When.BEFORE, lambda call: call.verb == "table.upsert_merge" and "PartitionKey='kid'" in call.resource
+    )
+    async with run_azure_hub(settings, functions, interceptor=dying, drain=timedelta(0)) as hub:
+        await hub.client.start("parent", "first", "p1")
+        await hub.client.wait_for_completion("p1", timeout=PATIENCE)
+        await eventually(lambda: _shows(hub.client, "kid", OrchestrationStatus.COMPLETED, '"of first"'), within=PATIENCE)
+        dying.armed = True
+        await hub.client.start("parent", "second", "p2")
+        await asyncio.wait_for(dying.died.wait(), PATIENCE.total_seconds())
+        dying.bury()
+        await hub.backend.abort()
+
+    await _set_clock_of_row_ahead(azurite, task_hub, "kid")
+    async with run_azure_hub(settings, functions) as hub:
+        await eventually(lambda: _shows(hub.client, "kid", OrchestrationStatus.RUNNING, '"of second"'), within=PATIENCE)
+        await hub.client.raise_event("kid", "go", 7)
+        may_end.set()
+        end = await hub.client.wait_for_completion("p2", timeout=PATIENCE)
+
+    assert end.output == [7, 1]
+
+
+async def _shows(client: DurableClient, instance_id: str, status: OrchestrationStatus, custom_status: str) -> bool:
+    found = await client.get_status(instance_id)
+    return found is not None and (found.row.status, found.row.custom_status) == (status, custom_status)
+
+
+async def _set_clock_of_row_ahead(azurite: Azurite, task_hub: str, instance_id: str) -> None:
+    """As if the worker of the former run, or its client, had a clock that is an hour ahead."""
+
+    def write() -> None:
+        with TableServiceClient.from_connection_string(azurite.connection_string) as service:
+            later = datetime.now(timezone.utc) + timedelta(hours=1)
+            row = {"PartitionKey": instance_id, "RowKey": "", "CreatedTime": later, "LastUpdatedTime": later}
+            service.get_table_client(f"{task_hub}Instances").update_entity(row)
+
+    await asyncio.to_thread(write)
+
+
+@pytest.mark.slow  # a lease and a lock must run out
+async def test_what_continues_as_new_and_ends_at_once_is_shown_although_its_worker_died_between_history_and_row(
+    azurite: Azurite, task_hub: str
+) -> None:
+    def twice(context: Any) -> Any:
+        if context.get_input() == 2:
+            return "done"
+        context.continue_as_new(2)
+        return None
+        yield
+
+    functions = registry_of(orchestrators=[twice])
+    settings = short_settings(azurite, task_hub, use_app_lease=False, **SHORT_LOCKS)
+    dying = FailingTransport(1, When.BEFORE, lambda call: call.verb == "table.upsert_merge" and "Instances" in call.resource)
+    async with run_azure_hub(settings, functions, interceptor=dying, drain=timedelta(0)) as hub:
+        dying.armed = True
+        await hub.client.start("twice", 1, "i")
+        await asyncio.wait_for(dying.died.wait(), PATIENCE.total_seconds())
+        dying.bury()
+        await hub.backend.abort()
+
+    async with run_azure_hub(settings, functions) as hub:
+        end = await hub.client.wait_for_completion("i", timeout=PATIENCE)
+
+    assert end.output == "done"
 
 
 @pytest.mark.slow  # a lease and a lock must run out

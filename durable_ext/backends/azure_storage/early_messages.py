@@ -25,6 +25,7 @@ from durable_ext.core.events import (
     OrchestrationStatus,
     TimerFired,
 )
+from durable_ext.core.ids import continues
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, TaskMessage
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
@@ -95,7 +96,7 @@ def come_before_start(
     """
     if row is None or row.status.is_terminal:
         return False
-    if history and (not is_terminal(history) or row.execution_id in (None, stored)):
+    if history and (not is_terminal(history) or row.execution_id in (None, stored) or is_row_of_former_run(row, history)):
         return False
     if not history and any(message.event.__class__ is ExecutionTerminated for message in messages):
         return False  # ends it before it starts (8.6)
@@ -155,16 +156,21 @@ def judge_start(
 
 
 def is_row_of_former_run(row: InstanceRow, history: Sequence[HistoryEvent]) -> bool:
-    """Whether a row is older than the run in history: that one's worker has died before it wrote the row (8.5).
+    """Whether a row is of a run before the one in history, whose worker has died before it wrote the row (8.5).
 
-    Otherwise a row of another run is that of a start which a client has just put and which has not begun; it is Pending,
-    whatever that client's clock says.
+    It is if it names another run and shows what only a run that has begun can show, whatever anybody's clock says.
+    Otherwise it is that of a start which a client has just put and which has not begun: Pending without an end (a rewound
+    one has had its end), or Terminated before its start. Ends of that kind look alike, so there the times must tell.
     """
     started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
     ours = started.instance.execution_id if started is not None else None
     if started is None or ours is None or row.execution_id is None or row.execution_id.lower() == ours.lower():
         return False
-    return row.status is not OrchestrationStatus.PENDING and row.created_at < started.timestamp
+    if continues(ours, row.execution_id):
+        return True
+    if row.status is OrchestrationStatus.PENDING:
+        return row.completed_at is not None
+    return row.status is not OrchestrationStatus.TERMINATED or row.created_at <= started.timestamp
 
 
 def _same_execution(start: ExecutionStarted, row: InstanceRow) -> bool:

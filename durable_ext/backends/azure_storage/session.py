@@ -26,9 +26,10 @@ from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.rival_results import RivalResults
 from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd
-from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorStarted
-from durable_ext.core.instances import InstanceRow
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durable_ext.core.instances import InstanceRow, InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance
+from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import MIN_TICKS
 from durable_ext.errors import CheckpointConflictError
 
@@ -71,10 +72,10 @@ class AzureSession:
         self._directory, self._inbox, self._writer, self._keeper = directory, inbox, writer, keeper
         self._may_commit = may_commit
         self._history: Sequence[HistoryEvent] = () if starting is not None else loaded.events
-        self._custom_status = row.custom_status if row is not None else None
         self._row = row
         is_entity = inbox.instance_id.startswith("@")  # its row is written whole, its state too, by each of its runs
         self._row_is_former = row is not None and not is_entity and is_row_of_former_run(row, self._history)
+        self._custom_status = row.custom_status if row is not None and not self._row_is_former else None
         is_there = row is not None and row.created_at != MIN_TICKS and not self._row_is_former
         self._row_is_whole = not self._history or is_there
         execution_id = starting if starting is not None else (loaded.execution_id if loaded.events else None)
@@ -290,20 +291,28 @@ class AzureSession:
         return replace(checkpoint, instance=None)
 
     def _with_whole_row(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Complete the row of a child whose first worker died between its history and its row (S14a).
+        """Write the whole row of an instance whose worker died between history and row, with the first checkpoint (S14a).
 
-        It has none, or that of a former run under the same id.
+        It has none, or that of a former run under the same id, by which clients go.
         """
         update = checkpoint.instance
-        if self._row_is_whole or update is None:
+        if self._row_is_whole:
             return checkpoint
         self._row_is_whole = True
-        started = next((event for event in self._history if isinstance(event, ExecutionStarted)), None)
-        if started is None or update.name is not None:
+        state = RuntimeState(self._history)
+        started = state.started
+        if started is None or checkpoint.starts_generation or (update is not None and update.name is not None):
             return checkpoint
+        if update is None:
+            if state.is_terminal or self._inbox.instance_id.startswith("@"):
+                return checkpoint
+            last = (*self._history, *checkpoint.new_events)[-1]
+            update = InstanceUpdate(
+                execution_id=checkpoint.execution_id, last_updated_at=last.timestamp, custom_status=self._custom_status
+            )
         whole = replace(
             update,
-            status=update.status or OrchestrationStatus.RUNNING,
+            status=update.status or state.status,
             name=started.name,
             version=started.version,
             input=started.input,

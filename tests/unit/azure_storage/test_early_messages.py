@@ -12,6 +12,7 @@ from durable_ext.backends.azure_storage.early_messages import (
     come_before_start,
     is_foreign_start,
     is_result,
+    is_row_of_former_run,
     judge_start,
     repeats_child_start,
     seconds_before_start,
@@ -30,6 +31,7 @@ from durable_ext.core.events import (
     TimerCreated,
     TimerFired,
 )
+from durable_ext.core.ids import next_execution_id
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ParentInstance, TaskMessage
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
@@ -54,6 +56,7 @@ def row(
     *,
     generation: int = 0,
     created: int = 1000,
+    completed: int | None = None,
 ) -> InstanceRow:
     return InstanceRow(
         instance_id=InstanceId("i"),
@@ -63,6 +66,7 @@ def row(
         created_at=at(created),
         last_updated_at=at(created),
         generation=generation,
+        completed_at=None if completed is None else at(completed),
     )
 
 
@@ -223,3 +227,61 @@ def test_messages_wait_for_a_start_that_is_on_its_way(
     message = TaskMessage(event=event, target=OrchestrationInstance(instance_id=InstanceId("i"), execution_id=execution_id))
 
     assert come_before_start([message], found, history, ExecutionId("e0") if history else None) is expected
+
+
+BEGUN = [
+    OrchestrationStatus.RUNNING,
+    OrchestrationStatus.SUSPENDED,
+    OrchestrationStatus.COMPLETED,
+    OrchestrationStatus.FAILED,
+]
+
+
+@pytest.mark.parametrize("created", [1, 1000, 9_000_000])
+@pytest.mark.parametrize("status", BEGUN)
+def test_a_row_that_shows_another_run_which_has_begun_is_of_a_former_one_whatever_the_clocks_say(
+    status: OrchestrationStatus, created: int
+) -> None:
+    assert is_row_of_former_run(row("former", status, created=created), [start("e1")])
+
+
+@pytest.mark.parametrize("status", [*BEGUN, OrchestrationStatus.PENDING, OrchestrationStatus.TERMINATED])
+@pytest.mark.parametrize("named", ["E1", None])
+def test_a_row_that_names_the_run_in_history_or_none_is_not_of_a_former_one(
+    status: OrchestrationStatus, named: str | None
+) -> None:
+    assert not is_row_of_former_run(row(named, status, created=1, completed=5), [start("e1")])
+
+
+@pytest.mark.parametrize("created", [1, 1000, 9_000_000])
+def test_a_pending_row_of_another_run_is_of_a_former_one_only_if_that_was_rewound(created: int) -> None:
+    pending = OrchestrationStatus.PENDING
+
+    assert not is_row_of_former_run(row("next", pending, created=created), [start("e1")])
+    assert is_row_of_former_run(row("former", pending, created=created, completed=5), [start("e1")])
+
+
+def test_of_a_terminated_row_of_another_run_the_times_tell_whether_it_is_of_one_that_never_began() -> None:
+    terminated = OrchestrationStatus.TERMINATED
+
+    assert is_row_of_former_run(row("former", terminated, created=1, completed=5), [start("e1", at_ticks=1000)])
+    assert not is_row_of_former_run(row("next", terminated, created=2000, completed=2005), [start("e1", at_ticks=1000)])
+
+
+@pytest.mark.parametrize("status", [OrchestrationStatus.PENDING, OrchestrationStatus.TERMINATED])
+def test_the_row_of_the_generation_that_this_one_continues_is_a_former_one(status: OrchestrationStatus) -> None:
+    earlier = ExecutionId("e1")
+    second = start(next_execution_id(earlier), at_ticks=1000)
+
+    assert is_row_of_former_run(row(earlier, status, created=9_000_000), [second])
+
+
+def test_messages_of_an_ended_generation_do_not_wait_for_a_start_that_its_row_does_not_stand_for() -> None:
+    second = start(next_execution_id(ExecutionId("e1")))
+    ended = ExecutionCompleted(timestamp=at(2000), status=OrchestrationStatus.COMPLETED)
+    event = TaskMessage(
+        event=EventRaised(timestamp=at(1), name="e"), target=OrchestrationInstance(instance_id=InstanceId("i"))
+    )
+
+    assert not come_before_start([event], row("e1"), [second, ended], second.instance.execution_id)
+    assert come_before_start([event], row("other"), [second, ended], second.instance.execution_id)
