@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from durable_ext.client.query import CONTINUATION_HEADER
 from durable_ext.codec.json_text import JsonBody
@@ -46,7 +47,9 @@ async def call(method: str, url: str, *, data: str | None = None, headers: Mappi
     """
     session = await _session()
     try:
-        async with session.request(method, url, headers=_with_type(headers, data), **_body(data)) as response:
+        # As it is written: `/instances/..` would lose its last two segments.
+        target = URL(url, encoded=True)
+        async with session.request(method, target, headers=_with_type(headers, data), **_body(data)) as response:
             text = await response.text()
             status, continuation = response.status, response.headers.get(CONTINUATION_HEADER)
     except (aiohttp.ClientError, asyncio.TimeoutError):

@@ -70,6 +70,8 @@ class ManagementApi:
             return await self._dispatch(request, route)
         except BackendUnavailableError as exc:
             return error_response(503, "The task hub cannot be reached. Try again later.", exc)
+        except InvalidArgumentError as exc:
+            return error_response(400, BAD_ARGUMENTS, str(exc))
         except PayloadTooLargeError as exc:
             return error_response(413, BAD_ARGUMENTS, str(exc))
         except InvalidInstanceStateError as exc:  # compat: 500 too (specs/http-api.md 5.6), but nothing went wrong here

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from urllib.parse import quote_plus, urlsplit, urlunsplit
 
+from durable_ext.core.instance_ids import check_whole_characters
+
 WEBHOOK_PATH = "/runtime/webhooks/durabletask"
 DEFAULT_CONNECTION = "Storage"
 INSTANCE_PLACEHOLDER = "INSTANCEID"
@@ -62,7 +64,11 @@ class ManagementUrls:
         """Return the management links of an instance, all of them, in the order of the client binding.
 
         `{eventName}` and `{text}` stay as placeholders for the reader to fill.
+
+        Raises:
+            InvalidArgumentError: The id holds half a character.
         """
+        check_whole_characters("instance_id", "The instance id", instance_id)
         prefix = f"{self.base_url}/instances/{path_encode(instance_id)}"
         suffix = f"taskHub={form_encode(self.task_hub)}&connection={form_encode(self.connection)}"
         if self.required_query:

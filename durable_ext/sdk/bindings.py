@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.instance_ids import check_whole_characters
 from durable_ext.errors import ConfigurationError
 from durable_ext.sdk.status_values import DATETIME_FORMAT
 
@@ -79,11 +80,12 @@ class DurableOrchestrationBindings:
                 "The durable client binding has no rpcBaseUrl, so there is nothing to call. The Python SDK only supports "
                 "RPC endpoints: remove the `localRpcEndpointEnabled` setting from host.json."
             )
-        parts = [f"{name}={_query_text(value)}" for name, value in query.items() if value]
+        parts = [f"{name}={_query_text(name, value)}" for name, value in query.items() if value]
         return f"{self._rpc_base_url}{path}" + (f"?{'&'.join(parts)}" if parts else "")
 
     def links(self, instance_id: str, origin: str | None = None) -> dict[str, str]:
         """Return the management links of an instance, under another `scheme://authority` if one is given."""
+        check_whole_characters("instance_id", "The instance id", instance_id)
         placeholder = self._management_urls["id"]
         links: dict[str, str] = {}
         for name, link in self._management_urls.items():
@@ -104,21 +106,36 @@ def origin_of(url: str | None) -> str | None:
 
 def path_of_entity(entity_id: EntityId) -> str:
     """Return `entities/{name}/{key}`, escaped."""
-    return f"entities/{escaped(entity_id.name)}/{escaped(entity_id.key)}"
+    return f"entities/{escaped(entity_id.name, 'entity_id')}/{escaped(entity_id.key, 'entity_id')}"
 
 
-def escaped(segment: str) -> str:
-    """Percent-encode one path segment."""
-    return quote(str(segment), safe="@:")
+def escaped(segment: str, argument: str = "instance_id") -> str:
+    """Percent-encode one path segment, which is this argument of a call.
+
+    Raises:
+        InvalidArgumentError: No URL can hold it.
+    """
+    return _encoded(argument, segment, safe="@:")
 
 
-def _query_text(value: Any) -> str:
+def in_query(argument: str, text: str) -> str:
+    """Percent-encode a value of the query, otherwise as `escaped`."""
+    return _encoded(argument, text, safe="/")
+
+
+def _encoded(argument: str, value: object, *, safe: str) -> str:
+    text = str(value)
+    check_whole_characters(argument, argument, text)
+    return quote(text, safe=safe)
+
+
+def _query_text(name: str, value: Any) -> str:
     if isinstance(value, datetime):
         if value.tzinfo is not None:
             value = value.astimezone(timezone.utc)
         return str(value.strftime(DATETIME_FORMAT))
     if isinstance(value, (list, tuple, set, frozenset)):
-        return ",".join(_query_text(item) for item in value)
+        return ",".join(_query_text(name, item) for item in value)
     if isinstance(value, Enum):
         return str(value.value)
-    return quote(str(value))
+    return in_query(name, value)

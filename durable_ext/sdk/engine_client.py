@@ -27,6 +27,7 @@ from durable_ext.errors import (
     InvalidArgumentError,
     InvalidInstanceStateError,
 )
+from durable_ext.failure import legible
 from durable_ext.sdk.bindings import DurableOrchestrationBindings, origin_of
 from durable_ext.sdk.client_errors import checked_id, checked_start_id, instance_gone, instance_not_found, not_rewindable
 from durable_ext.sdk.function_names import resolve_function_name
@@ -237,14 +238,15 @@ class EngineOrchestrationClient(DurableOrchestrationClient):
         if task_hub_name and task_hub_name.lower() != hub.lower():
             raise InvalidArgumentError(
                 "task_hub_name",
-                f"task_hub_name is '{task_hub_name}', but this host has the task hub '{hub}' open. Leave it out, or call "
-                f"the host of that hub: DurableOrchestrationClient(binding), with the JSON of its durable client binding.",
+                f"task_hub_name is '{legible(task_hub_name)}', but this host has the task hub '{hub}' open. Leave it "
+                f"out, or call the host of that hub: DurableOrchestrationClient(binding), with the JSON of its durable "
+                f"client binding.",
             )
         if connection_name and connection_name.lower() not in (connection.lower(), *_DEFAULT_CONNECTIONS):
             raise InvalidArgumentError(
                 "connection_name",
-                f"connection_name is '{connection_name}', but this host works on the connection '{connection}'. Leave it "
-                f"out, or set storageProvider.connectionName in host.json.",
+                f"connection_name is '{legible(connection_name)}', but this host works on the connection '{connection}'. "
+                f"Leave it out, or set storageProvider.connectionName in host.json.",
             )
 
     async def _steer(self, instance_id: str, operation: str, reason: str) -> None:

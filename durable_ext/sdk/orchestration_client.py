@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote
 
 from azure.functions import HttpRequest
 
@@ -24,7 +23,7 @@ from durable_ext.errors import (
     InvalidInstanceStateError,
     UnexpectedResponseError,
 )
-from durable_ext.sdk.bindings import DurableOrchestrationBindings, escaped, origin_of, path_of_entity
+from durable_ext.sdk.bindings import DurableOrchestrationBindings, escaped, in_query, origin_of, path_of_entity
 from durable_ext.sdk.client_errors import checked_start_id, instance_gone, instance_not_found, not_rewindable, unexpected
 from durable_ext.sdk.function_names import resolve_function_name
 from durable_ext.sdk.management_calls import call_endpoint
@@ -254,9 +253,9 @@ class DurableOrchestrationClient(StatusResponses):
             raise ConfigurationError(
                 "The Python SDK only supports RPC endpoints.Please remove the `localRpcEnabled` setting from host.json"
             )
-        url = self._url(f"instances/{escaped(instance_id)}/rewind") + f"?reason={quote(reason)}"
+        url = self._url(f"instances/{escaped(instance_id)}/rewind") + f"?reason={in_query('reason', reason)}"
         for name, value in (("taskHub", task_hub_name), ("connection", connection_name)):
-            url += "" if value is None else f"&{name}={quote(value)}"
+            url += "" if value is None else f"&{name}={in_query(name, value)}"
         status, body = await self._post(url, None)
         if status in (200, 202):
             return
@@ -305,7 +304,7 @@ class DurableOrchestrationClient(StatusResponses):
         return self._orchestration_bindings.links(instance_id, origin_of(request.url) if request is not None else None)
 
     async def _steer(self, instance_id: str, operation: str, reason: str) -> None:
-        url = self._url(f"instances/{escaped(instance_id)}/{operation}") + f"?reason={quote(reason or '')}"
+        url = self._url(f"instances/{escaped(instance_id)}/{operation}") + f"?reason={in_query('reason', reason or '')}"
         status, body = await self._post(url, None)
         if status == 404:
             raise instance_not_found(instance_id, quoted=True)
@@ -363,14 +362,15 @@ class DurableOrchestrationClient(StatusResponses):
         return self._function_invocation_id or ""
 
     def _get_start_new_url(self, instance_id: str | None, function_name: str, version: str | None = None) -> str:
-        path = f"orchestrators/{escaped(function_name)}" + ("" if instance_id is None else f"/{escaped(instance_id)}")
-        return self._url(path) + ("" if version is None else f"?version={quote(version)}")
+        path = f"orchestrators/{escaped(function_name, 'function_name')}"
+        path += "" if instance_id is None else f"/{escaped(instance_id)}"
+        return self._url(path) + ("" if version is None else f"?version={in_query('version', version)}")
 
     def _get_raise_event_url(
         self, instance_id: str, event_name: str, task_hub_name: str | None, connection_name: str | None
     ) -> str:
         return self._url(
-            f"instances/{escaped(instance_id)}/raiseEvent/{escaped(event_name)}",
+            f"instances/{escaped(instance_id)}/raiseEvent/{escaped(event_name, 'event_name')}",
             taskHub=task_hub_name,
             connection=connection_name,
         )

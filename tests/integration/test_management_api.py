@@ -162,6 +162,26 @@ async def test_a_start_with_a_body_that_is_not_json_is_400_whatever_its_type(api
     assert (await api.call("GET", "instances/a1")).status == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "route"),
+    [
+        ("GET", "instances/a\udcff"),
+        ("DELETE", "instances/a\udcff"),
+        ("POST", "orchestrators/echo/a\udcff"),
+        ("POST", "instances/a\udcff/terminate"),
+        ("POST", "instances/a\udcff/raiseEvent/Go"),
+        ("GET", "instances?instanceIdPrefix=\udcff"),
+        ("GET", "entities/\udcff"),
+        ("POST", "entities/counter/\udcff?op=add"),
+    ],
+)
+async def test_bytes_that_are_no_text_in_a_url_are_400_with_the_reason(api: Api, method: str, route: str) -> None:
+    response = await api.call(method, route, "1")
+
+    assert response.status == 400
+    assert "must not contain lone surrogates" in response.body.decode()
+
+
 @pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t ", "\ufeff".encode()])
 async def test_a_blank_body_is_a_start_without_input(api: Api, body: bytes) -> None:
     started = await api.call("POST", "orchestrators/echo/a1", body)

@@ -66,7 +66,7 @@ THIRD_PARTY = {
         "yarl",
         "orjson",
     },
-    "client.remote": {"aiohttp"},
+    "client.remote": {"aiohttp", "yarl"},
     "runtime.http_activity": {"aiohttp"},
     "runtime.lifecycle_events": {"aiohttp"},
     "sdk": {"azure.functions"},

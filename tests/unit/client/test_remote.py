@@ -18,11 +18,13 @@ class Server:
     def __init__(self) -> None:
         self.url = ""
         self.requests: list[tuple[str, str | None, bytes]] = []
+        self.paths: list[str] = []
         self.connections: set[Any] = set()
         self.answer: Callable[[], web.Response] = web.Response
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.headers.get("Content-Type"), await request.read()))
+        self.paths.append(request.raw_path)
         self.connections.add(request.transport)
         return self.answer()
 
@@ -83,6 +85,13 @@ async def test_calls_share_one_connection(server: Server) -> None:
         await call("GET", server.url)
 
     assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize("path", ["instances/.", "instances/../x", "a%2Fb", "a%252Fb", "%2E%2E", "a%20b?q=%2B"])
+async def test_a_path_is_sent_as_it_is_written(server: Server, path: str) -> None:
+    await call("GET", f"{server.url}{path}")
+
+    assert server.paths == [f"/{path}"]
 
 
 def test_every_event_loop_has_a_session_of_its_own() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from durable_ext.errors import InvalidArgumentError
 from durable_ext.http.urls import ManagementUrls, form_encode, origin_of
 
 URLS = ManagementUrls(base_url="http://localhost:7071/runtime/webhooks/durabletask", task_hub="My Hub")
@@ -33,6 +36,11 @@ def test_links_name_hub_and_connection_and_keep_placeholders() -> None:
     assert links["statusQueryGetUri"] == f"{URLS.base_url}/instances/a%20b?taskHub=My+Hub&connection=Storage"
     assert links["sendEventPostUri"].endswith("/instances/a%20b/raiseEvent/{eventName}?taskHub=My+Hub&connection=Storage")
     assert links["terminatePostUri"].endswith("/terminate?reason={text}&taskHub=My+Hub&connection=Storage")
+
+
+def test_links_of_an_id_with_half_a_character_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"The instance id 'a\\ud800' must not contain lone surrogates"):
+        URLS.links("a\ud800")
 
 
 def test_a_start_response_has_no_rewind_link() -> None:

@@ -19,6 +19,7 @@ from durable_ext.errors import (
     ClientError,
     FunctionNotFoundError,
     InstanceNotFoundError,
+    InvalidArgumentError,
     InvalidInstanceStateError,
     UnexpectedResponseError,
 )
@@ -88,6 +89,45 @@ async def test_start_new_escapes_the_version() -> None:
     await calls.client.start_new("Hello", version="1.0 beta")
 
     assert calls.url == f"{RPC}orchestrators/Hello?version=1.0%20beta"
+
+
+HALF = "a\ud800"
+CALLS_WITH_HALF_A_CHARACTER: dict[str, Callable[[df.DurableOrchestrationClient], Coroutine[Any, Any, Any]]] = {
+    "function_name": lambda client: client.start_new(HALF),
+    "instance_id": lambda client: client.start_new("Hello", HALF),
+    "version": lambda client: client.start_new("Hello", version=HALF),
+    "instance_id of get_status": lambda client: client.get_status(HALF),
+    "instance_id of purge": lambda client: client.purge_instance_history(HALF),
+    "instance_id of restart": lambda client: client.restart(HALF),
+    "instance_id of rewind": lambda client: client.rewind(HALF, "r"),
+    "instance_id of terminate": lambda client: client.terminate(HALF, "r"),
+    "instance_id of raise_event": lambda client: client.raise_event(HALF, "Go"),
+    "event_name": lambda client: client.raise_event("i1", HALF),
+    "reason": lambda client: client.suspend("i1", HALF),
+    "reason of rewind": lambda client: client.rewind("i1", HALF),
+    "taskHub": lambda client: client.rewind("i1", "r", HALF),
+    "connection": lambda client: client.raise_event("i1", "Go", 1, None, HALF),
+    "instanceIdPrefix": lambda client: client.get_status_by(instance_id_prefix=HALF),
+    "entity_id": lambda client: client.signal_entity(df.EntityId("Counter", HALF), "add"),
+    "op": lambda client: client.signal_entity(df.EntityId("Counter", "k"), HALF),
+    "entity_id of read": lambda client: client.read_entity_state(df.EntityId(HALF, "k")),
+}
+
+
+@pytest.mark.parametrize("case", CALLS_WITH_HALF_A_CHARACTER)
+async def test_half_a_character_in_a_url_is_refused_with_the_name_of_the_argument(case: str) -> None:
+    calls = Calls([202, {"id": "i1"}])
+
+    with pytest.raises(InvalidArgumentError, match=r"'a\\ud800' must not contain lone surrogates") as refused:
+        await CALLS_WITH_HALF_A_CHARACTER[case](calls.client)
+
+    assert refused.value.argument == case.partition(" ")[0]
+    assert calls.asked == []
+
+
+def test_links_with_half_a_character_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"'a\\ud800' must not contain lone surrogates"):
+        Calls([202, None]).client.create_http_management_payload(HALF)
 
 
 async def test_start_new_raises_the_text_of_a_bad_request() -> None:
