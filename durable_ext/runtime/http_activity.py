@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import aiohttp
 
+from durable_ext.core.instance_ids import check_whole_characters
 from durable_ext.core.orchestrators import HTTP_ACTIVITY_NAME
 from durable_ext.core.timestamps import timespan_from_text
-from durable_ext.errors import ConfigurationError, HttpCallError
+from durable_ext.errors import ConfigurationError, HttpCallError, InvalidArgumentError
 from durable_ext.runtime.registry import ActivityDefinition
 
 _CLIENT_TIMEOUT: Final = timedelta(seconds=240)
@@ -77,6 +78,7 @@ class HttpActivity:
             headers.append(("Authorization", f"Bearer {await self._token(token_source)}"))
         timeout_text = request.get("timeout")
         limit = timespan_from_text(timeout_text) if isinstance(timeout_text, str) else _CLIENT_TIMEOUT
+        _check_characters(uri, method, content, headers)
         try:
             response = await self._send(method if isinstance(method, str) else "GET", uri, headers, content, limit)
         except asyncio.TimeoutError as error:
@@ -142,6 +144,17 @@ def _default_credential(authority: str | None, tenant: str | None) -> Any:
         raise ConfigurationError("call_http with a token source needs azure-identity: pip install azure-identity") from error
     wanted = {"authority": authority, "additionally_allowed_tenants": [tenant] if tenant else None}
     return DefaultAzureCredential(**{name: value for name, value in wanted.items() if value is not None})
+
+
+def _check_characters(uri: str, method: Any, content: Any, headers: list[tuple[str, str]]) -> None:
+    """Refuse half a character: it has no bytes, and would be left out of addresses and headers without a word."""
+    parts = [("uri", uri), ("method", method), ("content", content)]
+    parts += [("header", text) for header in headers for text in header]
+    try:
+        for part, text in parts:
+            check_whole_characters(part, f"The {part} of an HTTP request", str(text))
+    except InvalidArgumentError as error:
+        raise HttpCallError(str(error)) from error
 
 
 def _request_headers(given: Any, *, has_body: bool) -> list[tuple[str, str]]:

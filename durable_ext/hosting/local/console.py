@@ -5,6 +5,7 @@ Format of `func start` (specs/functions-hosting.md 6).
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,10 +51,14 @@ class ConsoleFormatter(logging.Formatter):
 def configure_logging(levels: Mapping[str, int], *, verbose: bool, stream: TextIO | None = None) -> None:
     """Send every log line to the terminal: the app's from INFO on, ours from WARNING on unless `verbose`.
 
+    Characters that it cannot hold are escaped from now on, whoever prints them.
+
     Args:
         levels: Categories of host.json's `logging.logLevel`, lower case; `default` is the app's level.
     """
     target = sys.stdout if stream is None else stream
+    if isinstance(target, io.TextIOWrapper):
+        target.reconfigure(errors="backslashreplace")  # names and payloads hold what a terminal may not be able to
     handler = logging.StreamHandler(target)
     handler.setFormatter(ConsoleFormatter(colours=target.isatty()))
     root = logging.getLogger()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,8 +73,14 @@ async def test_an_id_that_is_no_text_is_refused_with_the_name_of_the_call(hub: H
 
 
 HALF = "a\ud800"
+
+
+async def _called_with_half(call: Callable[[DurableClient, Any], Coroutine[Any, Any, Any]], client: DurableClient) -> None:
+    await call(client, HALF)
+
+
 CALLS_WITH_HALF_A_CHARACTER: dict[str, tuple[Callable[[DurableClient], Coroutine[Any, Any, Any]], str]] = {
-    **{name: (lambda c, call=call: call(c, HALF), "instance_id") for name, call in CALLS_WITH_AN_ID.items()},
+    **{name: (partial(_called_with_half, call), "instance_id") for name, call in CALLS_WITH_AN_ID.items()},
     "start": (lambda c: c.start("plain", None, HALF), "instance_id"),
     "query": (lambda c: c.query(InstanceQuery(instance_id_prefix=HALF)), "instance_id_prefix"),
     "list_entities": (lambda c: c.list_entities(EntityQuery(name=HALF)), "name"),

@@ -103,6 +103,22 @@ async def test_a_request_that_cannot_be_made_says_why(http: HttpActivity, reques
         await http.call(request_)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"uri": "http://h/a\ud800"},
+        {"method": "a\ud800"},
+        {"content": "a\ud800"},
+        {"headers": {"a\ud800": "x"}},
+        {"headers": {"X-A": "a\ud800"}},
+        {"headers": {"X-A": ["x", "a\ud800"]}},
+    ],
+)
+async def test_a_request_with_half_a_character_is_not_made(base: str, http: HttpActivity, part: dict[str, Any]) -> None:
+    with pytest.raises(HttpCallError, match=r"a\\ud800' must not contain lone surrogates"):
+        await http.call({"uri": base, "method": "POST", **part})
+
+
 async def test_the_users_timeout_is_named(base: str, http: HttpActivity) -> None:
     with pytest.raises(HttpCallError, match=r"Reached user specified timeout: 00:00:00\.0500000\."):
         await http.call({"uri": f"{base}?wait", "timeout": "00:00:00.0500000"})
