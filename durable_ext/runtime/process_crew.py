@@ -10,17 +10,21 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Final
 
 from durable_ext.aio.slots import Slots
 from durable_ext.failure import exception_text
 
 _KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
-_OF_TERMINALS: Final = ("SIGINT", "SIGHUP")  # a terminal sends them to every process that was started from it
+# A terminal sends them to every process that was started from it.
+_OF_TERMINALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
+_CAN_HOLD_BACK: Final = hasattr(signal, "pthread_sigmask")
 
 
 class ProcessDiedError(RuntimeError):
@@ -125,13 +129,15 @@ class _Process:
     def __init__(self) -> None:
         # spawn: forking a process with threads may copy held locks
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_leave_signals_to_the_worker)
+        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_follow_the_worker)
         self._loop = asyncio.get_running_loop()
         self._last: asyncio.Future[Any] | None = None
         self.pid = 0
 
     async def start(self) -> None:
-        self.pid = await self.submit(os.getpid)
+        with _terminals_held_back():
+            process_id = self.submit(os.getpid)  # the first call starts the process
+        self.pid = await process_id
 
     def submit(self, call: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         self._last = self._loop.run_in_executor(self._pool, call, *arguments)
@@ -159,11 +165,37 @@ class _Process:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_signals_to_the_worker() -> None:
-    """Ignore Ctrl-C and closing terminals: the worker lets calls finish. Programs that a call runs do not inherit that."""
-    for name in _OF_TERMINALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda number, frame: None)
+@contextmanager
+def _terminals_held_back() -> Iterator[None]:
+    """Start processes inside: what a terminal sends them waits until they have handlers, since they inherit the mask."""
+    if not _CAN_HOLD_BACK:
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _follow_the_worker() -> None:
+    """Leave it to the worker what becomes of Ctrl-C and a closing terminal, and end with it whatever ends it.
+
+    The worker lets calls finish. Programs that a call runs do not inherit that.
+    """
+    for number in _OF_TERMINALS:
+        signal.signal(number, lambda number, frame: None)
+    if _CAN_HOLD_BACK:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
+    threading.Thread(target=_end_with_the_worker, name="durable-worker-watch", daemon=True).start()
+
+
+def _end_with_the_worker() -> None:
+    """Wait for the end of a worker that could say nothing: nobody would hear the call's result, or give another one."""
+    worker = multiprocessing.parent_process()
+    if worker is not None:
+        worker.join()
+        os._exit(1)
 
 
 def _call(pickled: bytes) -> bytes:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,22 @@ import pytest
 
 from durable_ext.runtime.process_crew import ProcessCall, ProcessCrew, ProcessDiedError
 from durable_ext.testing.eventually import eventually
+
+MASK_OF_A_PROGRAM = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+WORKER = """
+import asyncio, time
+from durable_ext.runtime.process_crew import ProcessCall, ProcessCrew
+
+async def main():
+    crew, busy = ProcessCrew(2), asyncio.Event()
+    long = asyncio.ensure_future(crew.run(time.sleep, 600, ProcessCall(), busy.set))
+    await busy.wait()
+    await crew.run(abs, 1, ProcessCall(), lambda: None)
+    print("one is busy, one is idle", flush=True)
+    await long
+
+asyncio.run(main())
+"""
 
 
 class TwoArgumentsError(Exception):
@@ -33,6 +52,10 @@ def process_id(seconds: float) -> int:
 def signalled(name: str) -> str:
     os.kill(os.getpid(), getattr(signal, name))
     return "went on"
+
+
+def output_of(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def leave(value: Any) -> None:
@@ -77,6 +100,43 @@ async def test_a_process_is_used_again(crew: ProcessCrew) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 async def test_what_a_terminal_tells_all_its_processes_is_left_to_the_worker(crew: ProcessCrew, name: str) -> None:
     assert await run(crew, signalled, name) == "went on"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+async def test_so_it_is_while_a_process_starts(crew: ProcessCrew, name: str) -> None:
+    before = multiprocessing.active_children()
+    call = asyncio.ensure_future(run(crew, process_id, 0))
+
+    def starting() -> int | None:
+        return next((child.pid for child in multiprocessing.active_children() if child not in before), None)
+
+    pid = await eventually(starting, "no process starts")
+    os.kill(pid, getattr(signal, name))
+
+    assert await call == pid
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+async def test_a_program_that_a_call_runs_hears_what_a_terminal_sends(crew: ProcessCrew) -> None:
+    assert await run(crew, output_of, MASK_OF_A_PROGRAM) == "set()"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
+async def test_processes_end_with_the_worker_whatever_ends_it() -> None:
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WORKER, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    assert worker.stdout is not None
+    await worker.stdout.readline()
+    try:
+        worker.kill()
+
+        await asyncio.wait_for(worker.stdout.read(), 10)  # it ends when the last process that inherited it has ended
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        await worker.wait()
 
 
 async def test_so_many_processes_run_side_by_side_and_no_more(crew: ProcessCrew) -> None:
