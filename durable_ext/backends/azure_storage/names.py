@@ -14,6 +14,7 @@ from durable_ext.errors import ConfigurationError
 # The extension takes up to 50 and says 45; a container has 63 characters at most, "-largemessages" among them.
 _VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,48}")
 MAX_PARTITIONS: Final = 16
+_STEPS: Final = re.compile(r"(?:^|(?<=[/\\]))\.\.?(?=[/\\]|$)")
 _SHOWN_REASON: Final = re.compile(r"/history-[0-9A-F]{16}-Execution(?:Suspended|Resumed)-[0-9A-F]{8}-Reason\.json\.gz$")
 
 
@@ -79,17 +80,26 @@ class HubNames:
         return f"{self.lower}-largemessages"
 
 
+def blob_folder(text: str) -> str:
+    """Return what stands before the last `/` in blob names of an instance: its id, or its key.
+
+    Dots alone between slashes are steps of a path, which clients and the service take: they get a `#` behind them, which no
+    id of a client has. Readers find the whole name in message or row, and no rule says how it begins.
+    """
+    return _STEPS.sub(r"\g<0>#", text)
+
+
 def message_blob(instance_id: str, activity_id: str, event_type: str) -> str:
-    """Return the blob name of an offloaded message: raw instance id, activity id without dashes.
+    """Return the blob name of an offloaded message: raw instance id as folder, activity id without dashes.
 
     compat: a `\\` in the id stays one here; blob requests turn it into `/` (specs/azure-storage.md 4.6).
     """
-    return f"{instance_id}/message-{activity_id.replace('-', '')}-{event_type}.json.gz"
+    return f"{blob_folder(instance_id)}/message-{activity_id.replace('-', '')}-{event_type}.json.gz"
 
 
 def property_blob(key: str, row_key: str, event_type: str, random_hex: str, column: str) -> str:
-    """Return the blob name of an offloaded column: escaped instance id, 8 upper-case hex digits."""
-    return f"{key}/history-{row_key}-{event_type}-{random_hex}-{column}.json.gz"
+    """Return the blob name of an offloaded column: escaped instance id as folder, 8 upper-case hex digits."""
+    return f"{blob_folder(key)}/history-{row_key}-{event_type}-{random_hex}-{column}.json.gz"
 
 
 def holds_shown_reason(blob: str) -> bool:

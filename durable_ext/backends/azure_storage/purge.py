@@ -17,6 +17,7 @@ from durable_ext.backends.azure_storage.history_table import SENTINEL, HistoryTa
 from durable_ext.backends.azure_storage.instances_table import ROW_KEY, row_from_entity
 from durable_ext.backends.azure_storage.key_encoding import escape_key, unescape_key
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
+from durable_ext.backends.azure_storage.names import blob_folder
 from durable_ext.backends.azure_storage.query import instance_filter_text
 from durable_ext.backends.azure_storage.transport.edm import EdmValue, Row
 from durable_ext.backends.azure_storage.transport.errors import (
@@ -156,7 +157,8 @@ class Purge:
         return await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}", _HISTORY_COLUMNS)
 
     async def _blob_names(self, instance_id: InstanceId) -> list[str]:
-        prefixes = {f"{instance_id}/".replace("\\", "/"), f"{escape_key(instance_id)}/"}
+        folders = (blob_folder(instance_id).replace("\\", "/"), blob_folder(escape_key(instance_id)))
+        prefixes = {f"{folder}/" for folder in folders}
         found = await asyncio.gather(*(self._payloads.names_below(prefix) for prefix in prefixes))
         return [name for names in found for name in names]
 

@@ -10,6 +10,7 @@ from durable_ext.backends.azure_storage.app_lease import app_lease_id
 from durable_ext.backends.azure_storage.key_encoding import escape_key, unescape_key
 from durable_ext.backends.azure_storage.names import HubNames, check_hub_name, message_blob, property_blob
 from durable_ext.backends.azure_storage.partitions import fnv1a, partition_index
+from durable_ext.backends.azure_storage.transport.blob import uri_name
 from durable_ext.errors import ConfigurationError
 
 
@@ -84,6 +85,25 @@ def test_blob_names_use_the_raw_id_for_messages_and_the_escaped_one_for_columns(
 
     assert message == "a/b/message-0f0e0d0c0b0a09080706050403020100-ExecutionStarted.json.gz"
     assert column == "a^0b/history-0000000000000001-ExecutionStarted-0A1B2C3D-Input.json.gz"
+
+
+@pytest.mark.parametrize(
+    ("instance_id", "folder"),
+    [(".", ".#"), ("..", "..#"), ("...", "..."), ("a.", "a."), ("..a", "..a"), ("a/../b", "a/..#/b"), (".\\..", ".#\\..#")],
+)
+def test_blob_names_have_no_steps_of_a_path(instance_id: str, folder: str) -> None:
+    activity_id = "0f0e0d0c-0b0a-0908-0706-050403020100"
+
+    assert message_blob(instance_id, activity_id, "EventRaised").startswith(f"{folder}/message-")
+    assert property_blob(instance_id, "0", "EventRaised", "0A1B2C3D", "Input").startswith(f"{folder}/history-")
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [("a\\b/m", "a/b/m"), ("./m", "m"), ("../m", "m"), ("a/./b/m", "a/b/m"), ("a/../../b/m", "b/m"), ("a./.b/m", "a./.b/m")],
+)
+def test_a_blob_is_found_where_the_rules_of_uris_put_it(name: str, stored: str) -> None:
+    assert uri_name(name) == stored
 
 
 @pytest.mark.parametrize("name", ["", "ab", "1abc", "my-hub", "x" * 50, "hüb"])

@@ -94,9 +94,25 @@ class BlobVerbs(Protocol):
         ...
 
 
+def uri_name(blob: str) -> str:
+    """Return what .NET's URI rules make of a blob name: `\\` is `/`, and steps (`.`, `..`) are taken.
+
+    compat: specs/azure-storage.md 4.6. Never beyond the container, where the provider finds nothing either.
+    """
+    name = blob.replace("\\", "/")
+    if "./" not in name:
+        return name
+    taken: list[str] = []
+    for segment in name.split("/"):
+        if segment == "..":
+            del taken[-1:]
+        elif segment != ".":
+            taken.append(segment)
+    return "/".join(taken)
+
+
 def _blob_path(container: str, blob: str) -> str:
-    # compat: .NET's URI rules turn `\\` into `/` (specs/azure-storage.md 4.6)
-    return f"/{container}/{quote(blob.replace(chr(92), '/'), safe='/', errors='surrogatepass')}"
+    return f"/{container}/{quote(uri_name(blob), safe='/', errors='surrogatepass')}"
 
 
 def _target_path(target: LeaseTarget) -> str:

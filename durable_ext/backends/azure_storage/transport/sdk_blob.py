@@ -10,7 +10,7 @@ from urllib.parse import quote
 from azure.storage.blob.aio import BlobLeaseClient, BlobServiceClient
 
 from durable_ext.backends.azure_storage.transport.account import StorageAccount
-from durable_ext.backends.azure_storage.transport.blob import BlobPage, LeaseTarget
+from durable_ext.backends.azure_storage.transport.blob import BlobPage, LeaseTarget, uri_name
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
     StorageNotFoundError,
@@ -28,7 +28,7 @@ class SdkBlobs:
         self._service, self._root, self._answers = service, account.blob_endpoint, answers
 
     def _blob(self, container: str, blob: str) -> Any:
-        return self._service.get_blob_client(container, blob.replace("\\", "/"))
+        return self._service.get_blob_client(container, uri_name(blob))
 
     async def _call(self, verb: str, container: str, send: Callable[[], Awaitable[T]]) -> T:
         return await self._answers.call(f"blob.{verb}", f"/{container}", send)
@@ -126,4 +126,4 @@ class SdkBlobs:
         return str(properties.lease.state).lower() == "leased"
 
     def url(self, container: str, blob: str) -> str:
-        return f"{self._root}/{container}/{quote(blob.replace(chr(92), '/'), safe='/', errors='surrogatepass')}"
+        return f"{self._root}/{container}/{quote(uri_name(blob), safe='/', errors='surrogatepass')}"
