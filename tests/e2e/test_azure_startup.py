@@ -132,7 +132,7 @@ def test_a_hub_with_another_partition_count_ends_the_start_with_the_number_to_se
     host = launch(app_with(make_app, hubName=task_hub), options=("--drain", "1"), environment=environment)
 
     line = refusal_of(host)
-    assert f"Task hub '{task_hub}' was created with 2 partitions, the settings say 4" in line
+    assert f"In task hub '{task_hub}' workers have served 2 partitions, the settings say 4" in line
     assert "storageProvider.partitionCount to 2" in line
 
 

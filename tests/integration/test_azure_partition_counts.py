@@ -5,7 +5,9 @@ Monitoring tools know a hub by its name and take the default of four. Source: sp
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, PartitionManagement
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
+from durable_ext.backends.azure_storage.transport.table import Change, TableChange
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.eventually import eventually
 
@@ -149,6 +152,60 @@ async def test_another_count_is_refused_whichever_kind_of_leases_the_hub_had(
     with pytest.raises(ConfigurationError, match="partitionCount to 4"):
         await other.open()
     await other.close()
+
+
+@pytest.mark.parametrize("kind", list(PartitionManagement))
+async def test_whoever_is_refused_since_others_served_what_a_client_added_is_told_the_way_out(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, kind: PartitionManagement
+) -> None:
+    settings = settings_of(azurite, task_hub, 1, partition_manager=kind)
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+    await visit(transport, settings)
+    await serve_as_the_provider(transport, settings)
+
+    refused = AzureStorageBackend(settings)
+    with pytest.raises(ConfigurationError) as told:
+        await refused.open()
+    await refused.close()
+    place = settings.names.partitions_table if kind is PartitionManagement.TABLE else settings.names.lease_container
+    assert "workers have served 4 partitions" in str(told.value)
+    assert "the settings say 1" in str(told.value)
+    assert f"'{settings.names.control_queue(1)}' to '{settings.names.control_queue(3)}'" in str(told.value)
+    assert f"'{place}'" in str(told.value)
+
+    await delete_leases(transport, settings, settings.names.control_queues(4)[1:])
+    async with run_azure_hub(settings, interop_registry()) as again:
+        started = await again.client.start("HelloSequence", 1)
+        end = await again.client.wait_for_completion(started, timeout=PATIENCE)
+    assert end.output == ["Hello Tokyo!"]
+
+
+async def serve_as_the_provider(transport: StorageTransport, settings: AzureStorageSettings) -> None:
+    """Leave all leases as a worker of the provider that has served them and was stopped."""
+    names = settings.names
+    if settings.partition_manager is PartitionManagement.TABLE:
+        table = LeaseTable(transport.tables, names.partitions_table)
+        served = datetime(2024, 1, 1, tzinfo=timezone.utc)
+        await table.write([replace(lease, owned_since=served, expires_at=served) for lease in await table.load()])
+    info = f'{{"TaskHubName":"{names.task_hub}","CreatedAt":"2024-05-06T07:08:09Z","PartitionCount":4}}'
+    if LEASE_BLOBS[settings.partition_manager]:
+        await transport.blobs.upload(names.lease_container, "taskhub.json", info.encode())
+    for kind in LEASE_BLOBS[settings.partition_manager]:
+        for queue in names.control_queues(4):
+            content = f'{{"PartitionId":"{queue}","Owner":null,"Token":null,"Epoch":3}}'
+            await transport.blobs.upload(names.lease_container, f"{kind}/{queue}", content.encode())
+
+
+async def delete_leases(transport: StorageTransport, settings: AzureStorageSettings, queues: Sequence[str]) -> None:
+    names = settings.names
+    if settings.partition_manager is PartitionManagement.TABLE:
+        for queue in queues:
+            row = {"PartitionKey": "", "RowKey": queue}
+            await transport.tables.apply(names.partitions_table, TableChange(Change.DELETE, row, "*"))
+    for kind in LEASE_BLOBS[settings.partition_manager]:
+        for queue in queues:
+            await transport.blobs.delete(names.lease_container, f"{kind}/{queue}")
 
 
 async def test_a_count_that_stands_only_in_a_blob_without_its_queues_means_nothing(

@@ -212,20 +212,33 @@ class HubResources:
                 raise _other_manager("table", "blob leases", "true")
         used = sum(lease.owned_since is not None for lease in leases)
         if used:
-            self._check_count(len(leases), used)
+            self._check_count(len(leases), used, f"rows of table '{self._names.partitions_table}'")
         elif info is not None and info != self._settings.partition_count:
             # What a scale monitor or a client has written into taskhub.json is not what the workers count with.
-            self._check_count(info, await self._used_blob_leases())
+            place = f"blobs of these names in container '{self._names.lease_container}'"
+            self._check_count(info, await self._used_blob_leases(), place)
 
-    def _check_count(self, made: int, used: int) -> None:
-        """Refuse a hub with another number of partitions, of which a client may have `made` more than were `used`."""
-        wanted, found = self._settings.partition_count, used or made
-        if used and wanted not in (made, used):
-            raise ConfigurationError(
-                f"Task hub '{self._names.task_hub}' was created with {found} partitions, the settings say {wanted}. Every "
-                f"process of a hub needs the same number, or messages are lost: set {_COUNT_SETTING} to {found}, or use "
-                f"another hub name."
+    def _check_count(self, made: int, used: int, place: str) -> None:
+        """Refuse a hub with another number of partitions, of which a client may have `made` more than were `used`.
+
+        Used are those that were ever owned. Workers of the provider own what a client has added like all others: whoever
+        counts with less then has to say which number is right, and is told where the leases are.
+        """
+        wanted = self._settings.partition_count
+        if not used or wanted in (made, used):
+            return
+        text = (
+            f"In task hub '{self._names.task_hub}' workers have served {used} partitions, the settings say {wanted}. Every "
+            f"process of a hub needs the same number, or messages are lost: set {_COUNT_SETTING} to {used}, or use another "
+            f"hub name."
+        )
+        if wanted < used:
+            queues = dict.fromkeys(f"'{self._names.control_queue(index)}'" for index in (wanted, used - 1))
+            text += (
+                f" If {wanted} is right, and a client that counts otherwise has added the others: stop the workers and "
+                f"delete the leases of {' to '.join(queues)}, {place}."
             )
+        raise ConfigurationError(text)
 
     async def _table_leases(self) -> list[Lease]:
         try:
