@@ -18,7 +18,7 @@ from durable_ext.aio.clock import SystemClock
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import account_from_connection_string
-from durable_ext.backends.azure_storage.transport.connection import open_lean_transport
+from durable_ext.backends.azure_storage.transport.connection import StorageTransport, open_lean_transport
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.client.client import DurableClient
@@ -169,6 +169,44 @@ async def test_the_reason_that_a_row_shows_outlives_its_generation(azurite: Azur
         await next_generation(hub)
 
         assert await shows(hub, OrchestrationStatus.RUNNING, "r" + LARGE)
+
+
+async def test_reasons_that_no_row_shows_any_more_go_with_what_replaces_them(
+    azurite: Azurite, task_hub: str, transport: StorageTransport
+) -> None:
+    async def reasons() -> list[str]:
+        names = (await transport.blobs.list(f"{task_hub.lower()}-largemessages", "for-ever/")).names
+        return [found[1] for name in names if (found := re.search("-(Execution[A-Z][a-z]+)-[0-9A-F]{8}-Reason", name))]
+
+    async def holds(*wanted: str) -> bool:
+        return sorted(await reasons()) == sorted(wanted)
+
+    async with run_azure_hub(short_settings(azurite, task_hub), registry()) as hub:
+        await hub.client.start("eternal", {"round": 0}, "for-ever")
+        await eventually(lambda: is_running(hub, "for-ever"), within=PATIENCE)
+        await hub.client.suspend("for-ever", LARGE)
+        await eventually(lambda: shows(hub, OrchestrationStatus.SUSPENDED, LARGE), within=PATIENCE)
+        await hub.client.resume("for-ever", "r" + LARGE)
+        await eventually(lambda: shows(hub, OrchestrationStatus.RUNNING, "r" + LARGE), within=PATIENCE)
+        assert await holds("ExecutionSuspended", "ExecutionResumed"), "both are in history"
+
+        for _ in range(2):
+            await next_generation(hub)
+        assert await holds("ExecutionSuspended", "ExecutionResumed"), "the row shows one of them"
+        assert await shows(hub, OrchestrationStatus.RUNNING, "r" + LARGE)
+
+        await hub.client.suspend("for-ever", "s" + LARGE)
+        await eventually(lambda: shows(hub, OrchestrationStatus.SUSPENDED, "s" + LARGE), within=PATIENCE)
+        await eventually(lambda: holds("ExecutionSuspended"), within=PATIENCE)
+        await hub.client.resume("for-ever")
+        await eventually(lambda: is_running(hub, "for-ever"), within=PATIENCE)
+
+        await next_generation(hub)
+        assert await shows(hub, OrchestrationStatus.RUNNING, "s" + LARGE)
+        assert await holds("ExecutionSuspended")
+
+        await hub.client.terminate("for-ever", "enough")
+        await eventually(holds, within=PATIENCE)
 
 
 async def is_running(hub: AzureHub, instance_id: str) -> bool:

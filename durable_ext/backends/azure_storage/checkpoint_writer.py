@@ -145,7 +145,7 @@ class CheckpointWriter:
                 self._row_written(instance_id, checkpoint.instance)
                 if not await still_ours():
                     await self._wake(instance_id, sender)
-            await self._clean_up(_out_of_use(replaced_blobs, checkpoint.instance), consumed)
+            await self._clean_up(_out_of_use(replaced_blobs, checkpoint.instance, cursor), consumed)
         except BaseException as error:
             if rows.rows and cursor.count == count and await self._is_unwritten(error, rows):
                 await self._take_back(sent)
@@ -218,11 +218,18 @@ class CheckpointWriter:
         return [sent[index] for index in range(len(sent))]
 
 
-def _out_of_use(replaced_blobs: frozenset[str], update: InstanceUpdate | None) -> list[str]:
-    """Return the blobs of a replaced generation without what the row still shows of it: the reason of a resumption."""
+def _out_of_use(replaced_blobs: frozenset[str], update: InstanceUpdate | None, cursor: HistoryCursor) -> list[str]:
+    """Return the blobs that nothing refers to once the row is written: what a generation leaves that was replaced.
+
+    The row may still show a reason of it, of a resumption mostly. The cursor has these until this session has written
+    something else there. Whoever loads the instance anew does not know them: they lie until the purge.
+    """
     if update is not None and update.output is not None:
-        return list(replaced_blobs)
-    return [name for name in replaced_blobs if not holds_shown_reason(name)]
+        names = [*replaced_blobs, *cursor.still_shown]
+        cursor.still_shown = frozenset()
+        return names
+    cursor.still_shown |= frozenset(name for name in replaced_blobs if holds_shown_reason(name))
+    return [name for name in replaced_blobs if name not in cursor.still_shown]
 
 
 def _is_work_item(held: HeldMessage) -> bool:

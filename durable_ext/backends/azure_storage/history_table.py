@@ -71,6 +71,7 @@ class HistoryCursor:
     """Where the next write of one instance goes. Owned by the session that holds the instance.
 
     `unreferenced` are blobs, by their text, that were written since the instance row was: it may refer to the same ones.
+    `still_shown` are blobs of former generations that the row may refer to.
 
     Below `occupied` there may be rows of an older generation: those keys are replaced, the others inserted, which says
     more (nobody else has written there) and costs the emulator less.
@@ -82,6 +83,7 @@ class HistoryCursor:
     occupied: int = 0
     blobs: set[str] = field(default_factory=set)
     unreferenced: dict[str, BlobReference] = field(default_factory=dict)
+    still_shown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ Source: specs/azure-storage.md 8.4 to 8.7; design.md 3 and 5.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from durable_ext.backends.azure_storage.early_messages import (
     KnownTasks,
     is_foreign_start,
     is_result,
-    is_row_of_former_run,
     repeats_child_start,
 )
 from durable_ext.backends.azure_storage.held_message import HeldMessage
@@ -25,12 +23,11 @@ from durable_ext.backends.azure_storage.history_table import HistoryCursor, Load
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.rival_results import RivalResults
+from durable_ext.backends.azure_storage.row_repair import RowRepair
 from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
-from durable_ext.core.instances import InstanceRow, InstanceUpdate
+from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance
-from durable_ext.core.runtime_state import RuntimeState
-from durable_ext.core.timestamps import MIN_TICKS
 from durable_ext.errors import CheckpointConflictError
 
 if TYPE_CHECKING:
@@ -72,12 +69,7 @@ class AzureSession:
         self._directory, self._inbox, self._writer, self._keeper = directory, inbox, writer, keeper
         self._may_commit = may_commit
         self._history: Sequence[HistoryEvent] = () if starting is not None else loaded.events
-        self._row = row
-        is_entity = inbox.instance_id.startswith("@")  # its row is written whole, its state too, by each of its runs
-        self._row_is_former = row is not None and not is_entity and is_row_of_former_run(row, self._history)
-        self._custom_status = row.custom_status if row is not None and not self._row_is_former else None
-        is_there = row is not None and row.created_at != MIN_TICKS and not self._row_is_former
-        self._row_is_whole = not self._history or is_there
+        self._repair = RowRepair(inbox.instance_id, row, self._history)
         execution_id = starting if starting is not None else (loaded.execution_id if loaded.events else None)
         self._execution_id = execution_id
         self._cursor = HistoryCursor(
@@ -109,7 +101,7 @@ class AzureSession:
 
     @property
     def custom_status(self) -> str | None:
-        return self._custom_status
+        return self._repair.custom_status
 
     @property
     def deaths(self) -> int:
@@ -224,7 +216,7 @@ class AzureSession:
     # Checkpoints.
 
     async def checkpoint(self, checkpoint: Checkpoint) -> Receipt:
-        checkpoint = self._with_right_row(self._with_whole_row(checkpoint))
+        checkpoint = self._repair.applied_to(checkpoint, is_first=not self._has_written)
         if self._ended is not None or not await self._may_commit(self._inbox.partition):
             self._give_up()
             raise CheckpointConflictError(self._inbox.instance_id, "the lease of its partition is lost")
@@ -237,7 +229,10 @@ class AzureSession:
             episode = self._episodes + 1
             replaced = frozenset(cursor.blobs)
             cursor = HistoryCursor(
-                execution_id=checkpoint.execution_id, etag=cursor.etag, occupied=max(cursor.occupied, cursor.count)
+                execution_id=checkpoint.execution_id,
+                etag=cursor.etag,
+                occupied=max(cursor.occupied, cursor.count),
+                still_shown=cursor.still_shown,
             )
         else:
             episode = self._episodes + started
@@ -273,54 +268,6 @@ class AzureSession:
 
     async def confirm(self) -> bool:
         return self._ended is None and await self._may_commit(self._inbox.partition) and self._ended is None
-
-    def _with_right_row(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Leave out the repair of a row that needs none, or that stands for a generation which has not begun (8.6).
-
-        That of an entity is not left out: its status never changes, and its state, which clients read there, does.
-        """
-        update, row = checkpoint.instance, self._row
-        if self._inbox.instance_id.startswith("@"):
-            return checkpoint
-        if checkpoint.new_events or self._has_written or update is None or row is None or not update.execution_id:
-            return checkpoint
-        is_behind = row.status is not update.status or row.created_at == MIN_TICKS
-        is_same = row.execution_id is not None and row.execution_id.lower() == update.execution_id.lower()
-        if self._row_is_former or (is_same and is_behind):
-            return checkpoint
-        return replace(checkpoint, instance=None)
-
-    def _with_whole_row(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Write the whole row of an instance whose worker died between history and row, with the first checkpoint (S14a).
-
-        It has none, or that of a former run under the same id, by which clients go.
-        """
-        update = checkpoint.instance
-        if self._row_is_whole:
-            return checkpoint
-        self._row_is_whole = True
-        state = RuntimeState(self._history)
-        started = state.started
-        if started is None or checkpoint.starts_generation or (update is not None and update.name is not None):
-            return checkpoint
-        if update is None:
-            if state.is_terminal or self._inbox.instance_id.startswith("@"):
-                return checkpoint
-            last = (*self._history, *checkpoint.new_events)[-1]
-            update = InstanceUpdate(
-                execution_id=checkpoint.execution_id, last_updated_at=last.timestamp, custom_status=self._custom_status
-            )
-        whole = replace(
-            update,
-            status=update.status or state.status,
-            name=started.name,
-            version=started.version,
-            input=started.input,
-            created_at=started.timestamp,
-            scheduled_start_at=started.scheduled_start_time,
-            tags=started.tags,
-        )
-        return replace(checkpoint, instance=whole)
 
     def _advance(self, checkpoint: Checkpoint, cursor: HistoryCursor, *, fresh: bool, started: int) -> None:
         if fresh:
