@@ -12,7 +12,7 @@ from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.eventually import eventually
-from support.crash_matrix import Story, check_history, check_runs, finished, starts_and_ends
+from support.crash_matrix import PATIENCE, Story, check_history, check_runs, finished, starts_and_ends
 from support.functions import registry_of
 
 CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
@@ -202,6 +202,39 @@ class Terminate(OneOrchestration):
         assert starts_and_ends(events) in {(1, 1), (0, 0)}  # the latter if it was terminated before it began
 
 
+class Suspension(OneOrchestration):
+    """Its client suspends it, and resumes it once its row says so: the client is refused otherwise."""
+
+    name, output, activities = "held_up", "Hello there!", ("there",)
+
+    def orchestrators(self) -> list[Any]:
+        def held_up(context: Any) -> Any:
+            name = yield context.wait_for_external_event("go")
+            return (yield context.call_activity("say_hello", name))
+
+        return [held_up]
+
+    async def play(self, client: DurableClient, story: Story) -> None:
+        async def resume() -> None:
+            status = await client.get_status("main")
+            if status is not None and status.runtime_status is not OrchestrationStatus.RUNNING:  # else it was heard
+                await client.resume("main", "enough")
+
+        async def is_suspended() -> bool:
+            status = await client.get_status("main")
+            return status is not None and status.runtime_status is OrchestrationStatus.SUSPENDED
+
+        async def until_suspended() -> None:
+            await eventually(is_suspended, "its row never says that it is suspended", within=PATIENCE)
+
+        await story.once("start", lambda: client.start(self.name, instance_id="main"))
+        await story.once("suspend", lambda: client.suspend("main", "a moment"))
+        await story.once("suspended", until_suspended)
+        await story.once("event", lambda: client.raise_event("main", "go", "there"))
+        await story.once("resume", resume)
+        await finished(client, "main")
+
+
 class Purge(OneOrchestration):
     name = "single"
 
@@ -222,4 +255,4 @@ class Purge(OneOrchestration):
         check_runs(story, ["once"])
 
 
-ALL = [Hello5, FanOut, SubOrchestrations, Timer, Event, ContinueAsNew, Entities, Terminate, Purge]
+ALL = [Hello5, FanOut, SubOrchestrations, Timer, Event, ContinueAsNew, Entities, Terminate, Suspension, Purge]

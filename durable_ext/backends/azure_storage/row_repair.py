@@ -1,0 +1,100 @@
+"""The row of an instance whose worker died between history and row: what the next checkpoint writes of it.
+
+Source: specs/azure-storage.md 6.3, 8.6, 8.10; S14a of interop/local-activities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from durable_ext.backends.azure_storage.early_messages import is_row_of_former_run
+from durable_ext.backends.protocol import Checkpoint
+from durable_ext.core.events import ExecutionResumed, ExecutionSuspended, HistoryEvent, OrchestrationStatus
+from durable_ext.core.instances import InstanceRow, InstanceUpdate
+from durable_ext.core.messages import InstanceId
+from durable_ext.core.runtime_state import RuntimeState
+from durable_ext.core.timestamps import MIN_TICKS
+
+_SUSPENSION = (ExecutionSuspended, ExecutionResumed)
+
+
+class RowRepair:
+    """Knows the row and the history that a session began with. That of an entity is written whole by each of its runs.
+
+    Attributes:
+        custom_status: What the row says for the instance's present run.
+    """
+
+    __slots__ = ("_history", "_is_done", "_is_entity", "_is_former", "_is_whole", "_row", "custom_status")
+
+    def __init__(self, instance_id: InstanceId, row: InstanceRow | None, history: Sequence[HistoryEvent]) -> None:
+        self._row, self._history = row, history
+        self._is_entity = instance_id.startswith("@")
+        self._is_former = row is not None and not self._is_entity and is_row_of_former_run(row, history)
+        self._is_whole = row is not None and row.created_at != MIN_TICKS and not self._is_former
+        self._is_done = not history or (self._is_whole and (self._is_entity or not self._is_behind()))
+        self.custom_status = row.custom_status if row is not None and not self._is_former else None
+
+    def applied_to(self, checkpoint: Checkpoint, *, is_first: bool) -> Checkpoint:
+        """Return a checkpoint of the session with what the row needs; `is_first` = the session has written no events."""
+        return self._without_needless(self._with_missing(checkpoint), is_first=is_first)
+
+    def _is_behind(self) -> bool:
+        """Whether a row of this run shows a status that it has left: clients go by that, and refuse what it forbids."""
+        row, state = self._row, RuntimeState(self._history)
+        if row is None or row.status.is_terminal or state.is_terminal or state.started is None:
+            return False
+        if (row.execution_id or "").lower() != (state.execution_id or "").lower():
+            return False
+        if row.status is OrchestrationStatus.PENDING and not row.was_rewound:  # a rewound one stays so to its end
+            return True
+        return (row.status is OrchestrationStatus.SUSPENDED) is not (state.status is OrchestrationStatus.SUSPENDED)
+
+    def _with_missing(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Add the status that is behind, or everything: there is no row, or that of a former run under the same id."""
+        update = checkpoint.instance
+        if self._is_done:
+            return checkpoint
+        self._is_done = True
+        state = RuntimeState(self._history)
+        started = state.started
+        if started is None or checkpoint.starts_generation or (update is not None and update.name is not None):
+            return checkpoint
+        if update is None:
+            if state.is_terminal or self._is_entity:
+                return checkpoint
+            last = (*self._history, *checkpoint.new_events)[-1]
+            update = InstanceUpdate(
+                execution_id=checkpoint.execution_id, last_updated_at=last.timestamp, custom_status=self.custom_status
+            )
+        if update.status is None:
+            reason = next((event.reason for event in reversed(self._history) if isinstance(event, _SUSPENSION)), None)
+            update = replace(update, status=state.status, output=update.output or reason)
+        if not self._is_whole:
+            update = replace(
+                update,
+                name=started.name,
+                version=started.version,
+                input=started.input,
+                created_at=started.timestamp,
+                scheduled_start_at=started.scheduled_start_time,
+                tags=started.tags,
+            )
+        return replace(checkpoint, instance=update)
+
+    def _without_needless(self, checkpoint: Checkpoint, *, is_first: bool) -> Checkpoint:
+        """Leave out the repair of a row that needs none, or that stands for a generation which has not begun (8.6).
+
+        That of an entity is not left out: its status never changes, and its state, which clients read there, does.
+        """
+        update, row = checkpoint.instance, self._row
+        if self._is_entity or checkpoint.new_events or not is_first:
+            return checkpoint
+        if update is None or row is None or not update.execution_id:
+            return checkpoint
+        is_behind = row.status is not update.status or row.created_at == MIN_TICKS
+        is_same = row.execution_id is not None and row.execution_id.lower() == update.execution_id.lower()
+        if self._is_former or (is_same and is_behind):
+            return checkpoint
+        return replace(checkpoint, instance=None)
