@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import Final
 
-from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.account import Sas
 from durable_ext.backends.azure_storage.transport.connection import open_transport
@@ -17,7 +17,6 @@ from durable_ext.backends.azure_storage.transport.sas import check_sas_is_enough
 from durable_ext.errors import ConfigurationError
 
 _CLOUDS: Final = (".core.windows.net", ".core.chinacloudapi.cn", ".core.usgovcloudapi.net")
-_SYSTEM_CLOCK: Final = SystemClock()
 
 
 class HubAccounts:
@@ -34,7 +33,7 @@ class HubAccounts:
         settings: AzureStorageSettings,
         interceptor: Interceptor | None,
         *,
-        clock: Clock = _SYSTEM_CLOCK,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """The services' own clocks are compared with `clock`."""
         self.health = StorageHealth()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
-from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.backends.azure_storage.transport.account import Sas, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import BearerSigner, SasSigner, SharedKeySigner, Signer
 from durable_ext.backends.azure_storage.transport.blob import BlobVerbs, LeanBlobs
@@ -15,8 +15,6 @@ from durable_ext.backends.azure_storage.transport.http import Interceptor, Stora
 from durable_ext.backends.azure_storage.transport.queue import LeanQueues, QueueVerbs
 from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.table import LeanTables, TableVerbs
-
-_SYSTEM_CLOCK: Final = SystemClock()
 
 
 class Closeable(Protocol):
@@ -52,7 +50,7 @@ def open_lean_transport(
     *,
     interceptor: Interceptor | None = None,
     health: StorageHealth | None = None,
-    clock: Clock = _SYSTEM_CLOCK,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> StorageTransport:
     """Return the transport straight on HTTP. No request is made yet. `health` is told of outages."""
     credential = account.credential
@@ -86,7 +84,7 @@ def open_transport(
     *,
     interceptor: Interceptor | None = None,
     health: StorageHealth | None = None,
-    clock: Clock = _SYSTEM_CLOCK,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> StorageTransport:
     """Return the transport of a kind (`lean` or `sdk`). No request is made yet. `health` is told of outages.
 

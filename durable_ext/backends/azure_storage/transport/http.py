@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.backends.azure_storage.transport.access_advice import access_advice
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.auth import Signer
@@ -22,7 +22,12 @@ from durable_ext.backends.azure_storage.transport.errors import (
 )
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.refusal_text import failure_text, refusal_code, refusal_text
-from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
+from durable_ext.backends.azure_storage.transport.retry import (
+    DEFAULT_RETRY,
+    RETRIED_STATUSES,
+    RetryPolicy,
+    retry_after_seconds,
+)
 from durable_ext.backends.azure_storage.transport.server_clock import ServerClock
 from durable_ext.backends.azure_storage.transport.throttling import Throttling
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, StoodStillError, Wire, WireError, open_wire
@@ -30,8 +35,6 @@ from durable_ext.errors import BackendError
 
 _NO_ACCESS: Final = frozenset({401, 403})
 _OUTAGE_STATUSES: Final = RETRIED_STATUSES | _NO_ACCESS
-_DEFAULT_RETRY: Final = RetryPolicy()
-_SYSTEM_CLOCK: Final = SystemClock()
 _NO_PARAMS: Final[Mapping[str, str]] = {}
 
 
@@ -60,13 +63,13 @@ class StorageHttp:
         account: StorageAccount,
         signer: Signer,
         *,
-        retry: RetryPolicy = _DEFAULT_RETRY,
+        retry: RetryPolicy = DEFAULT_RETRY,
         timeout: timedelta = timedelta(seconds=30),
         max_connections: int = 100,
         interceptor: Interceptor | None = None,
         wire: Wire | None = None,
         health: StorageHealth | None = None,
-        clock: Clock = _SYSTEM_CLOCK,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._account, self._health = account, health or StorageHealth()
         self._signer, self._retry, self._interceptor = signer, retry, interceptor

@@ -15,7 +15,7 @@ from azure.identity.aio import (
     WorkloadIdentityCredential,
 )
 
-from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.transport.account import Identity
 from durable_ext.errors import ConfigurationError
@@ -23,7 +23,6 @@ from durable_ext.errors import ConfigurationError
 _SCOPE: Final = "https://storage.azure.com/.default"
 _RENEW_BEFORE_SECONDS: Final = 300
 _RETRY_SECONDS: Final = 30
-_SYSTEM_CLOCK: Final = SystemClock()
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 
 
@@ -34,7 +33,7 @@ class IdentityTokens:
     gives up does not end it. Used from one event loop.
     """
 
-    def __init__(self, identity: Identity, *, credential: Any = None, clock: Clock = _SYSTEM_CLOCK) -> None:
+    def __init__(self, identity: Identity, *, credential: Any = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._credential = credential or credential_of(identity)
         self._clock = clock
         self._renewals = Supervisor("azure-storage-identity")

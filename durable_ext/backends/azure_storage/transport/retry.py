@@ -31,6 +31,7 @@ class RetryPolicy:
         return min(delay, self.longest.total_seconds()) * (0.8 + 0.4 * jitter)
 
 
+DEFAULT_RETRY: Final = RetryPolicy()
 ONCE: Final = RetryPolicy(attempts=1)
 
 

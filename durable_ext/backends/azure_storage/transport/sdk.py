@@ -14,14 +14,14 @@ from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
-from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.backends.azure_storage.transport.account import Sas, Service, SharedKey, StorageAccount
 from durable_ext.backends.azure_storage.transport.aiohttp_wire import AiohttpWire
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import Interceptor
 from durable_ext.backends.azure_storage.transport.identity import credential_of
-from durable_ext.backends.azure_storage.transport.retry import RetryPolicy
+from durable_ext.backends.azure_storage.transport.retry import DEFAULT_RETRY, RetryPolicy
 from durable_ext.backends.azure_storage.transport.sdk_answers import SdkAnswers
 from durable_ext.backends.azure_storage.transport.sdk_blob import SdkBlobs
 from durable_ext.backends.azure_storage.transport.sdk_http import KeepAliveSdkTransport
@@ -32,8 +32,6 @@ from durable_ext.backends.azure_storage.transport.wire import open_wire
 
 _TIMEOUT: Final = timedelta(seconds=30)
 _MAX_CONNECTIONS: Final = 100
-_DEFAULT_RETRY: Final = RetryPolicy()
-_SYSTEM_CLOCK: Final = SystemClock()
 
 
 def _options(endpoint: str) -> dict[str, Any]:
@@ -47,8 +45,8 @@ def open_sdk_transport(
     *,
     interceptor: Interceptor | None = None,
     health: StorageHealth | None = None,
-    retry: RetryPolicy = _DEFAULT_RETRY,
-    clock: Clock = _SYSTEM_CLOCK,
+    retry: RetryPolicy = DEFAULT_RETRY,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> StorageTransport:
     """Return the transport on the SDK packages. No request is made yet. `health` is told of outages."""
     health = health or StorageHealth()

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ServiceResponseError
 
-from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.backends.azure_storage.transport.account import Service, StorageAccount
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageAccessError,
@@ -22,14 +22,17 @@ from durable_ext.backends.azure_storage.transport.errors import (
 from durable_ext.backends.azure_storage.transport.health import StorageHealth
 from durable_ext.backends.azure_storage.transport.http import Interceptor, StorageCall
 from durable_ext.backends.azure_storage.transport.refusal_text import one_line
-from durable_ext.backends.azure_storage.transport.retry import RETRIED_STATUSES, RetryPolicy, retry_after_seconds
+from durable_ext.backends.azure_storage.transport.retry import (
+    DEFAULT_RETRY,
+    RETRIED_STATUSES,
+    RetryPolicy,
+    retry_after_seconds,
+)
 from durable_ext.backends.azure_storage.transport.throttling import Throttling
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer, StoodStillError, WireError
 from durable_ext.errors import BackendError
 
 _TIMEOUTS: Final = (TimeoutError, asyncio.TimeoutError)  # two classes on Python 3.10
-_DEFAULT_RETRY: Final = RetryPolicy()
-_SYSTEM_CLOCK: Final = SystemClock()
 T = TypeVar("T")
 
 
@@ -42,9 +45,9 @@ class SdkAnswers:
         account: StorageAccount,
         health: StorageHealth,
         *,
-        retry: RetryPolicy = _DEFAULT_RETRY,
+        retry: RetryPolicy = DEFAULT_RETRY,
         interceptor: Interceptor | None = None,
-        clock: Clock = _SYSTEM_CLOCK,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._service, self._endpoint, self._health = service, account.endpoint(service), health
         self._retry, self._interceptor = retry, interceptor
