@@ -233,11 +233,15 @@ class DurableClient:
     async def rewind(self, instance_id: str, reason: str = "") -> None:
         """Run the failed steps of a failed instance and of its failed children again; results are kept.
 
+        A rewind that was broken off is repeated; of one that was not, the instance hears once more, which changes nothing.
+
         Raises:
             InstanceNotFoundError: No such instance.
-            InvalidInstanceStateError: It has not failed.
+            InvalidInstanceStateError: It has not failed, and is not one that was rewound and has not ended since.
         """
-        await self._require_status(instance_id, frozenset({OrchestrationStatus.FAILED}), "rewind")
+        row = await self._require_instance(existing_id("rewind", instance_id))
+        if row.status is not OrchestrationStatus.FAILED and not row.was_rewound:
+            raise InvalidInstanceStateError(instance_id, row.status.value, "rewind")
         await self._instances.rewind(InstanceId(instance_id), reason)
 
     async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:

@@ -29,6 +29,11 @@ class InstanceRow:
     generation: int | None = None
     tags: Mapping[str, str] | None = None
 
+    @property
+    def was_rewound(self) -> bool:
+        """Whether it is Pending because of a rewind: it keeps the time of its end then, and a start has none (6.3)."""
+        return self.status is OrchestrationStatus.PENDING and self.completed_at is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceUpdate:

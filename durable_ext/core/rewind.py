@@ -1,25 +1,54 @@
 """Rewind: which events of a failed instance stop counting so that only its failed steps run again. Pure.
 
 The provider's algorithm (specs/azure-storage.md 9.5), for every store: the caller rewrites the history, sets the row to
-Pending, goes on with the children, and wakes each leaf with a GenericEvent whose data is the reason.
+Pending, goes on with the children, and wakes each leaf with a GenericEvent whose data is the reason. Beyond it: what came
+after an instance had ended was dropped, so what was still open then is asked for again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
 from durable_ext.core.events import (
     ExecutionCompleted,
+    ExecutionStarted,
+    ExecutionTerminated,
     GenericEvent,
     HistoryEvent,
     OrchestrationStatus,
+    SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
+    TaskCompleted,
     TaskFailed,
     TaskScheduled,
+    TimerCreated,
+    TimerFired,
 )
 from durable_ext.core.messages import InstanceId
+from durable_ext.core.timestamps import Ticks
+
+_GOOD_END: Final = OrchestrationStatus.COMPLETED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildCall:
+    """A call of a sub-orchestration that has failed, or had no answer when its parent ended.
+
+    Attributes:
+        created: Index of its SubOrchestrationInstanceCreated.
+        task_id: Its event id, which the answer names.
+        child: The instance that was called.
+        has_failed: False if it had no answer.
+    """
+
+    created: int
+    task_id: int
+    child: InstanceId
+    has_failed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,48 +56,73 @@ class RewindPlan:
     """What a rewind does to one instance; numbers are indexes into its history.
 
     Attributes:
-        neutralized: Events that become GenericEvents in place, in order.
-        marked: SubOrchestrationInstanceCreated events that stay in force; stores with a reason column note the rewind.
-        children: Failed sub-orchestrations, to be rewound likewise.
+        neutralized: Events that become GenericEvents in place, in order, the end of the instance last.
+        calls: Those of children, in order; what becomes of them, their histories tell (`judge_child`).
     """
 
     neutralized: tuple[int, ...]
-    marked: tuple[int, ...]
-    children: tuple[InstanceId, ...]
+    calls: tuple[ChildCall, ...]
 
-    @property
-    def is_leaf(self) -> bool:
-        """Whether the instance has no failed child, so that it has to be woken itself."""
-        return not self.children
+
+class ChildVerdict(Enum):
+    """What the parent that is rewound may expect of a child."""
+
+    REWIND = "it has failed or was terminated: rewound likewise, it answers"
+    WAIT = "it goes on, and answers"
+    ANSWER = "it has completed since, and its answer was dropped: the parent gets it again"
+    CALL_AGAIN = "it is gone, or works for somebody else: the parent has to call it again"
 
 
 def plan_rewind(history: Sequence[HistoryEvent]) -> RewindPlan:
-    """Decide which events of the current generation a rewind takes out."""
-    scheduled: dict[int, int] = {}
-    children: dict[int, int] = {}
+    """Decide which events of the current generation, which has ended, a rewind takes out."""
+    asked: dict[int, int] = {}
+    created: dict[int, int] = {}
+    failed: set[int] = set()
     neutralized: set[int] = set()
-    marked: list[int] = []
-    failed: list[InstanceId] = []
     for index, event in enumerate(history):
-        if isinstance(event, TaskScheduled):
-            scheduled.setdefault(event.event_id, index)
+        if isinstance(event, (TaskScheduled, TimerCreated)):
+            asked.setdefault(event.event_id, index)
         elif isinstance(event, SubOrchestrationInstanceCreated):
-            children.setdefault(event.event_id, index)
-        elif isinstance(event, TaskFailed):
-            neutralized.add(index)
-            if event.task_scheduled_id in scheduled:
-                neutralized.add(scheduled[event.task_scheduled_id])
+            created.setdefault(event.event_id, index)
+        elif isinstance(event, TaskCompleted):
+            asked.pop(event.task_scheduled_id, None)
+        elif isinstance(event, TimerFired):
+            asked.pop(event.timer_id, None)
+        elif isinstance(event, SubOrchestrationInstanceCompleted):
+            created.pop(event.task_scheduled_id, None)
         elif isinstance(event, SubOrchestrationInstanceFailed):
             neutralized.add(index)
-            created = children.get(event.task_scheduled_id)
-            if created is not None:
-                marked.append(created)
-                child = history[created]
-                assert isinstance(child, SubOrchestrationInstanceCreated)
-                failed.append(InstanceId(child.instance_id))
-        elif isinstance(event, ExecutionCompleted) and event.status is OrchestrationStatus.FAILED:
+            failed.add(event.task_scheduled_id)
+        elif isinstance(event, (TaskFailed, ExecutionTerminated)) or _is_bad_end(event):
             neutralized.add(index)
-    return RewindPlan(neutralized=tuple(sorted(neutralized)), marked=tuple(marked), children=tuple(failed))
+    neutralized.update(asked.values())
+    return RewindPlan(
+        neutralized=tuple(sorted(neutralized)),
+        calls=tuple(_call(history, index, failed) for index in sorted(created.values())),
+    )
+
+
+def _call(history: Sequence[HistoryEvent], index: int, failed: set[int]) -> ChildCall:
+    event = history[index]
+    assert isinstance(event, SubOrchestrationInstanceCreated)
+    child = InstanceId(event.instance_id)
+    return ChildCall(created=index, task_id=event.event_id, child=child, has_failed=event.event_id in failed)
+
+
+def _is_bad_end(event: HistoryEvent) -> bool:
+    return isinstance(event, ExecutionCompleted) and event.status is not _GOOD_END
+
+
+def judge_child(history: Sequence[HistoryEvent], *, parent: InstanceId, task_id: int) -> ChildVerdict:
+    """Decide what becomes of a child; of its history only start and end count."""
+    started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
+    caller = started.parent if started is not None else None
+    if caller is None or (caller.instance.instance_id, caller.task_schedule_id) != (parent, task_id):
+        return ChildVerdict.CALL_AGAIN
+    end = end_of(history)
+    if end is None:
+        return ChildVerdict.WAIT
+    return ChildVerdict.ANSWER if end is _GOOD_END else ChildVerdict.REWIND
 
 
 def end_of(history: Sequence[HistoryEvent]) -> OrchestrationStatus | None:
@@ -79,10 +133,16 @@ def end_of(history: Sequence[HistoryEvent]) -> OrchestrationStatus | None:
     return next((event.status for event in history if isinstance(event, ExecutionCompleted)), None)
 
 
-def rewound(history: Sequence[HistoryEvent], plan: RewindPlan) -> tuple[HistoryEvent, ...]:
-    """Return the history after the plan; neutralized events keep their place, time and event id."""
+def answer_of(history: Sequence[HistoryEvent], call: ChildCall, *, at: Ticks) -> SubOrchestrationInstanceCompleted:
+    """Return the answer of a child that has completed, as its parent gets it."""
+    end = next(event for event in history if isinstance(event, ExecutionCompleted))
+    return SubOrchestrationInstanceCompleted(timestamp=at, task_scheduled_id=call.task_id, result=end.result)
+
+
+def rewound(history: Sequence[HistoryEvent], neutralized: Sequence[int]) -> tuple[HistoryEvent, ...]:
+    """Return the history with these events neutralized: they keep their place, time and event id."""
     events = list(history)
-    for index in plan.neutralized:
+    for index in neutralized:
         event = events[index]
         events[index] = GenericEvent(timestamp=event.timestamp, event_id=event.event_id, is_played=event.is_played)
     return tuple(events)

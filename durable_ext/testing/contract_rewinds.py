@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from durable_ext.backends.protocol import Checkpoint, OrchestrationSession
 from durable_ext.core.events import (
     ExecutionCompleted,
@@ -15,8 +17,8 @@ from durable_ext.core.events import (
     TaskFailed,
     TaskScheduled,
 )
-from durable_ext.core.messages import ExecutionId, InstanceId
-from durable_ext.testing.contract_scenes import Scene, ids, messages_of, next_episode, now, raised, update
+from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ParentInstance
+from durable_ext.testing.contract_scenes import Scene, ids, messages_of, new_id, next_episode, now, raised, update
 
 
 class RewindContract:
@@ -102,8 +104,8 @@ class RewindContract:
         assert woken.instance.instance_id == parent
 
 
-async def _failed(scene: Scene, *decisions: HistoryEvent) -> InstanceId:
-    session, start = await scene.started_session()
+async def _failed(scene: Scene, *decisions: HistoryEvent, **start_fields: Any) -> InstanceId:
+    session, start = await scene.started_session(**start_fields)
     execution_id = start.instance.execution_id
     assert execution_id is not None
     await session.checkpoint(Checkpoint(execution_id=execution_id, new_events=next_episode(decisions=decisions)))
@@ -113,17 +115,25 @@ async def _failed(scene: Scene, *decisions: HistoryEvent) -> InstanceId:
 
 async def _failed_with_its_child(scene: Scene) -> tuple[InstanceId, InstanceId]:
     """Return a failed parent and the child that it failed with."""
+    parent = new_id("parent")
     child = await _failed(
         scene,
         TaskScheduled(timestamp=now(), event_id=0, name="Broken"),
         TaskFailed(timestamp=now(), task_scheduled_id=0, reason="boom"),
+        parent=_caller(parent, 0),
     )
-    parent = await _failed(
+    await _failed(
         scene,
         SubOrchestrationInstanceCreated(timestamp=now(), event_id=0, instance_id=child, name="Child"),
         SubOrchestrationInstanceFailed(timestamp=now(), task_scheduled_id=0, reason="boom"),
+        instance_id=parent,
     )
     return parent, child
+
+
+def _caller(parent: InstanceId, task_id: int) -> ParentInstance:
+    instance = OrchestrationInstance(instance_id=parent)
+    return ParentInstance(name="Parent", instance=instance, task_schedule_id=task_id, version="")
 
 
 async def _runs_again_and_catches_a_failure(scene: Scene) -> tuple[OrchestrationSession, ExecutionId]:

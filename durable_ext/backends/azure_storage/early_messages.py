@@ -169,7 +169,7 @@ def is_row_of_former_run(row: InstanceRow, history: Sequence[HistoryEvent]) -> b
     if continues(ours, row.execution_id):
         return True
     if row.status is OrchestrationStatus.PENDING:
-        return row.completed_at is not None
+        return row.was_rewound
     return row.status is not OrchestrationStatus.TERMINATED or row.created_at <= started.timestamp
 
 

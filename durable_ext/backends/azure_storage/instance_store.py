@@ -29,9 +29,9 @@ from durable_ext.backends.azure_storage.transport.edm import Row
 from durable_ext.backends.azure_storage.transport.errors import StorageConflictError, StoragePreconditionError
 from durable_ext.backends.azure_storage.transport.table import TableVerbs
 from durable_ext.backends.protocol import PurgeResult
-from durable_ext.core.events import ExecutionStarted, GenericEvent, HistoryEvent, OrchestrationStatus
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
-from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
+from durable_ext.core.messages import InstanceId, OutgoingMessage, TaskMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, ticks_from_datetime
 from durable_ext.errors import InstanceAlreadyExistsError
 from durable_ext.failure import legible
@@ -251,11 +251,8 @@ class AzureInstanceStore:
     async def rewind(self, instance_id: InstanceId, reason: str) -> None:
         check_plain_column("the reason of a rewind", reason)
         await self._ensure_hub()
-        now = ticks_from_datetime(self._clock.now())
-        for leaf in await self._rewind.rewind(instance_id):
-            target = OrchestrationInstance(instance_id=leaf)
-            wake = TaskMessage(event=GenericEvent(timestamp=now, data=reason), target=target)
-            await self.send(OutgoingMessage(message=wake))
+        for message in await self._rewind.rewind(instance_id, reason):
+            await self.send(OutgoingMessage(message=message))
 
 
 def _with_generation(start: ExecutionStarted, existing: StoredInstance | None) -> ExecutionStarted:

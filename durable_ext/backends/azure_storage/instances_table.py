@@ -292,15 +292,19 @@ class InstancesTable:
         reference = await self._payloads.store_column(key, "", "Tags", "Tags", text)
         return {"Tags": "", "TagsBlobName": reference.name}
 
-    async def set_pending(self, instance_id: InstanceId, now: Ticks) -> None:
-        """Mark a rewound instance Pending, keeping everything else."""
+    async def set_pending(self, instance_id: InstanceId, now: Ticks, etag: str) -> None:
+        """Mark a rewound instance Pending, keeping everything else.
+
+        Raises:
+            StoragePreconditionError, StorageNotFoundError: The row is no longer the one with that ETag, or is gone.
+        """
         entity: dict[str, EdmValue] = {
             "PartitionKey": escape_key(instance_id),
             "RowKey": ROW_KEY,
             "RuntimeStatus": OrchestrationStatus.PENDING.value,
             "LastUpdatedTime": _date(now),
         }
-        await self._tables.apply(self._table, TableChange(Change.MERGE, entity))
+        await self._tables.apply(self._table, TableChange(Change.MERGE, entity, etag))
 
 
 def check_start(start: ExecutionStarted) -> None:

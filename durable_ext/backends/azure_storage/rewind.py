@@ -5,23 +5,58 @@ Source: specs/azure-storage.md 9.5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.history_table import HistoryTable, current_generation
+from durable_ext.backends.azure_storage.history_table import HistoryTable, current_generation, event_from_columns
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.transport.edm import EdmValue, Row
+from durable_ext.backends.azure_storage.transport.errors import (
+    StorageNotFoundError,
+    StoragePreconditionError,
+    StorageResourceMissingError,
+)
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
-from durable_ext.core.messages import InstanceId
-from durable_ext.core.timestamps import ticks_from_datetime
+from durable_ext.core.events import ExecutionStarted, GenericEvent, HistoryEvent, OrchestrationStatus
+from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
+from durable_ext.core.rewind import ChildCall, ChildVerdict, answer_of, end_of, judge_child, plan_rewind
+from durable_ext.core.timestamps import Ticks, ticks_from_datetime
 from durable_ext.errors import InstanceNotFoundError
 
 _GENERIC: Final = "GenericEvent"
-_CHILD_CREATED: Final = "SubOrchestrationInstanceCreated"
-_CHILD_FAILED: Final = "SubOrchestrationInstanceFailed"
-_FAILURES: Final = frozenset({"TaskFailed", _CHILD_FAILED})
+_UNREAD: Final = frozenset({"FailureDetails", "Tags"})  # they may be empty because a blob holds them, which is no JSON
+_BAD_ENDS: Final = frozenset({OrchestrationStatus.FAILED, OrchestrationStatus.TERMINATED, OrchestrationStatus.CANCELED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Generation:
+    """The current rows of an instance, with ETags, and what they say, large texts left out; empty if there are none."""
+
+    rows: Sequence[Row]
+    events: Sequence[HistoryEvent]
+
+    @property
+    def was_rewound(self) -> bool:
+        """Whether it has had an end, which keeps its status when it is cleared."""
+        return any(row.entity.get("EventType") == _GENERIC and "OrchestrationStatus" in row.entity for row in self.rows)
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of `rewind`.
+
+    Attributes:
+        reason: Of the messages that wake.
+        cleared: Instances that it has cleared; whether they have children, all rewound, that will wake them.
+        woken: Instances that it has come to in step 2.
+    """
+
+    reason: str
+    cleared: dict[InstanceId, bool] = field(default_factory=dict)
+    woken: set[InstanceId] = field(default_factory=set)
 
 
 class Rewind:
@@ -33,85 +68,130 @@ class Rewind:
         self._tables, self._history_table = tables, history_table
         self._history, self._instances, self._clock = history, instances, clock
 
-    async def rewind(self, instance_id: InstanceId) -> list[InstanceId]:
-        """Clear the failures of an instance and of its failed children; return the instances to be woken.
+    async def rewind(self, instance_id: InstanceId, reason: str) -> list[TaskMessage]:
+        """Clear the failures of an instance and of its failed children; return the messages that make them go on.
 
-        Rows are replaced one by one, each with its ETag, the end of an instance last. So after a crash the call can be
-        repeated, also where the reference would no longer find the children that failed. Instances that do not stand at
-        a failed end (any more) keep their rows, against the reference, which would clear what they caught meanwhile:
-        those that have not ended are woken, because the call that cleared them may not have come to that.
+        Order: 1 of each instance, children before what waits for them: its history, its end last, each row with its ETag,
+        then its row; 2 the messages, which the caller sends. So after a crash the call can be repeated, also where the
+        reference would no longer find the children that failed: what has no end is woken once more. Instances that do not
+        stand at a failed end (any more) keep their history, against the reference, which would clear what they caught
+        meanwhile. An answer that is made between 1 of a child and 1 of its parent was dropped: 2 finds and sends it.
 
         Raises:
             InstanceNotFoundError: There is no history.
         """
-        rows = await self._generation(instance_id)
-        if not rows:
-            raise InstanceNotFoundError(instance_id)
-        end = _end_of(rows)
-        if end is not None and end != "Failed":
-            return []
-        leaves: list[InstanceId] = []
-        is_repeated = end is None
-        for row in rows:
-            kind = row.entity.get("EventType")
-            if _is_unanswered(row, rows):
-                is_repeated = True
-                leaves += await self._rewind_child(_cause_of(rows, row, _CHILD_CREATED))
-                continue
-            if end is None or (kind not in _FAILURES and row.entity.get("OrchestrationStatus") != "Failed"):
-                continue
-            if kind == "TaskFailed":
-                await self._clear_cause(rows, row, "TaskScheduled", {"EventType": _GENERIC})
-            elif kind == _CHILD_FAILED:
-                leaves += await self._rewind_child(await self._clear_cause(rows, row, _CHILD_CREATED, {}))
-            await self._replace(row, {"Reason": f"Rewound: {kind}", "EventType": _GENERIC})
-        if end is not None:
-            await self._instances.set_pending(instance_id, ticks_from_datetime(self._clock.now()))
-        return [*leaves, instance_id] if is_repeated or not leaves else leaves
+        call = _Call(reason)
+        while True:
+            call.woken.clear()
+            try:
+                found = await self._read(instance_id)
+                if not found.rows:
+                    raise InstanceNotFoundError(instance_id)
+                end = end_of(found.events)
+                if end is OrchestrationStatus.FAILED:
+                    await self._clear(instance_id, found, call, frozenset({instance_id}))
+                return [] if end not in (None, OrchestrationStatus.FAILED) else await self._wake(instance_id, call)
+            except StorageResourceMissingError:
+                raise
+            except (StoragePreconditionError, StorageNotFoundError):
+                continue  # another client rewinds or purges it at this moment, and has got on
 
-    async def _generation(self, instance_id: InstanceId) -> list[Row]:
+    async def _read(self, instance_id: InstanceId) -> _Generation:
         rows = await self._history.rows(f"PartitionKey eq {literal(escape_key(instance_id))}")
         # The reference takes the greatest OrchestratorStarted, which may be a leftover of an older generation.
-        return current_generation(rows)[1]
+        rows = current_generation(rows)[1]
+        events = [
+            event_from_columns({name: value for name, value in row.entity.items() if name not in _UNREAD}) for row in rows
+        ]
+        return _Generation(rows=rows, events=events)
 
-    async def _clear_cause(self, rows: list[Row], failure: Row, kind: str, also: Mapping[str, EdmValue]) -> Row | None:
-        cause = _cause_of(rows, failure, kind)
-        if cause is not None:
-            await self._replace(cause, {"Reason": f"Rewound: {kind}", **also})
-        return cause
+    async def _clear(self, instance_id: InstanceId, found: _Generation, call: _Call, above: frozenset[InstanceId]) -> None:
+        """Step 1, for what stands at a failed end; `above` = it and those that wait for it."""
+        plan = plan_rewind(found.events)
+        verdicts = [await self._clear_child(instance_id, one, found.rows[one.created], call, above) for one in plan.calls]
+        for index in plan.neutralized:
+            await self._neutralize(found.rows[index])
+        await self._show_pending(instance_id)
+        call.cleared[instance_id] = bool(verdicts) and all(verdict is ChildVerdict.REWIND for verdict in verdicts)
 
-    async def _rewind_child(self, created: Row | None) -> list[InstanceId]:
-        child = created.entity.get("InstanceId") if created is not None else None
-        return await self.rewind(InstanceId(child)) if isinstance(child, str) else []
+    async def _clear_child(
+        self, parent: InstanceId, called: ChildCall, created: Row, call: _Call, above: frozenset[InstanceId]
+    ) -> ChildVerdict:
+        child = await self._read(called.child)
+        verdict = judge_child(child.events, parent=parent, task_id=called.task_id)
+        if verdict is ChildVerdict.CALL_AGAIN:
+            await self._neutralize(created)
+        elif verdict is ChildVerdict.REWIND and called.child not in above:
+            if called.has_failed:
+                await self._replace(created, {"Reason": f"Rewound: {created.entity['EventType']}"})
+            await self._clear(called.child, child, call, above | {called.child})
+        return verdict
+
+    async def _wake(self, instance_id: InstanceId, call: _Call) -> list[TaskMessage]:
+        """Step 2, for what has no end, and for the children that it waits for if they have been rewound."""
+        found = await self._read(instance_id)
+        if instance_id in call.woken or not found.rows or end_of(found.events) is not None:
+            return []  # it has gone on and ended meanwhile
+        call.woken.add(instance_id)
+        messages: list[TaskMessage] = []
+        for called in plan_rewind(found.events).calls:
+            if not called.has_failed:
+                messages += await self._wake_child(instance_id, called, call)
+        if instance_id not in call.cleared:
+            await self._show_pending(instance_id)  # the call that cleared it may not have come to that
+        if not call.cleared.get(instance_id, False):
+            messages.append(_message(instance_id, GenericEvent(timestamp=self._now(), data=call.reason)))
+        return messages
+
+    async def _wake_child(self, parent: InstanceId, called: ChildCall, call: _Call) -> list[TaskMessage]:
+        child = await self._read(called.child)
+        verdict = judge_child(child.events, parent=parent, task_id=called.task_id)
+        if verdict is ChildVerdict.ANSWER:
+            whole = await self._history.load(called.child)
+            if end_of(whole.events) is OrchestrationStatus.COMPLETED:
+                return [_message(parent, answer_of(whole.events, called, at=self._now()))]
+        elif verdict is ChildVerdict.REWIND:
+            await self._clear(called.child, child, call, frozenset({parent, called.child}))
+            return await self._wake(called.child, call)
+        elif verdict is ChildVerdict.WAIT and child.was_rewound:
+            return await self._wake(called.child, call)
+        return []
+
+    async def _show_pending(self, instance_id: InstanceId) -> None:
+        """Let the row that shows a failed end say that there is none any more.
+
+        Only as long as history says so after the row was read: what goes on meanwhile may fail again, and writes its row.
+        """
+        while True:
+            stored = await self._instances.read(instance_id, with_payloads=False)
+            if stored is None or stored.row.status not in _BAD_ENDS:
+                return
+            events = (await self._read(instance_id)).events
+            if end_of(events) is not None or not _is_of_this_run(stored.row.execution_id, events):
+                return
+            try:
+                await self._instances.set_pending(instance_id, self._now(), stored.etag)
+                return
+            except StoragePreconditionError:
+                continue
+
+    def _now(self) -> Ticks:
+        return ticks_from_datetime(self._clock.now())
+
+    async def _neutralize(self, row: Row) -> None:
+        await self._replace(row, {"Reason": f"Rewound: {row.entity['EventType']}", "EventType": _GENERIC})
 
     async def _replace(self, row: Row, changed: Mapping[str, EdmValue]) -> None:
         entity = {**row.entity, **changed}
         await self._tables.apply(self._history_table, TableChange(Change.REPLACE, entity, row.etag))
 
 
-def _cause_of(rows: list[Row], failure: Row, kind: str) -> Row | None:
-    wanted = failure.entity.get("TaskScheduledId")
-    return next(
-        (row for row in rows if row.entity.get("EventType") == kind and row.entity.get("EventId") == wanted),
-        None,
-    )
+def _is_of_this_run(execution_id: str | None, events: Sequence[HistoryEvent]) -> bool:
+    """Whether a row that names this execution is not that of another run under the same id, whose row is not ours."""
+    started = next((event for event in events if isinstance(event, ExecutionStarted)), None)
+    ours = started.instance.execution_id if started is not None else None
+    return execution_id is None or ours is None or execution_id.lower() == ours.lower()
 
 
-def _is_unanswered(failure: Row, rows: list[Row]) -> bool:
-    """Whether the failure of a child was cleared before, and the child has not ended since.
-
-    A rewind that broke off may not have woken it, and a second one does not find it by its failure any more: the
-    reference wakes only the parent then, which waits for ever.
-    """
-    if failure.entity.get("Reason") != f"Rewound: {_CHILD_FAILED}":
-        return False
-    wanted = failure.entity.get("TaskScheduledId")
-    ends = (_CHILD_FAILED, "SubOrchestrationInstanceCompleted")
-    return not any(row.entity.get("EventType") in ends and row.entity.get("TaskScheduledId") == wanted for row in rows)
-
-
-def _end_of(rows: list[Row]) -> EdmValue | None:
-    """Return the status with which a generation has ended, if it has; a rewind that is complete takes the end away."""
-    return next(
-        (row.entity.get("OrchestrationStatus") for row in rows if row.entity.get("EventType") == "ExecutionCompleted"), None
-    )
+def _message(instance_id: InstanceId, event: HistoryEvent) -> TaskMessage:
+    return TaskMessage(event=event, target=OrchestrationInstance(instance_id=instance_id))

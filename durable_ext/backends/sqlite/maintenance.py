@@ -11,10 +11,10 @@ from durable_ext.backends.sqlite.instance_rows import read_text, storable
 from durable_ext.backends.sqlite.mailbox import Mailbox, post_of
 from durable_ext.backends.sqlite.writer_state import WriterState
 from durable_ext.codec.compact import events_from_texts, events_to_text
-from durable_ext.core.events import GenericEvent, OrchestrationStatus
+from durable_ext.core.events import GenericEvent, HistoryEvent, OrchestrationStatus
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, OutgoingMessage, TaskMessage
-from durable_ext.core.rewind import end_of, plan_rewind, rewound
+from durable_ext.core.rewind import ChildVerdict, answer_of, end_of, judge_child, plan_rewind, rewound
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import InstanceNotFoundError
 
@@ -76,37 +76,52 @@ class Maintenance:
         return int(status is not None)
 
     def _rewind(self, connection: Connection, root: str, reason: str) -> None:
-        waiting, seen = [(root, root)], set[str]()
+        n, history = self._history(connection, root)
+        if end_of(history) is not OrchestrationStatus.FAILED:
+            self._wake(connection, root, reason)
+            return
+        waiting, seen = [(root, n, history)], {root}
         while waiting:
-            instance_id, parent = waiting.pop()
-            found = connection.execute(queries.FIND_N, (storable(instance_id),)).fetchone()
-            if found is None:
-                self._wake(connection, parent, reason)
-                continue
-            if instance_id in seen:
-                continue
-            seen.add(instance_id)
-            n = found[0]
-            history = events_from_texts([events for (events,) in connection.execute(queries.READ_HISTORY, (n,))])
-            end = end_of(history)
-            if end is not OrchestrationStatus.FAILED:
-                self._wake(connection, instance_id if end is None else parent, reason)
-                continue
+            instance_id, n, history = waiting.pop()
             plan = plan_rewind(history)
-            rewritten = rewound(history, plan)
-            connection.execute(queries.DELETE_HISTORY, (n,))
-            if rewritten:
-                connection.execute(queries.insert_history(1), (n, len(rewritten), events_to_text(rewritten)))
-            connection.execute(queries.SET_PENDING, (self._state.now, n))
-            connection.execute(queries.SEIZE, (n,))
-            self._lose(n)
-            self._state.effects.replaced.append(instance_id)
-            waiting.extend((child, instance_id) for child in plan.children)
-            if plan.is_leaf:
+            neutralized, is_woken, answers = set(plan.neutralized), not plan.calls, list[HistoryEvent]()
+            for call in plan.calls:
+                child, its_history = self._history(connection, call.child)
+                verdict = judge_child(its_history, parent=InstanceId(instance_id), task_id=call.task_id)
+                is_woken = is_woken or verdict in (ChildVerdict.WAIT, ChildVerdict.CALL_AGAIN)
+                if verdict is ChildVerdict.REWIND and call.child not in seen:
+                    seen.add(call.child)
+                    waiting.append((call.child, child, its_history))
+                elif verdict is ChildVerdict.ANSWER:
+                    answers.append(answer_of(its_history, call, at=Ticks(self._state.now)))
+                elif verdict is ChildVerdict.CALL_AGAIN:
+                    neutralized.add(call.created)
+            self._rewrite(connection, instance_id, n, rewound(history, sorted(neutralized)))
+            for answer in answers:  # now: what has ended is not woken
+                self._post(connection, instance_id, answer)
+            if is_woken:
                 self._wake(connection, instance_id, reason)
 
+    def _history(self, connection: Connection, instance_id: str) -> tuple[int, Sequence[HistoryEvent]]:
+        """Return the number and the history of an instance, empty if it does not exist."""
+        found = connection.execute(queries.FIND_N, (storable(instance_id),)).fetchone()
+        if found is None:
+            return 0, ()
+        return found[0], events_from_texts([text for (text,) in connection.execute(queries.READ_HISTORY, (found[0],))])
+
+    def _rewrite(self, connection: Connection, instance_id: str, n: int, history: Sequence[HistoryEvent]) -> None:
+        connection.execute(queries.DELETE_HISTORY, (n,))
+        if history:
+            connection.execute(queries.insert_history(1), (n, len(history), events_to_text(history)))
+        connection.execute(queries.SET_PENDING, (self._state.now, n))
+        connection.execute(queries.SEIZE, (n,))
+        self._lose(n)
+        self._state.effects.replaced.append(instance_id)
+
     def _wake(self, connection: Connection, instance_id: str, reason: str) -> None:
-        event = GenericEvent(timestamp=Ticks(self._state.now), data=reason)
+        self._post(connection, instance_id, GenericEvent(timestamp=Ticks(self._state.now), data=reason))
+
+    def _post(self, connection: Connection, instance_id: str, event: HistoryEvent) -> None:
         target = OrchestrationInstance(instance_id=InstanceId(instance_id))
         self._mailbox.post(connection, [post_of(OutgoingMessage(message=TaskMessage(event=event, target=target)))])
 

@@ -224,7 +224,7 @@ def test_a_failed_instance_that_is_rewound_runs_only_its_failed_step_again() -> 
     bench.complete(0, "kept")
     bench.fail(1)
     assert bench.status == "Failed"
-    bench.history = list(rewound(bench.history, plan_rewind(bench.history)))
+    bench.history = list(rewound(bench.history, plan_rewind(bench.history).neutralized))
     bench.forget()
 
     episode = bench.deliver(GenericEvent(timestamp=bench.time, data="try again"))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
 from support.orchestration_bench import ME, START
 
 from durable_ext.core.events import (
     ExecutionCompleted,
     ExecutionStarted,
+    ExecutionTerminated,
     GenericEvent,
     HistoryEvent,
     OrchestrationStatus,
+    SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
     TaskCompleted,
     TaskFailed,
     TaskScheduled,
+    TimerCreated,
+    TimerFired,
 )
-from durable_ext.core.rewind import end_of, plan_rewind, rewound
+from durable_ext.core.messages import InstanceId, OrchestrationInstance, ParentInstance
+from durable_ext.core.rewind import ChildCall, ChildVerdict, end_of, judge_child, plan_rewind, rewound
 
 STARTED = ExecutionStarted(timestamp=START, instance=ME, name="o")
 FAILED = ExecutionCompleted(timestamp=START, event_id=2, status=OrchestrationStatus.FAILED)
@@ -34,8 +40,8 @@ def test_failures_their_starts_and_the_end_stop_counting() -> None:
 
     plan = plan_rewind(history)
 
-    assert (plan.neutralized, plan.marked, plan.children, plan.is_leaf) == ((2, 4, 5), (), (), True)
-    after = rewound(history, plan)
+    assert (plan.neutralized, plan.calls) == ((2, 4, 5), ())
+    after = rewound(history, plan.neutralized)
     assert [type(event).__name__ for event in after] == [
         "ExecutionStarted",
         "TaskScheduled",
@@ -57,7 +63,71 @@ def test_a_failed_child_stays_started_and_is_rewound_itself() -> None:
 
     plan = plan_rewind(history)
 
-    assert (plan.neutralized, plan.marked, plan.children, plan.is_leaf) == ((2, 3), (1,), ("child-1",), False)
+    assert plan.neutralized == (2, 3)
+    assert plan.calls == (ChildCall(created=1, task_id=0, child=InstanceId("child-1"), has_failed=True),)
+
+
+def test_what_was_open_at_the_end_is_asked_for_again() -> None:
+    history: list[HistoryEvent] = [
+        STARTED,
+        TaskScheduled(timestamp=START, event_id=0, name="answered"),
+        TaskScheduled(timestamp=START, event_id=1, name="open"),
+        TimerCreated(timestamp=START, event_id=2, fire_at=START),
+        TimerCreated(timestamp=START, event_id=3, fire_at=START),
+        SubOrchestrationInstanceCreated(timestamp=START, event_id=4, instance_id="answered", name="c"),
+        SubOrchestrationInstanceCreated(timestamp=START, event_id=5, instance_id="open", name="c"),
+        TaskCompleted(timestamp=START, task_scheduled_id=0),
+        TimerFired(timestamp=START, timer_id=3, fire_at=START),
+        SubOrchestrationInstanceCompleted(timestamp=START, task_scheduled_id=4),
+        FAILED,
+    ]
+
+    plan = plan_rewind(history)
+
+    assert plan.neutralized == (2, 3, 10)
+    assert plan.calls == (ChildCall(created=6, task_id=5, child=InstanceId("open"), has_failed=False),)
+
+
+def test_a_call_that_was_answered_after_an_earlier_rewind_is_left() -> None:
+    history: list[HistoryEvent] = [
+        STARTED,
+        SubOrchestrationInstanceCreated(timestamp=START, event_id=0, instance_id="child-1", name="c"),
+        GenericEvent(timestamp=START),
+        SubOrchestrationInstanceCompleted(timestamp=START, task_scheduled_id=0),
+        FAILED,
+    ]
+
+    assert (plan_rewind(history).neutralized, plan_rewind(history).calls) == ((4,), ())
+
+
+def test_a_termination_stops_counting_as_a_failure_does() -> None:
+    terminated = ExecutionCompleted(timestamp=START, status=OrchestrationStatus.TERMINATED)
+    history: list[HistoryEvent] = [STARTED, ExecutionTerminated(timestamp=START), terminated]
+
+    assert plan_rewind(history).neutralized == (1, 2)
+
+
+def _child(*events: HistoryEvent, parent: str = "p", task_id: int = 3) -> list[HistoryEvent]:
+    caller = OrchestrationInstance(instance_id=InstanceId(parent))
+    started_by = ParentInstance(name="parent", instance=caller, task_schedule_id=task_id, version="")
+    return [ExecutionStarted(timestamp=START, instance=ME, name="o", parent=started_by), *events]
+
+
+@pytest.mark.parametrize(
+    ("history", "verdict"),
+    [
+        (_child(), ChildVerdict.WAIT),
+        (_child(FAILED), ChildVerdict.REWIND),
+        (_child(ExecutionCompleted(timestamp=START, status=OrchestrationStatus.TERMINATED)), ChildVerdict.REWIND),
+        (_child(ExecutionCompleted(timestamp=START, status=OrchestrationStatus.COMPLETED)), ChildVerdict.ANSWER),
+        ([], ChildVerdict.CALL_AGAIN),
+        ([STARTED, FAILED], ChildVerdict.CALL_AGAIN),
+        (_child(FAILED, parent="other"), ChildVerdict.CALL_AGAIN),
+        (_child(FAILED, task_id=2), ChildVerdict.CALL_AGAIN),
+    ],
+)
+def test_what_becomes_of_a_child_follows_from_its_own_history(history: list[HistoryEvent], verdict: ChildVerdict) -> None:
+    assert judge_child(history, parent=InstanceId("p"), task_id=3) is verdict
 
 
 def test_failures_without_a_start_are_taken_out_alone() -> None:
@@ -72,7 +142,7 @@ def test_failures_without_a_start_are_taken_out_alone() -> None:
 
 def test_a_rewound_history_has_no_end_until_it_ends_again() -> None:
     failed: list[HistoryEvent] = [STARTED, FAILED]
-    after = rewound(failed, plan_rewind(failed))
+    after = rewound(failed, plan_rewind(failed).neutralized)
     ended = ExecutionCompleted(timestamp=START, status=OrchestrationStatus.COMPLETED)
 
     assert end_of(failed) is OrchestrationStatus.FAILED
