@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from durable_ext.aio.clock import Clock
 from durable_ext.aio.slots import Slots
 from durable_ext.backends.protocol import OutgoingActivity
 from durable_ext.core.messages import TaskMessage
-from durable_ext.core.timestamps import TICKS_PER_SECOND, Ticks
 
-_LONGEST_STORING: Final = 4 * TICKS_PER_SECOND  # then a checkpoint has failed, most likely; what it claims is released
+_LONGEST_STORING: Final = 4.0  # seconds; then a checkpoint has failed, most likely; what it claims is released
 
 
 class ActivityRoom:
@@ -23,12 +23,11 @@ class ActivityRoom:
     arrived, and is forgotten if it has not after some seconds.
     """
 
-    def __init__(
-        self, slots: Slots, *, waiting: Callable[[], int], knows: Callable[[str], bool], now: Callable[[], Ticks]
-    ) -> None:
+    def __init__(self, slots: Slots, *, waiting: Callable[[], int], knows: Callable[[str], bool], clock: Clock) -> None:
         """`waiting` = activities that have arrived and wait for a slot; `knows` = whether this worker has an activity."""
-        self._slots, self._waiting, self._knows, self._now = slots, waiting, knows, now
-        self._claimed: deque[tuple[Ticks, int]] = deque()
+        self._slots, self._waiting, self._knows = slots, waiting, knows
+        self._monotonic = clock.monotonic  # claims are neither kept nor forgotten because somebody sets the wall clock
+        self._claimed: deque[tuple[float, int]] = deque()
         self._lock = threading.Lock()
 
     def outgoing(self, messages: Sequence[TaskMessage], *, claims: bool) -> tuple[OutgoingActivity, ...]:
@@ -43,7 +42,7 @@ class ActivityRoom:
                 left -= run_here
                 activities.append(OutgoingActivity(message=message, run_here=run_here))
             if left < room:
-                self._claimed.append((self._now(), room - left))
+                self._claimed.append((self._monotonic(), room - left))
         return tuple(activities)
 
     def arrived(self, count: int) -> None:
@@ -56,7 +55,7 @@ class ActivityRoom:
                 count -= claimed
 
     def _left(self) -> int:
-        oldest = self._now() - _LONGEST_STORING
+        oldest = self._monotonic() - _LONGEST_STORING
         while self._claimed and self._claimed[0][0] < oldest:
             self._claimed.popleft()
         on_their_way = sum(claimed for _, claimed in self._claimed)

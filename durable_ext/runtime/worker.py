@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from durable_ext.aio.clock import Clock, SystemClock
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.aio.slots import Slots
 from durable_ext.aio.supervisor import LoopFailedError, Supervisor
 from durable_ext.backends.execution_ids import new_execution_id
@@ -26,7 +26,6 @@ from durable_ext.core.orchestrators import (
     no_result_type,
 )
 from durable_ext.core.payloads import PayloadConverter
-from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activities import ActivityDispatcher, ActivityRunner
 from durable_ext.runtime.activity_room import ActivityRoom
 from durable_ext.runtime.entities import EntityServices, HeldEntity
@@ -61,11 +60,12 @@ class _Machinery:
         registry: FunctionRegistry,
         settings: WorkerSettings,
         converter: PayloadConverter,
-        now: Callable[[], Ticks],
+        clock: Clock,
         open_orchestration: Callable[[OrchestrationSession], LiveOrchestration],
         open_entity: Callable[[OrchestrationSession, Sequence[HistoryEvent], EntityDefinition], LiveEntity],
         on_failure: Callable[[LoopFailedError], None],
     ) -> None:
+        now = tick_source(clock)
         self.draining = False
         self.loops = Supervisor("worker", on_failure)
         self.work = Supervisor("worker", on_failure)
@@ -94,7 +94,7 @@ class _Machinery:
             activities=self.activities,
             activity_slots=self.activity_slots,
             room=ActivityRoom(
-                self.activity_slots, waiting=lambda: self.activities.waiting, knows=self.runner.knows, now=now
+                self.activity_slots, waiting=lambda: self.activities.waiting, knows=self.runner.knows, clock=clock
             ),
             slots=self.orchestration_slots,
             cache=self.cache,
@@ -196,7 +196,7 @@ class TaskHubWorker:
         self._entity_codec = entity_codec
         self._resolve_name = resolve_name
         self._resolve_type = resolve_type
-        self._now = tick_source(clock or SystemClock())
+        self._clock = clock or SYSTEM_CLOCK
         self._replay_options = _replay_options(backend.traits, settings)
         self._entity_options = _entity_options(backend.traits, settings)
         self._machinery: _Machinery | None = None
@@ -222,7 +222,7 @@ class TaskHubWorker:
             self._registry,
             self._settings,
             self._converter,
-            self._now,
+            self._clock,
             self._open_orchestration,
             self._open_entity,
             self._loop_failed,

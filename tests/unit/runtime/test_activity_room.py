@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from durable_ext.aio.slots import Slots
 from durable_ext.core.events import TaskScheduled
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
-from durable_ext.core.timestamps import Ticks, ticks_add
+from durable_ext.core.timestamps import Ticks
 from durable_ext.runtime.activity_room import ActivityRoom
+from durable_ext.testing.clock import ManualClock
 
 SLOTS = 4
 ROOM = 2 * SLOTS  # all slots are free
+
+
+class SetClock(ManualClock):
+    """A clock whose wall clock somebody sets."""
+
+    set_by = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.set_by
 
 
 class Worker:
     """A worker with four slots; `waiting` activities have arrived and wait for one."""
 
     def __init__(self) -> None:
-        self.now, self.waiting = Ticks(0), 0
+        self.clock, self.waiting = SetClock(), 0
         self.slots = Slots(SLOTS)
         self.room = ActivityRoom(
-            self.slots, waiting=lambda: self.waiting, knows=lambda name: name == "known", now=lambda: self.now
+            self.slots, waiting=lambda: self.waiting, knows=lambda name: name == "known", clock=self.clock
         )
 
     def claimed(self, count: int, name: str = "known") -> int:
@@ -75,9 +85,24 @@ def test_room_is_free_again_when_those_that_arrived_have_begun_and_ended(worker:
     assert worker.claimed(100) == ROOM
 
 
-def test_what_a_failed_checkpoint_claimed_is_forgotten(worker: Worker) -> None:
+async def test_what_a_failed_checkpoint_claimed_is_forgotten(worker: Worker) -> None:
     worker.claimed(100)
-    worker.now = ticks_add(worker.now, timedelta(seconds=5))
+    await worker.clock.advance(timedelta(seconds=5))
+
+    assert worker.claimed(100) == ROOM
+
+
+def test_what_is_being_stored_keeps_its_room_when_the_wall_clock_is_set_forward(worker: Worker) -> None:
+    worker.claimed(100)
+    worker.clock.set_by = timedelta(hours=1)
+
+    assert worker.claimed(100) == 0
+
+
+async def test_what_a_failed_checkpoint_claimed_is_forgotten_though_the_wall_clock_is_set_back(worker: Worker) -> None:
+    worker.claimed(100)
+    worker.clock.set_by = timedelta(hours=-1)
+    await worker.clock.advance(timedelta(seconds=5))
 
     assert worker.claimed(100) == ROOM
 
