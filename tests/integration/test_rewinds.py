@@ -3,90 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from azure_hub import AzureHub
-from support.functions import registry_of
+from support.failing_trees import Steps, functions, result_of, steps_of
 from support.store_place import HubPlace, worker_at
 
 from durable_ext.client.client import DurableClient
 from durable_ext.core.events import OrchestrationStatus, TaskCompleted
 from durable_ext.errors import InvalidInstanceStateError
-from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub
 
 PATIENCE = timedelta(seconds=20)
 Hub = AzureHub | RunningTaskHub
-
-
-class Steps:
-    """Activities that fail until they are repaired, and how often each succeeded."""
-
-    def __init__(self) -> None:
-        self.is_repaired = False
-        self.done: Counter[str] = Counter()
-        self.may_end = asyncio.Event()
-
-    async def broken(self, name: str) -> str:
-        if not self.is_repaired:
-            raise RuntimeError("not yet")
-        return await self.fine(name)
-
-    async def fine(self, name: str) -> str:
-        self.done[name] += 1
-        return name
-
-    async def held(self, name: str) -> str:
-        await self.may_end.wait()
-        return await self.fine(name)
-
-
-def functions(steps: Steps) -> FunctionRegistry:
-    def root(context: Any) -> Any:
-        me = context.instance_id
-        first = yield context.call_activity("fine", "root")
-        rest = yield context.task_all(
-            [context.call_sub_orchestrator(name, None, f"{me}-{name}") for name in ("middle", "leaf")]
-        )
-        return [first, *rest]
-
-    def middle(context: Any) -> Any:
-        first = yield context.call_activity("fine", "middle")
-        return [first, (yield context.call_sub_orchestrator("leaf", None, f"{context.instance_id}-leaf"))]
-
-    def leaf(context: Any) -> Any:
-        name = context.instance_id.partition("-")[2]
-        return [(yield context.call_activity("fine", f"{name} 1")), (yield context.call_activity("broken", f"{name} 2"))]
-
-    def waiting(context: Any) -> Any:
-        before = yield context.call_activity("fine", "before")
-        value = yield context.wait_for_external_event("go")
-        return [before, value, (yield context.call_activity("broken", "after"))]
-
-    def parent(context: Any) -> Any:
-        return (yield context.call_sub_orchestrator("waiting", None, "kid"))
-
-    def open_ends(context: Any) -> Any:
-        timer = context.create_timer(context.current_utc_datetime + timedelta(milliseconds=200))
-        held = context.call_activity("held", "held")
-        yield context.task_any([held, timer, context.call_activity("fine", "quick")])
-        return (yield context.task_all([held, timer]))[0]
-
-    def parent_of_open_ends(context: Any) -> Any:
-        return (yield context.call_sub_orchestrator("open_ends", None, "kid"))
-
-    orchestrators = [root, middle, leaf, waiting, parent, open_ends, parent_of_open_ends]
-    return registry_of(orchestrators=orchestrators, activities=[steps.broken, steps.fine, steps.held])
-
-
-RESULT = ["root", ["middle", ["middle-leaf 1", "middle-leaf 2"]], ["leaf 1", "leaf 2"]]
-ONCE = {"root": 1, "middle": 1, "middle-leaf 1": 1, "middle-leaf 2": 1, "leaf 1": 1, "leaf 2": 1}
 
 
 @pytest.fixture
@@ -122,8 +56,8 @@ async def test_three_levels_go_on_where_they_failed(hub: Hub, steps: Steps) -> N
 
     await hub.client.rewind("r", "repaired")
 
-    assert await ends(hub.client, "r", OrchestrationStatus.COMPLETED) == RESULT
-    assert steps.done == ONCE
+    assert await ends(hub.client, "r", OrchestrationStatus.COMPLETED) == result_of("r")
+    assert steps.done == steps_of("r")
     for child in ("r-middle", "r-leaf", "r-middle-leaf"):
         await ends(hub.client, child, OrchestrationStatus.COMPLETED)
 
@@ -134,8 +68,8 @@ async def test_rewinds_at_the_same_time_do_what_one_does(hub: Hub, steps: Steps)
 
     await asyncio.gather(*(hub.client.rewind("r", str(number)) for number in range(4)))
 
-    assert await ends(hub.client, "r", OrchestrationStatus.COMPLETED) == RESULT
-    assert steps.done == ONCE
+    assert await ends(hub.client, "r", OrchestrationStatus.COMPLETED) == result_of("r")
+    assert steps.done == steps_of("r")
 
 
 async def test_a_rewind_may_be_repeated_until_the_instance_ends_and_a_start_is_not_taken_for_one(
@@ -227,8 +161,8 @@ async def test_what_a_child_returned_after_its_parent_had_failed_reaches_the_par
 
     await hub.client.rewind("r")
 
-    assert await ends(hub.client, "r", OrchestrationStatus.COMPLETED) == RESULT
-    assert steps.done == ONCE
+    assert await ends(hub.client, "r", OrchestrationStatus.COMPLETED) == result_of("r")
+    assert steps.done == steps_of("r")
 
 
 async def test_what_a_terminated_child_had_asked_for_is_asked_for_again(place: HubPlace, steps: Steps) -> None:

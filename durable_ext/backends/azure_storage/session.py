@@ -61,13 +61,20 @@ class AzureSession:
         loaded: LoadedHistory,
         starting: ExecutionId | None,
         row: InstanceRow | None,
+        only: frozenset[str] | None,
         writer: CheckpointWriter,
         keeper: MessageKeeper,
         may_commit: Callable[[int], Awaitable[bool]],
     ) -> None:
-        """`starting` = the execution id of the start message that begins a new generation; then history is empty."""
+        """Begin at what was loaded.
+
+        Args:
+            starting: The execution id of the start message that begins a new generation; then history is empty.
+            only: Of an instance that had ended: the messages that had come before its history was read. What comes later
+                may be for one that has been rewound since.
+        """
         self._directory, self._inbox, self._writer, self._keeper = directory, inbox, writer, keeper
-        self._may_commit = may_commit
+        self._may_commit, self._only = may_commit, only
         self._history: Sequence[HistoryEvent] = () if starting is not None else loaded.events
         self._repair = RowRepair(inbox.instance_id, row, self._history)
         execution_id = starting if starting is not None else (loaded.execution_id if loaded.events else None)
@@ -159,7 +166,7 @@ class AzureSession:
                     redelivered=any(held.dequeue_count > 1 for held in batch),
                 )
             if self._inbox.pending:
-                return SessionEnd.YIELD  # a start message of another generation is next
+                return SessionEnd.YIELD  # another generation is next, or history has to be read again
             left = deadline - clock.monotonic()
             if left <= 0 or not await self._wakeup.wait(left):
                 return self._ended or SessionEnd.IDLE
@@ -171,6 +178,8 @@ class AzureSession:
         early: list[HeldMessage] = []
         while pending:
             held = pending[0]
+            if self._only is not None and held.message_id not in self._only:
+                break
             if is_foreign_start(held.message, self._execution_id):
                 if repeats_child_start(held.message, self._history):
                     self._directory.discard(pending.popleft())

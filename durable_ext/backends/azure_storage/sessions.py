@@ -171,10 +171,13 @@ class SessionDirectory:
         if start is not None and start is inbox.pending[0] and start.fresh_start:
             start.fresh_start = False  # the session may store something, end, and leave the message behind
             return self._open(inbox, NO_HISTORY, start.message.target.execution_id, None)
+        known = frozenset(held.message_id for held in inbox.pending)
         loaded, stored = await asyncio.gather(
             self._history.load(inbox.instance_id), self._instances.read(inbox.instance_id, with_payloads=False)
         )
         row = stored.row if stored is not None else None
+        if row is not None and row.was_rewound and is_terminal(loaded.events):
+            loaded = await self._history.load(inbox.instance_id)  # it may have been rewound between the two
         self._filter_starts(inbox, loaded, row)
         if not inbox.pending:
             return None
@@ -191,10 +194,15 @@ class SessionDirectory:
         starting: ExecutionId | None = None
         if starts and (first.target.execution_id != loaded.execution_id or not loaded.events):
             starting = first.target.execution_id
-        return self._open(inbox, loaded, starting, row)
+        return self._open(inbox, loaded, starting, row, known if is_terminal(loaded.events) else None)
 
     def _open(
-        self, inbox: InstanceInbox, loaded: LoadedHistory, starting: ExecutionId | None, row: InstanceRow | None
+        self,
+        inbox: InstanceInbox,
+        loaded: LoadedHistory,
+        starting: ExecutionId | None,
+        row: InstanceRow | None,
+        only: frozenset[str] | None = None,
     ) -> AzureSession:
         assert self._writer is not None, "the directory is wired before it gets messages"
         return AzureSession(
@@ -203,6 +211,7 @@ class SessionDirectory:
             loaded=loaded,
             starting=starting,
             row=row if starting is None else None,
+            only=only if starting is None else None,
             writer=self._writer,
             keeper=self._keeper,
             may_commit=self._may_commit,
