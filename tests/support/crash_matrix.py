@@ -167,12 +167,13 @@ class CrashMatrix:
         async def play(n: int) -> FailingTransport:
             transport = FailingTransport(n, when, self.counts)
             with calls_named(transport):
-                await self._play(scenario(), transport)
+                await self.play(scenario(), transport)
             return transport
 
         return await at_every_call(play, when, await room_for_runs(self.open_backend))
 
-    async def _play(self, scenario: Scenario, transport: FailingTransport) -> None:
+    async def play(self, scenario: Scenario, transport: FailingTransport) -> None:
+        """Play it until `transport` kills the process, then on in another one, and check the end."""
         hub, story = f"Hub{uuid.uuid4().hex[:12]}", Story()
         backend = self.open_backend(hub, transport)
         async with running_process(backend, scenario.registry(story), self.first, transport) as process:

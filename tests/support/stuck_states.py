@@ -157,9 +157,11 @@ def _is_unheard(hub: StoredHub, sent: EventSent, known: Iterable[HistoryEvent]) 
     request = JsonEntityCodec().read_request(sent.input)
     if request.is_signal or any(isinstance(event, EventRaised) and event.name == request.request_id for event in known):
         return False
-    entity = hub.instances.get(InstanceId(sent.instance_id))
-    texts = [str(event) for event in entity.events] if entity is not None else []
-    texts += [str(one.message.event) for one in hub.to_instance(sent.instance_id)]
+    # In any entity: a request for several locks goes from one to the next.
+    texts = [
+        str(event) for stored in hub.instances.values() if stored.instance_id.startswith("@") for event in stored.events
+    ]
+    texts += [str(one.message.event) for one in hub.messages if one.message.target.instance_id.startswith("@")]
     return not any(request.request_id in text for text in texts)
 
 
