@@ -146,11 +146,16 @@ class HostJson:
             ConfigurationError: A known key has a value of another type; the text names path, value and type.
         """
         self._values = _lowered(content)
+        warnings = list(_unknown_keys(content, _KNOWN, "", "host.json"))
         for name, value in (overrides or {}).items():
-            path = name.lower().replace(":", "__")
-            if path.startswith(OVERRIDE_PREFIX):
-                _put(self._values, path.removeprefix(OVERRIDE_PREFIX).split("__"), value)
-        self.warnings = tuple(_unknown_keys(content, _KNOWN, ""))
+            path = name.replace(":", "__")
+            if path.lower().startswith(OVERRIDE_PREFIX):
+                keys = path[len(OVERRIDE_PREFIX) :].split("__")
+                _put(self._values, [key.lower() for key in keys], value)
+                said: dict[str, Any] = {}
+                _put(said, keys, value)
+                warnings += _unknown_keys(said, _KNOWN, "", name)
+        self.warnings = tuple(warnings)
         self._check(self._values, _KNOWN, "")
 
     def get(self, path: str) -> Any:
@@ -266,17 +271,17 @@ _CONVERTERS: Final[dict[str, Any]] = {
 }
 
 
-def _unknown_keys(content: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def _unknown_keys(content: Mapping[str, Any], known: Mapping[str, Any], prefix: str, where: str) -> Iterator[str]:
     names = {name.lower(): name for name in known}
     is_open = "*" in names
     for key, value in content.items():
         name = names.get(str(key).lower())
         if name is not None:
             if isinstance(known[name], dict) and isinstance(value, Mapping):
-                yield from _unknown_keys(value, known[name], f"{prefix}{name}.")
+                yield from _unknown_keys(value, known[name], f"{prefix}{name}.", where)
             continue
         close = difflib.get_close_matches(str(key).lower(), [lower for lower in names if lower != "*"], n=1, cutoff=0.6)
         if is_open and not (close and difflib.SequenceMatcher(None, close[0], str(key).lower()).ratio() > 0.8):
             continue  # a section of another extension
         hint = f" Did you mean '{prefix}{names[close[0]]}'?" if close else ""
-        yield f"host.json: unknown key '{prefix}{key}' is ignored.{hint}"
+        yield f"{where}: unknown key '{prefix}{key}' is ignored.{hint}"

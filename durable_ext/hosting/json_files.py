@@ -29,6 +29,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         value = json.loads(_TRAILING_COMMA.sub(_keep_strings, _TOKEN.sub(_keep_strings, text)))
     except json.JSONDecodeError as exc:
         raise ConfigurationError(f"{path}:{exc.lineno}:{exc.colno}: not valid JSON: {exc.msg}.") from exc
+    except ValueError as exc:
+        raise ConfigurationError(f"{path} has a number with too many digits to be one.") from exc
     except RecursionError as exc:
         raise ConfigurationError(f"{path} is nested too deeply.") from exc
     if not isinstance(value, dict):

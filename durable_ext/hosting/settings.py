@@ -32,10 +32,11 @@ _INERT: Final = {
 _MINUTE: Final = timedelta(minutes=1)
 _STORAGE_BOUNDS: Final[tuple[tuple[str, Any, Any, str], ...]] = (  # key, least, most, and the words of the extension
     ("partitionCount", 1, 16, "an integer value between 1 and 16"),
-    ("controlQueueBatchSize", 1, None, "a non-negative integer"),
+    ("controlQueueBatchSize", 1, None, "a non-negative integer other than 0"),
     ("controlQueueBufferThreshold", 1, 1000, "between 1 and 1000"),
     ("controlQueueVisibilityTimeout", _MINUTE, 60 * _MINUTE, "between 1 and 60 minutes"),
-    ("maxQueuePollingInterval", timedelta.resolution, None, "non-negative"),
+    ("maxQueuePollingInterval", timedelta.resolution, None, "non-negative and not 0"),
+    ("localActivitySpill", timedelta(0), None, "00:00:00 or more"),
 )
 _LEVELS: Final = {
     "trace": logging.DEBUG,

@@ -11,7 +11,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
 from durable_ext.backends.azure_storage.transport.account import Identity
-from durable_ext.backends.azure_storage.transport.identity import IdentityTokens
+from durable_ext.backends.azure_storage.transport.identity import IdentityTokens, credential_of
 from durable_ext.errors import ConfigurationError
 from durable_ext.testing.clock import ManualClock
 
@@ -25,6 +25,7 @@ class EntraId:
 
     clock: ManualClock = field(default_factory=lambda: ManualClock(datetime.fromtimestamp(0, timezone.utc)))
     answers: bool = True
+    refusal: str = "no identity here"
     asked: int = 0
     closed: bool = False
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -37,7 +38,7 @@ class EntraId:
         number = self.asked
         await self.gate.wait()
         if not self.answers:
-            raise ClientAuthenticationError("no identity here")
+            raise ClientAuthenticationError(self.refusal)
         return AccessToken(f"token {number}", int(self.clock.now().timestamp() + HOUR))
 
     async def close(self) -> None:
@@ -159,6 +160,37 @@ async def test_without_a_token_ever_a_refusal_is_an_error_of_the_settings(entra:
 
     with pytest.raises(ConfigurationError, match="no identity here"):
         await tokens.token()
+
+
+async def test_a_refusal_of_many_lines_is_told_in_one_with_what_to_do(entra: EntraId, tokens: IdentityTokens) -> None:
+    entra.answers, entra.refusal = False, "no token was found.\nTried:\n\tEnvironment: none\n\tPowerShell: none"
+
+    with pytest.raises(ConfigurationError, match=r"no token was found\. .*clientSecret") as refused:
+        await tokens.token()
+
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        Identity(tenant_id="t", client_id="c", certificate="/is/not/there.pem"),
+        Identity(tenant_id="no tenant/", client_id="c", client_secret="hush"),
+        Identity(credential="workloadidentity"),
+        Identity(credential="bogus"),
+    ],
+)
+def test_an_identity_that_cannot_be_used_is_an_error_of_the_settings(
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(ConfigurationError, match=r"storage connection's (identity|credential)") as refused:
+        credential_of(identity)
+
+    assert "\n" not in str(refused.value)
+    assert "hush" not in str(refused.value)
 
 
 async def test_a_renewal_ends_when_the_connection_is_closed(entra: EntraId, tokens: IdentityTokens) -> None:

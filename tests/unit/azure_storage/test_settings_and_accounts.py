@@ -49,7 +49,15 @@ def test_a_shared_access_signature_needs_no_account_name() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nonsense", "AccountName=a", "AccountName=a;AccountKey=%%%", f"AccountKey={KEY}", "AccountName=a;AccountKey"],
+    [
+        "",
+        "nonsense",
+        "AccountName=a",
+        "AccountName=a;AccountKey=%%%",
+        "AccountName=a;AccountKey=é",
+        f"AccountKey={KEY}",
+        "AccountName=a;AccountKey",
+    ],
 )
 def test_a_connection_string_that_cannot_be_used_says_what_to_do_and_not_what_it_holds(text: str) -> None:
     with pytest.raises(ConfigurationError, match="portal") as caught:
@@ -78,6 +86,17 @@ def test_an_address_that_is_none_is_shown_without_any_secret(text: str, shown: s
     assert shown in str(caught.value)
     assert KEY not in str(caught.value)
     assert "SIGNATURE" not in str(caught.value)
+
+
+def test_an_empty_suffix_is_none() -> None:
+    account = account_from_connection_string(f"AccountName=acct;AccountKey={KEY};EndpointSuffix=")
+
+    assert account.queue_endpoint == "https://acct.queue.core.windows.net"
+
+
+def test_an_empty_account_name_of_an_identity_connection_is_missing() -> None:
+    with pytest.raises(ConfigurationError, match="needs accountName"):
+        account_from_identity(Identity(), account_name="")
 
 
 def test_an_address_of_an_identity_connection_that_is_none_is_shown() -> None:

@@ -53,6 +53,22 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_known_one() -> No
     assert "Did you mean 'extensions.durableTask.storageProvider.partitionCount'?" in warning
 
 
+def test_an_unknown_override_is_named_like_a_key_of_the_file() -> None:
+    names = {
+        "AzureFunctionsJobHost__extensions__durableTask__storageProvider__partitonCount": "3",
+        "AzureFunctionsJobHost__extensions__durableTask__storageProvider__PARTITIONCOUNT": "3",
+        "AzureFunctionsJobHost__functions__0": "a",
+        "AzureFunctionsJobHost__logging__anything": "x",
+        "AzureWebJobsAnything": "x",
+    }
+
+    (warning,) = HostJson({}, names).warnings
+
+    assert "'extensions.durableTask.storageProvider.partitonCount'" in warning
+    assert "AzureFunctionsJobHost__extensions__durableTask" in warning
+    assert "Did you mean 'extensions.durableTask.storageProvider.partitionCount'?" in warning
+
+
 def test_an_unknown_key_like_no_other_gets_no_hint() -> None:
     (warning,) = HostJson({"zzzzzz": 1}).warnings
 

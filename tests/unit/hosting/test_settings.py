@@ -197,7 +197,15 @@ def test_a_bad_hub_name_is_refused(write_app: Callable[..., Path], name: str) ->
         ({"controlQueueBufferThreshold": 1001}, "controlQueueBufferThreshold is 1001: ControlQueueBufferThreshold must be"),
         ({"controlQueueVisibilityTimeout": "00:00:30"}, "controlQueueVisibilityTimeout is 00:00:30: ControlQueueVisib"),
         ({"controlQueueVisibilityTimeout": "-00:01:00"}, "controlQueueVisibilityTimeout is -00:01:00: ControlQueueVisib"),
-        ({"maxQueuePollingInterval": "00:00:00"}, "maxQueuePollingInterval is 00:00:00: MaxQueuePollingInterval must be"),
+        (
+            {"maxQueuePollingInterval": "00:00:00"},
+            "maxQueuePollingInterval is 00:00:00: MaxQueuePollingInterval must be .* 0",
+        ),
+        ({"controlQueueBatchSize": 0}, "must be a non-negative integer other than 0"),
+        (
+            {"localActivitySpill": "-00:00:01"},
+            "localActivitySpill is -00:00:01: LocalActivitySpill must be 00:00:00 or more",
+        ),
     ],
 )
 def test_storage_values_out_of_range_are_refused(write_app: Callable[..., Path], storage: dict[str, Any], text: str) -> None:
@@ -259,6 +267,13 @@ def test_a_host_json_that_is_not_json_is_named_with_line_and_column(tmp_path: Pa
     (tmp_path / "host.json").write_text('{\n  "version": "2.0"\n  "x": 1}')
 
     with pytest.raises(ConfigurationError, match=r"host\.json:3:3: not valid JSON"):
+        load_settings(tmp_path, {})
+
+
+def test_a_number_of_a_host_json_with_too_many_digits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "host.json").write_text('{"version": "2.0", "x": ' + "9" * 5000 + "}")
+
+    with pytest.raises(ConfigurationError, match=r"host\.json.* digits"):
         load_settings(tmp_path, {})
 
 

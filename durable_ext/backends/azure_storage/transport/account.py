@@ -6,7 +6,6 @@ Source: specs/host-json.md 8; connection strings as the Azure SDKs read them.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass, field
 from enum import Enum
@@ -135,7 +134,7 @@ def account_from_identity(
     given = {Service.BLOB: blob_uri, Service.QUEUE: queue_uri, Service.TABLE: table_uri}
     found: dict[Service, str] = {}
     for service, uri in given.items():
-        if uri is None and account_name is None:
+        if not uri and not account_name:
             raise ConfigurationError(
                 f"An identity connection needs accountName or all of blobServiceUri, queueServiceUri and tableServiceUri; "
                 f"{service.value}ServiceUri is missing."
@@ -170,7 +169,7 @@ def _endpoint(parts: dict[str, str], service: Service) -> str:
     if not account:
         raise _unusable(f"it has neither AccountName nor {name}")
     protocol = parts.get("defaultendpointsprotocol", "https")
-    derived = f"{protocol}://{account}.{service.value}.{parts.get('endpointsuffix', 'core.windows.net')}"
+    derived = f"{protocol}://{account}.{service.value}.{parts.get('endpointsuffix') or 'core.windows.net'}"
     return _checked(derived, f"{name}, made of DefaultEndpointsProtocol, AccountName and EndpointSuffix,")
 
 
@@ -197,7 +196,7 @@ def _credential(parts: dict[str, str]) -> Credential:
         raise _unusable("it has neither AccountKey nor SharedAccessSignature")
     try:
         return SharedKey(account, base64.b64decode(key, validate=True))
-    except binascii.Error as exc:
+    except ValueError as exc:  # binascii.Error, or characters that are not ASCII
         raise _unusable("its AccountKey is not Base64") from exc
 
 

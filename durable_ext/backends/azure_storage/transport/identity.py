@@ -65,7 +65,10 @@ class IdentityTokens:
         if refusal is None:
             return self._token
         if isinstance(refusal, ClientAuthenticationError) and not self._token:
-            raise ConfigurationError(f"No token for Azure Storage: {refusal}") from refusal
+            raise ConfigurationError(
+                f"No token for Azure Storage: {_first_line(refusal)} Log in (az login), give this machine an identity, or "
+                f"name one in the storage connection: tenantId, clientId and clientSecret or certificate."
+            ) from refusal
         # A worker that has worked before waits for its tokens as it waits for the storage.
         raise ConnectionError(f"no token for Azure Storage: {refusal}") from refusal
 
@@ -96,8 +99,26 @@ def credential_of(identity: Identity) -> Any:
     """Return the azure-identity credential that a connection's section describes.
 
     Raises:
-        ConfigurationError: The `credential` kind is unknown.
+        ConfigurationError: The `credential` kind is unknown, or what else is there makes no credential.
     """
+    try:
+        return _credential_of(identity)
+    except (ValueError, OSError) as exc:
+        if isinstance(exc, ConfigurationError):
+            raise
+        raise ConfigurationError(
+            f"The storage connection's identity cannot be used: {_first_line(exc)} Check its credential, tenantId, clientId "
+            f"and certificate."
+        ) from exc
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error, as a sentence: azure-identity tells in the others what else it has tried."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+    return line if line.endswith(".") else f"{line}."
+
+
+def _credential_of(identity: Identity) -> Any:
     kind = (identity.credential or "").lower()
     if kind == "managedidentity":
         if identity.resource_id:
