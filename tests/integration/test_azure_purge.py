@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from azure.data.tables import TableServiceClient
@@ -16,6 +17,7 @@ from azure.storage.blob import BlobServiceClient
 from azure_hub import run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import interop_registry
+from support.functions import registry_of
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -23,9 +25,12 @@ from durable_ext.backends.azure_storage.transport.errors import StorageRefusedEr
 from durable_ext.backends.azure_storage.transport.http import StorageCall
 from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.client.opening import open_client
+from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import ExecutionStarted, OrchestrationStatus
 from durable_ext.core.instances import InstanceFilter
+from durable_ext.core.messages import InstanceId
 from durable_ext.errors import InvalidInstanceStateError
+from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.faults import Send
 
@@ -124,6 +129,50 @@ async def test_an_instance_that_is_started_again_while_it_is_purged_goes_on(
         end = await hub.client.wait_for_completion("again", timeout=PATIENCE)
 
     assert (result.deleted, end.output) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("verb", "table"),
+    [
+        pytest.param("table.get", "Instances", marks=pytest.mark.slow),
+        pytest.param("table.batch", "", marks=pytest.mark.slow),
+        ("table.delete", ""),
+    ],
+)
+async def test_an_entity_that_works_while_it_is_purged_leaves_nothing_or_all_that_it_needs(
+    azurite: Azurite, task_hub: str, verb: str, table: str
+) -> None:
+    settings, counter = settings_of(azurite, task_hub), EntityId("counter", "busy")
+    worked: list[str] = []
+    async with run_azure_hub(settings, counting()) as hub:
+
+        async def counts_to(*numbers: int) -> bool:
+            return (await hub.client.read_entity(counter)).state in numbers
+
+        async def work_first(call: StorageCall, send: Send) -> HttpAnswer:
+            if call.verb == verb and table in call.resource and not worked:
+                worked.append(call.resource)
+                await asyncio.gather(*(hub.client.signal_entity(counter, "add", 1) for _ in range(8)))
+                await eventually(lambda: counts_to(8, 9), within=PATIENCE)  # 8 if its state was gone by then
+            return await send()
+
+        await hub.client.signal_entity(counter, "add", 1)
+        await eventually(lambda: counts_to(1), within=PATIENCE)
+        async with AzureStorageBackend(replace(settings, worker_id="purger"), interceptor=work_first) as purger:
+            result = await purger.instances.purge_instance(InstanceId(counter.instance_id))
+        history, instances = await asyncio.to_thread(rows_by_instance, azurite, task_hub)
+        await hub.client.signal_entity(counter, "add", 1)
+        await eventually(lambda: counts_to(1), within=PATIENCE)
+
+    assert len(worked) == 1
+    assert (result.deleted, set(history), set(instances)) == (1, set(), set())
+
+
+def counting() -> FunctionRegistry:
+    def counter(context: Any) -> None:
+        context.set_state(context.get_state(lambda: 0) + context.get_input())
+
+    return registry_of(entities=[counter])
 
 
 async def test_an_instance_that_cannot_be_purged_does_not_keep_the_others(azurite: Azurite, task_hub: str) -> None:

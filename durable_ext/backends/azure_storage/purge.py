@@ -36,6 +36,7 @@ from durable_ext.errors import BackendError
 _PARALLEL_BATCHES: Final = 10
 _PARALLEL_INSTANCES: Final = 8
 _PAGE: Final = 100
+_ATTEMPTS: Final = 10
 _KEYS: Final = ("PartitionKey", "RowKey")
 _HISTORY_COLUMNS: Final = (*_KEYS, "ExecutionId", "EventType", "OrchestrationStatus")
 _ROW_COLUMNS: Final = (*_KEYS, "ExecutionId", "LastUpdatedTime", "RuntimeStatus")
@@ -73,13 +74,15 @@ class Purge:
                 return PurgeResult(deleted=int(await self._delete_unchanged(instance_id, seen=seen)))
             except _OtherRunError:
                 return PurgeResult(deleted=0, complete=False)
-        row = await self._row(instance_id)
-        if row is None:
-            return PurgeResult(deleted=0)
+        for _ in range(_ATTEMPTS):
+            if await self._delete_unchanged(instance_id):
+                return PurgeResult(deleted=1)
+            if await self._row(instance_id) is None:
+                return PurgeResult(deleted=0)
+        # An entity that works all the time: what it writes between these calls outlives them.
         rows, blobs = await asyncio.gather(self._history_rows(instance_id), self._blob_names(instance_id))
         await asyncio.gather(self._delete_history([replace(one, etag="*") for one in rows]), self._delete_blobs(blobs))
-        await self._delete_row(instance_id, "*")
-        return PurgeResult(deleted=1)
+        return PurgeResult(deleted=int(await self._delete_row(instance_id, "*")))
 
     async def matching(self, wanted: InstanceFilter, timeout: timedelta | None) -> PurgeResult:
         """Delete every instance that matches; ends early, incomplete, after `timeout`.
@@ -126,7 +129,7 @@ class Purge:
     async def _delete_unchanged(
         self, instance_id: InstanceId, *, etag: str | None = None, seen: InstanceRow | None = None
     ) -> bool:
-        """Delete an instance whose row has this ETag, or says what was seen; false if it has changed.
+        """Delete an instance whose row has this ETag, or says what was seen, or any; false if it has changed meanwhile.
 
         An instance may be started again, an entity signalled, at any moment. So: 1 list history and blobs, 2 look at the
         row, which a client replaces before a worker begins the new run, 3 history, its sentinel first, each row with its
@@ -135,13 +138,13 @@ class Purge:
         still found and can be purged again.
 
         Raises:
-            _OtherRunError: The row, which says what was seen, is of another run than history, and that one has not ended.
+            _OtherRunError: The wanted row is of another run than history, and that one has not ended.
         """
         rows, blobs = await asyncio.gather(self._history_rows(instance_id), self._blob_names(instance_id))
         row = await self._row(instance_id)
         if row is None or (etag is not None and row.etag != etag) or not _is_as_seen(row, seen):
             return False
-        if not _is_of_one_run(row, rows):
+        if (etag is not None or seen is not None) and not _is_of_one_run(row, rows):
             raise _OtherRunError
         try:
             await self._delete_history(rows)
