@@ -11,6 +11,7 @@ from durable_ext.core.events import (
     GenericEvent,
     HistoryEvent,
     OrchestrationStatus,
+    SubOrchestrationInstanceCompleted,
     SubOrchestrationInstanceCreated,
     SubOrchestrationInstanceFailed,
     TaskCompleted,
@@ -87,7 +88,7 @@ class RewindContract:
         assert ExecutionCompleted not in kinds
         await scene.finish(session, execution_id)
 
-    async def test_a_rewind_leaves_a_child_that_has_completed_since_and_wakes_the_parent(self, scene: Scene) -> None:
+    async def test_a_child_that_has_completed_since_is_left_and_its_parent_gets_its_result(self, scene: Scene) -> None:
         parent, child = await _failed_with_its_child(scene)
         await scene.backend.instances.rewind(child, "the child alone")
         session, execution_id = await _runs_again_and_catches_a_failure(scene)
@@ -97,11 +98,37 @@ class RewindContract:
         await scene.backend.instances.rewind(parent, "its parent, too")
         row = await scene.backend.instances.get_instance(child)
         woken = await scene.session()
+        answers = [message.message.event for message in (await messages_of(woken, scene.patience)).messages]
 
         assert await scene.backend.instances.get_history(child) == before
         assert row is not None
         assert row.status is OrchestrationStatus.COMPLETED
         assert woken.instance.instance_id == parent
+        (answer,) = [event for event in answers if isinstance(event, SubOrchestrationInstanceCompleted)]
+        assert (answer.task_scheduled_id, answer.result) == (0, '"done"')
+
+    async def test_a_child_that_is_gone_is_called_again(self, scene: Scene) -> None:
+        parent, child = await _failed_with_its_child(scene)
+        await scene.backend.instances.purge_instance(child)
+
+        await scene.backend.instances.rewind(parent, "without its child")
+        woken = await scene.session()
+
+        assert woken.instance.instance_id == parent
+        assert not any(isinstance(event, SubOrchestrationInstanceCreated) for event in woken.history)
+
+    async def test_a_rewind_may_be_repeated_before_it_shows(self, scene: Scene) -> None:
+        parent, child = await _failed_with_its_child(scene)
+
+        for _ in range(2):
+            await scene.backend.instances.rewind(parent, "again")
+        rows = [await scene.backend.instances.get_instance(one) for one in (parent, child)]
+        sessions = [await scene.session() for _ in rows]
+
+        assert all(row is not None and row.was_rewound for row in rows)
+        assert {session.instance.instance_id for session in sessions} == {parent, child}
+        for session in sessions:
+            assert not any(isinstance(event, ExecutionCompleted) for event in session.history)
 
 
 async def _failed(scene: Scene, *decisions: HistoryEvent, **start_fields: Any) -> InstanceId:
