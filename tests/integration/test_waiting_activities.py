@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -25,11 +25,15 @@ WIDTH = 3 * BUSY
 
 
 class Meeting:
-    """Activities that end when `open` is called; `ran` counts those that have begun on one of the workers."""
+    """Activities that end when the gate is opened; `ran` counts those that have begun on one of the workers.
+
+    A step ends before that if others are in line for its slot, and after a second.
+    """
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.ran: Counter[str] = Counter()
+        self.in_line: Callable[[], int] = lambda: 0
 
     def registry(self, worker: str) -> FunctionRegistry:
         async def work(number: int) -> int:
@@ -58,7 +62,8 @@ class Meeting:
             return one.result
 
         async def step(number: int) -> bool:
-            await asyncio.sleep(0.01)
+            with suppress(AssertionError):
+                await eventually(lambda: self.gate.is_set() or self.in_line(), within=timedelta(seconds=1))
             return self.gate.is_set()
 
         def steps(context: Any) -> Any:
@@ -138,9 +143,12 @@ async def test_activities_of_several_instances_that_wait_here_run_elsewhere(plac
 
 async def test_what_is_visible_to_all_has_its_turn_beside_what_this_worker_claims_again_and_again(place: HubPlace) -> None:
     meeting = Meeting()
-    limits = WorkerSettings(max_concurrent_activities=10)
+    limits = WorkerSettings(max_concurrent_activities=BUSY)
     async with worker_at(place, meeting.registry("only"), limits) as hub:
-        claiming = [await hub.client.start("steps") for _ in range(60)]
+        machinery = hub.worker._machinery
+        assert machinery is not None
+        meeting.in_line = lambda: machinery.activities.waiting
+        claiming = [await hub.client.start("steps") for _ in range(WIDTH)]
 
         status = await hub.client.wait_for_completion(await hub.client.start("fan_of_steps"), timeout=PATIENCE)
         meeting.gate.set()
