@@ -41,7 +41,6 @@ def while_held(replay: Replay, event: HistoryEvent) -> None:
         replay.terminate(event)
     elif isinstance(event, ExecutionResumed):
         replay.held = replay.suspended = False
-        replay.over_since = replay.now
         waiting, replay.waiting = replay.waiting, []
         for each in waiting:  # neither suspension nor termination is among them
             step = STEPS.get(each.__class__)

@@ -5,6 +5,7 @@ Source: specs/azure-storage.md 4.5, 8.4, 8.6; other writers of a hub are not our
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from azure_hub import AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import interop_registry
+from support.functions import registry_of
 from support.provider_messages import provider_message
 from support.queue_lengths import queue_length
 
@@ -19,7 +21,9 @@ from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
 from durable_ext.core.entities.ids import EntityId
-from durable_ext.core.events import EventRaised
+from durable_ext.core.events import EventRaised, ExecutionStarted
+from durable_ext.core.ids import next_execution_id
+from durable_ext.core.messages import ExecutionId
 from durable_ext.core.timestamps import ticks_between
 from durable_ext.testing.eventually import eventually
 
@@ -178,6 +182,38 @@ async def test_an_entity_is_neither_terminated_nor_suspended(
             return (await hub.client.read_entity(entity)).state == 5
 
         await eventually(has_five, within=PATIENCE)
+
+
+async def test_an_answer_to_the_next_generation_is_kept_until_that_is_written(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker died that had sent what that generation decides; what asks for it again gets no second answer."""
+
+    async def slow(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    def relay(context: Any) -> Any:
+        if context.get_input() is None:
+            context.continue_as_new((yield context.wait_for_external_event("go")))
+            return None
+        return (yield context.call_activity("slow"))
+
+    caplog.set_level("INFO")
+    registry = registry_of(orchestrators=[relay], activities=[slow])
+    async with run_azure_hub(settings_of(azurite, task_hub), registry, drain=timedelta(0)) as hub:
+        await hub.client.start("relay", None, "relaying")
+        await eventually(lambda: _runs(hub, "relaying"), within=PATIENCE)
+        started = (await hub.client.get_history("relaying"))[1]
+        assert isinstance(started, ExecutionStarted)
+        following = next_execution_id(started.instance.execution_id or ExecutionId(""))
+        answer = provider_message("TaskCompleted", "relaying", following, TaskScheduledId=0, Result='"early"')
+        await transport.queues.put(control_queue(task_hub, "relaying"), answer)
+        await eventually(lambda: "is too early" in caplog.text, within=PATIENCE)
+
+        await hub.client.raise_event("relaying", "go", 1)
+        end = await hub.client.wait_for_completion("relaying", timeout=PATIENCE)
+
+    assert end.output == "early"
 
 
 async def _runs(hub: AzureHub, instance_id: str) -> bool:

@@ -16,6 +16,7 @@ from durable_ext.backends.azure_storage.early_messages import (
     KnownTasks,
     is_foreign_start,
     is_result,
+    is_terminal,
     repeats_child_start,
 )
 from durable_ext.backends.azure_storage.held_message import HeldMessage
@@ -26,6 +27,7 @@ from durable_ext.backends.azure_storage.rival_results import RivalResults
 from durable_ext.backends.azure_storage.row_repair import RowRepair
 from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd
 from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durable_ext.core.ids import continues
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance
 from durable_ext.errors import CheckpointConflictError
@@ -215,6 +217,8 @@ class AzureSession:
             return True
         wanted = message.target.execution_id
         if wanted and wanted != self._execution_id:
+            if continues(wanted, self._execution_id) and not is_terminal(self._history):
+                return False  # of the next one: a worker died that had sent what it decides, and it is about to be again
             # Of a generation that is over or was never written, it is dropped when it is played. One that another worker
             # is about to write is still possible until we have written: then that write fails.
             return self._has_written or held.dequeue_count > MAX_DELIVERIES_WITHOUT_HISTORY

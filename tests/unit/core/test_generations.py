@@ -307,3 +307,27 @@ def test_an_episode_that_is_played_again_later_sends_the_same_to_entities() -> N
     assert len(requests(played)) == 2
     assert requests(repeated) == requests(played)
     assert repeated.execution_id == played.execution_id
+
+
+def test_an_end_that_was_stored_before_a_suspension_is_played_again_as_it_was() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        if context.get_input() == 2:
+            yield context.call_entity(EntityId("counter", "c"), "add", 1)
+        context.continue_as_new(2)
+
+    def requests(episode: Episode) -> list[str | None]:
+        events = [out.message.event for out in episode.messages]
+        return [event.input for event in events if isinstance(event, EventRaised)]
+
+    first, again = OrchestrationBench(orchestrator), OrchestrationBench(orchestrator)
+    played = first.start(1)
+    again.history.extend(played.left)  # all that was stored before the worker died; the request was sent
+    again.forget()
+    again.wait(timedelta(minutes=1))
+    again.suspend()
+    again.wait(timedelta(minutes=1))
+
+    repeated = again.resume()
+
+    assert len(requests(played)) == 1
+    assert requests(repeated) == requests(played)
