@@ -27,6 +27,18 @@ from support.functions import registry_of
 Step = list[Any]
 _LEAVES = ("do", "do", "do", "do", "fail", "retry", "ring", "big", "child", "add", "broken child")
 _STEPS = (*_LEAVES, *_LEAVES, "all", "all", "any", "event", "signal", "lock", "status", "new", "uuid")
+_FAILING = frozenset({"fail", "retry", "broken child"})
+_COUNTING = frozenset({"add", "signal", "lock"})
+# What its client does with an instance, and which steps that leaves no certain outcome for: a rewind undoes failures that
+# were caught, and the results behind them fit no more (as with the provider); who is ended with a lock keeps it; nobody
+# raises an event twice.
+_FATES = {
+    "": frozenset[str](),
+    "rewind": _FAILING,
+    "restart": _COUNTING | {"event"},
+    "purge": frozenset[str](),
+    "terminate": _COUNTING,
+}
 _COUNTERS = ("x", "y")
 _BIG = 70_000  # characters: more than a queue message or a column holds
 _CAUGHT = "caught"
@@ -38,8 +50,28 @@ class RandomWork:
     def __init__(self, seed: int, instances: int = 3) -> None:
         self._dice = random.Random(seed)
         self._tasks = 0
-        self.plans = {f"work-{number}": self._plan(depth=0) for number in range(instances)}
+        self._mended = set[str]()
+        self._without = frozenset[str]()
+        self.plans: dict[str, list[Step]] = {}
+        self._fates: dict[str, str] = {}
+        for number in range(instances):
+            fate = self._dice.choice(["", "", *_FATES])
+            self._without = _FATES[fate]
+            plan = self._plan(depth=0)
+            if fate == "rewind":
+                plan.insert(self._dice.randint(0, len(plan)), self._flaw(depth=0))
+            self.plans[f"work-{number}"], self._fates[f"work-{number}"] = plan, fate
         self._suspended = [each for each in self.plans if self._dice.random() < 0.3]
+
+    def _flaw(self, depth: int) -> Step:
+        """Return a step that fails the instance until it is mended: of its own, or of a child, or of that one's child."""
+        self._tasks += 1
+        name = f"t{self._tasks}"
+        if depth == 2 or self._dice.random() < 0.4:
+            return ["flaw", name]
+        plan = self._plan(depth + 1)
+        plan.insert(self._dice.randint(0, len(plan)), self._flaw(depth + 1))
+        return ["flawed child", name, f"child-{name}" if self._dice.random() < 0.5 else None, plan]
 
     def _plan(self, depth: int) -> list[Step]:
         most = (7, 3, 2)[depth]
@@ -49,7 +81,7 @@ class RandomWork:
         dice = self._dice
         self._tasks += 1
         name = f"t{self._tasks}"
-        if kind in ("child", "broken child") and depth == 2:
+        if kind in self._without or (kind in ("child", "broken child") and depth == 2):
             kind = "do"
         if kind in ("event", "new") and depth:
             kind = "do"
@@ -72,13 +104,19 @@ class RandomWork:
             story.has_run(name)
             raise ValueError(name)
 
+        async def flaw(name: str) -> str:
+            story.has_run(name)
+            if name not in self._mended:
+                raise ValueError(name)
+            return name
+
         async def big(name: str) -> str:
             return name * (_BIG // len(name))
 
         def counter(context: Any) -> None:
             context.set_state(context.get_state(lambda: 0) + context.get_input())
 
-        return registry_of(orchestrators=[work, broken], activities=[do, fail, big], entities=[counter])
+        return registry_of(orchestrators=[work, broken], activities=[do, fail, flaw, big], entities=[counter])
 
     async def play(self, client: DurableClient, story: Story) -> None:
         for instance_id, plan in self.plans.items():
@@ -92,33 +130,39 @@ class RandomWork:
                     await story.once(f"event {name}", partial(client.raise_event, instance_id, name, f"got {name}"))
         for instance_id in self._suspended:
             await story.once(f"resume {instance_id}", partial(_resume, client, instance_id))
-        for instance_id in self.plans:
-            await finished(client, instance_id)
+        for instance_id, fate in self._fates.items():
+            await self._meet(fate, instance_id, client, story)
+        for instance_id, fate in self._fates.items():
+            if fate != "purge":
+                await finished(client, instance_id)
+
+    async def _meet(self, fate: str, instance_id: str, client: DurableClient, story: Story) -> None:
+        if fate == "terminate":
+            await story.once(f"terminate {instance_id}", partial(_terminate, client, instance_id))
+        elif fate == "rewind":
+            await story.once(f"failed {instance_id}", partial(_failed, client, instance_id))
+            self._mended.update(step[1] for step in every_step([self.plans[instance_id]]) if step[0] == "flaw")
+            await story.once(f"rewind {instance_id}", partial(_rewind, client, instance_id))
+        elif fate:
+            await story.once(f"finished {instance_id}", partial(finished, client, instance_id))
+            end = client.purge if fate == "purge" else partial(_restart, client)
+            await story.once(f"{fate} {instance_id}", partial(end, instance_id))
 
     # What must have become of it.
 
     async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
+        must, may, wanted = set[str](), set[str](), Counter[str]()
         for instance_id, plan in self.plans.items():
-            status = await client.get_status(instance_id)
-            assert status is not None
-            assert status.runtime_status is OrchestrationStatus.COMPLETED, (instance_id, status)
-            assert status.output == [outcome(step) for step in plan], (instance_id, plan)
-            kinds = [step[0] for step in plan]
-            # The row of one that has ended is repaired from history, which does not know its last episode's status.
-            if "status" in kinds[:-1] and "do" in kinds[-1:] and "new" not in kinds:
-                assert status.custom_status == [step[1] for step in plan if step[0] == "status"][-1]
-            events = await backend.instances.get_history(InstanceId(instance_id))
-            assert starts_and_ends(events) == (1, 1), f"{instance_id}: {events}"
-        wanted = Counter[str]()
-        names = set[str]()
-        for step in every_step(self.plans.values()):
-            if step[0] in ("add", "signal"):
-                wanted[step[1]] += step[2]
-            elif step[0] == "lock":
-                wanted.update(dict.fromkeys(_COUNTERS, 1))
-            elif step[0] in ("do", "any", "fail", "retry"):
-                names.add(step[1])
-        assert set(story.ran) == names
+            fate = self._fates[instance_id]
+            await self._check_end(instance_id, client, backend)
+            for step in every_step([plan]):
+                if step[0] in ("add", "signal"):
+                    wanted[step[1]] += step[2]
+                elif step[0] == "lock":
+                    wanted.update(dict.fromkeys(_COUNTERS, 1))
+                elif step[0] in ("do", "any", "fail", "retry", "flaw"):
+                    (may if fate == "terminate" else must).add(step[1])
+        assert must <= set(story.ran) <= must | may
 
         async def counted() -> Counter[str]:
             states = {key: (await client.read_entity(EntityId("counter", key))).state for key in _COUNTERS}
@@ -129,6 +173,26 @@ class RandomWork:
 
         await eventually(all_counted, "the counts", within=PATIENCE, every=timedelta(milliseconds=100))
         assert await counted() == wanted
+
+    async def _check_end(self, instance_id: str, client: DurableClient, backend: Backend) -> None:
+        plan, fate = self.plans[instance_id], self._fates[instance_id]
+        status = await client.get_status(instance_id)
+        events = await backend.instances.get_history(InstanceId(instance_id))
+        if fate == "purge":
+            assert status is None
+            assert list(events) == []
+            return
+        assert status is not None
+        if fate == "terminate" and status.runtime_status is OrchestrationStatus.TERMINATED:
+            assert status.output == "enough"
+            return
+        assert status.runtime_status is OrchestrationStatus.COMPLETED, (instance_id, status)
+        assert status.output == [outcome(step) for step in plan], (instance_id, plan)
+        assert starts_and_ends(events) == (1, 1), f"{instance_id}: {events}"
+        kinds = [step[0] for step in plan]
+        # The row of one that has ended is repaired from history, which does not know its last episode's status.
+        if "status" in kinds[:-1] and "do" in kinds[-1:] and "new" not in kinds:
+            assert status.custom_status == [step[1] for step in plan if step[0] == "status"][-1]
 
 
 async def _suspend(client: DurableClient, instance_id: str) -> None:
@@ -149,6 +213,31 @@ async def _resume(client: DurableClient, instance_id: str) -> None:
     await eventually(is_suspended, f"{instance_id} suspended", within=PATIENCE, every=timedelta(milliseconds=50))
     if not await _is_over(client, instance_id):
         await client.resume(instance_id)
+
+
+async def _terminate(client: DurableClient, instance_id: str) -> None:
+    try:
+        await client.terminate(instance_id, "enough")
+    except InvalidInstanceStateError:
+        assert await _is_over(client, instance_id)
+
+
+async def _failed(client: DurableClient, instance_id: str) -> None:
+    status = await finished(client, instance_id)
+    assert status.runtime_status is OrchestrationStatus.FAILED, status
+
+
+async def _rewind(client: DurableClient, instance_id: str) -> None:
+    """Rewind it unless somebody has, of whom nothing was heard, and it has completed since."""
+    status = await client.get_status(instance_id)
+    assert status is not None
+    if status.runtime_status is not OrchestrationStatus.COMPLETED:
+        await client.rewind(instance_id, "mended")
+
+
+async def _restart(client: DurableClient, instance_id: str) -> None:
+    if await _is_over(client, instance_id):
+        await client.restart(instance_id, restart_with_new_instance_id=False)
 
 
 async def _is_over(client: DurableClient, instance_id: str) -> bool:
@@ -173,13 +262,15 @@ def outcome(step: Step) -> Any:
             return _CAUGHT
         case "big":
             return _BIG // len(step[1]) * len(step[1])
-        case "child":
+        case "child" | "flawed child":
             return [outcome(each) for each in step[3]]
         case "all":
             values = [outcome(each) for each in step[1]]
             return _CAUGHT if any(each[0] in ("fail", "retry", "broken child") for each in step[1]) else values
         case "event":
             return f"got {step[1]}"
+        case "flaw":
+            return step[1]
     return step[0]
 
 
@@ -220,6 +311,8 @@ def _carry_out(context: Any, step: Step) -> Generator[Any, Any, Any]:
             return (yield task)
         case "new":
             pass
+        case "flaw" | "flawed child":
+            return (yield _task(context, step))
         case "uuid":
             assert context.new_uuid() != context.new_uuid()
         case _:
@@ -236,8 +329,8 @@ def _task(context: Any, step: Step) -> Any:
             return context.call_activity_with_retry("fail", RetryOptions(20, 2), step[1])
         case "ring":
             return context.create_timer(context.current_utc_datetime + timedelta(milliseconds=30))
-        case "child" | "broken child":
-            name = "work" if step[0] == "child" else "broken"
+        case "child" | "broken child" | "flawed child":
+            name = "broken" if step[0] == "broken child" else "work"
             return context.call_sub_orchestrator(name, [step[3], []], step[2])
         case "add":
             return context.call_entity(EntityId("counter", step[1]), "add", step[2])
