@@ -29,12 +29,12 @@ _LEAVES = ("do", "do", "do", "do", "fail", "retry", "ring", "big", "child", "add
 _STEPS = (*_LEAVES, *_LEAVES, "all", "all", "any", "event", "signal", "lock", "status", "new", "uuid")
 _FAILING = frozenset({"fail", "retry", "broken child"})
 _COUNTING = frozenset({"add", "signal", "lock"})
-# What its client does with an instance, and which steps that leaves no certain outcome for: a rewind undoes failures that
-# were caught, and the results behind them fit no more (as with the provider); who is ended with a lock keeps it; nobody
-# raises an event twice.
+# What its client does with an instance, and which steps have no certain outcome then. A rewind undoes failures that were
+# caught, and the results behind them fit no more (as with the provider); events that came to one that had failed are gone.
+# Nobody raises an event twice. Who is ended while it holds a lock keeps it.
 _FATES = {
     "": frozenset[str](),
-    "rewind": _FAILING,
+    "rewind": _FAILING | {"event"},
     "restart": _COUNTING | {"event"},
     "purge": frozenset[str](),
     "terminate": _COUNTING,
@@ -42,6 +42,7 @@ _FATES = {
 _COUNTERS = ("x", "y")
 _BIG = 70_000  # characters: more than a queue message or a column holds
 _CAUGHT = "caught"
+_ATTEMPTS = 3
 
 
 class RandomWork:
@@ -61,7 +62,9 @@ class RandomWork:
             if fate == "rewind":
                 plan.insert(self._dice.randint(0, len(plan)), self._flaw(depth=0))
             self.plans[f"work-{number}"], self._fates[f"work-{number}"] = plan, fate
-        self._suspended = [each for each in self.plans if self._dice.random() < 0.3]
+        # A suspension that is delivered once more after a rewind would stay.
+        may_stop = [each for each, fate in self._fates.items() if fate != "rewind"]
+        self._suspended = [each for each in may_stop if self._dice.random() < 0.3]
 
     def _flaw(self, depth: int) -> Step:
         """Return a step that fails the instance until it is mended: of its own, or of a child, or of that one's child."""
@@ -135,6 +138,8 @@ class RandomWork:
         for instance_id, fate in self._fates.items():
             if fate != "purge":
                 await finished(client, instance_id)
+            if fate == "rewind":
+                await _rewind_again(client, instance_id)
 
     async def _meet(self, fate: str, instance_id: str, client: DurableClient, story: Story) -> None:
         if fate == "terminate":
@@ -233,6 +238,13 @@ async def _rewind(client: DurableClient, instance_id: str) -> None:
     assert status is not None
     if status.runtime_status is not OrchestrationStatus.COMPLETED:
         await client.rewind(instance_id, "mended")
+
+
+async def _rewind_again(client: DurableClient, instance_id: str) -> None:
+    """Rewind what failed once more: a child tells its parent before its end is stored, so the first may come too early."""
+    for _ in range(_ATTEMPTS):
+        if (await finished(client, instance_id)).runtime_status is OrchestrationStatus.FAILED:
+            await client.rewind(instance_id, "mended")
 
 
 async def _restart(client: DurableClient, instance_id: str) -> None:
