@@ -46,9 +46,12 @@ _ATTEMPTS = 3
 
 
 class RandomWork:
-    """A `Scenario`: some instances at once, which share entities and get events from their client."""
+    """A `Scenario`: some instances at once, which share entities and get events from their client.
 
-    def __init__(self, seed: int, instances: int = 3) -> None:
+    `rewinds` = their client may rewind them, which it has to repeat if it dies before the instance is woken.
+    """
+
+    def __init__(self, seed: int, instances: int = 3, *, rewinds: bool = True) -> None:
         self._dice = random.Random(seed)
         self._tasks = 0
         self._mended = set[str]()
@@ -56,7 +59,7 @@ class RandomWork:
         self.plans: dict[str, list[Step]] = {}
         self._fates: dict[str, str] = {}
         for number in range(instances):
-            fate = self._dice.choice(["", "", *_FATES])
+            fate = self._dice.choice(["", "", *(fate for fate in _FATES if rewinds or fate != "rewind")])
             self._without = _FATES[fate]
             plan = self._plan(depth=0)
             if fate == "rewind":
