@@ -57,7 +57,7 @@ class HeldInstance:
         self._session = session
         self._services = services
         self._instance_id = session.instance.instance_id
-        self._writer = SessionWriter(session, services.traits, services.settings, services.now)
+        self._writer = SessionWriter(session, services.traits, services.settings, services.monotonic)
         self._stuck = StuckEpisode(session, self._writer, services.supervisor)
         self._player = LivePlayer(session, services, self._stuck.began)
         self._forced_end = ForcedEnd(session, self._writer, self._stuck, self._player, services.now, services.failures)

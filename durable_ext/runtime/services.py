@@ -57,6 +57,7 @@ class OrchestrationServices:
     rest: Sweeper[HeldInstance]
     spill: Sweeper[LoneActivity]
     now: Callable[[], Ticks]
+    monotonic: Callable[[], float]
     failures: EpisodeFailures
     left: LeftToOthers
     open_live: Callable[[OrchestrationSession], LiveOrchestration]

@@ -19,7 +19,7 @@ from durable_ext.core.events import ExecutionStarted, HistoryEvent, Orchestratio
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OutgoingMessage
-from durable_ext.core.timestamps import MIN_TICKS, TICKS_PER_SECOND, Ticks
+from durable_ext.core.timestamps import MIN_TICKS
 from durable_ext.errors import PayloadTooLargeError, RequestRefusedError
 from durable_ext.runtime.entity_requests import going_first, sends_to_entities
 from durable_ext.runtime.settings import WorkerSettings
@@ -27,7 +27,7 @@ from durable_ext.runtime.settings import WorkerSettings
 if TYPE_CHECKING:
     from durable_ext.core.episode import Episode
 
-_ROW_INTERVAL: Final = TICKS_PER_SECOND
+_ROW_INTERVAL: Final = 1.0  # seconds
 _BATCHED_EVENTS: Final = 99
 _OPTIONAL_COLUMNS: Final = tuple(
     each.name for each in fields(InstanceUpdate) if each.name not in ("execution_id", "last_updated_at", "custom_status")
@@ -44,19 +44,19 @@ class SessionWriter:
     """
 
     def __init__(
-        self, session: OrchestrationSession, traits: BackendTraits, settings: WorkerSettings, now: Callable[[], Ticks]
+        self, session: OrchestrationSession, traits: BackendTraits, settings: WorkerSettings, monotonic: Callable[[], float]
     ) -> None:
         self._session = session
         self._keeps_trigger = traits.keeps_trigger
         self._batched = settings.local_activities == "batched"
-        self._hold = int(settings.local_activity_spill.total_seconds() * TICKS_PER_SECOND)
-        self._written = now()
+        self._hold = settings.local_activity_spill.total_seconds()
+        self._written = monotonic()
         self._max_events = traits.max_events_per_write
         self.in_one_transaction = traits.max_events_per_write is None
-        self._now = now
+        self._seconds = monotonic  # nothing is held back for long because somebody sets the wall clock
         self._consumed: tuple[str, ...] = ()
         self._starts_generation = False
-        self._row_written = now()
+        self._row_written = monotonic()
         self._row: InstanceUpdate | None = None
         self._began = MIN_TICKS  # of the last episode whose results were stored before it was played
         self.pending: tuple[HistoryEvent, ...] = ()
@@ -85,7 +85,7 @@ class SessionWriter:
 
     def holds_back(self, more: int) -> bool:
         """Whether results may wait for those of later waves, up to 99 events or the spill time (`"batched"`, breaks I2)."""
-        return self._batched and len(self.pending) + more < _BATCHED_EVENTS and self._now() - self._written < self._hold
+        return self._batched and len(self.pending) + more < _BATCHED_EVENTS and self._seconds() - self._written < self._hold
 
     async def write_before_local(self, episode: Episode) -> None:
         """Store what the first local activity of a session may not precede: the start of a generation, and results."""
@@ -121,7 +121,7 @@ class SessionWriter:
         else:
             consumed, self._consumed = self._consumed, ()
         self.keep_row(episode)
-        is_due = activities or self._now() - self._row_written >= _ROW_INTERVAL
+        is_due = activities or self._seconds() - self._row_written >= _ROW_INTERVAL
         return self._next(episode.execution_id, consumed, (), activities, self._take_row(episode) if is_due else None)
 
     async def write_last(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:
@@ -137,7 +137,7 @@ class SessionWriter:
     @property
     def row_is_due(self) -> bool:
         """Whether the row has to be written though there is nothing else to store: rule R9."""
-        is_late = self._now() - self._row_written >= _ROW_INTERVAL
+        is_late = self._seconds() - self._row_written >= _ROW_INTERVAL
         return is_late and self._row is not None and _says_something(self._row)
 
     def _take_row(self, episode: Episode) -> InstanceUpdate | None:
@@ -207,7 +207,7 @@ class SessionWriter:
 
     def _may_lag(self, row: InstanceUpdate) -> bool:
         """Rule R9: on a store where a row is a write of its own, one that says nothing new is written once a second."""
-        recent = self._now() - self._row_written < _ROW_INTERVAL
+        recent = self._seconds() - self._row_written < _ROW_INTERVAL
         return recent and not self.in_one_transaction and not _says_something(row)
 
     async def commit(self, checkpoint: Checkpoint, answer: CheckpointAnswer | None = None) -> Receipt:
@@ -231,10 +231,10 @@ class SessionWriter:
         row: InstanceUpdate | None,
     ) -> Checkpoint:
         events, self.pending = self.pending, ()
-        self._written = self._now()
+        self._written = self._seconds()
         starts_generation, self._starts_generation = self._starts_generation, False
         if row is not None:
-            self._row_written = self._now()
+            self._row_written = self._seconds()
         return Checkpoint(
             execution_id=execution_id,
             new_events=events,

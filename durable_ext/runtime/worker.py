@@ -103,6 +103,7 @@ class _Machinery:
             rest=self.rest,
             spill=self.spill,
             now=now,
+            monotonic=clock.monotonic,
             failures=EpisodeFailures(),
             left=self.left,
             open_live=open_orchestration,
