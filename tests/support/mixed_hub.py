@@ -172,7 +172,8 @@ class MixedHub:
         for instance_id in self.tasks:
             await eventually(partial(self._exists, instance_id), instance_id, within=PATIENCE)
             await self.ours.wait_for_completion(instance_id, timeout=PATIENCE)
-        await eventually(self._is_quiet, "queues that are empty", within=PATIENCE, every=_OFTEN)
+        # An answer to a generation that was never written is put back five times, for 62 s in all (8.4).
+        await eventually(self._is_quiet, "queues that are empty", within=2 * PATIENCE, every=_OFTEN)
 
     async def nudge_unfinished(self) -> None:
         """Send an event to every orchestration whose row says that it has not ended."""
