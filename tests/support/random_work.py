@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -203,11 +203,20 @@ class RandomWork:
             assert status.custom_status == [step[1] for step in plan if step[0] == "status"][-1]
 
 
-async def _suspend(client: DurableClient, instance_id: str) -> None:
+async def _unless_over(client: DurableClient, instance_id: str, call: Callable[[], Awaitable[None]]) -> None:
+    """Make a call that is refused of an instance which has ended."""
     try:
-        await client.suspend(instance_id)
+        await call()
     except InvalidInstanceStateError:
         assert await _is_over(client, instance_id)
+
+
+async def _suspend(client: DurableClient, instance_id: str) -> None:
+    await _unless_over(client, instance_id, lambda: client.suspend(instance_id))
+
+
+async def _terminate(client: DurableClient, instance_id: str) -> None:
+    await _unless_over(client, instance_id, lambda: client.terminate(instance_id, "enough"))
 
 
 async def _resume(client: DurableClient, instance_id: str) -> None:
@@ -221,13 +230,6 @@ async def _resume(client: DurableClient, instance_id: str) -> None:
     await eventually(is_suspended, f"{instance_id} suspended", within=PATIENCE, every=timedelta(milliseconds=50))
     if not await _is_over(client, instance_id):
         await client.resume(instance_id)
-
-
-async def _terminate(client: DurableClient, instance_id: str) -> None:
-    try:
-        await client.terminate(instance_id, "enough")
-    except InvalidInstanceStateError:
-        assert await _is_over(client, instance_id)
 
 
 async def _failed(client: DurableClient, instance_id: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from durable_ext.backends.azure_storage.early_messages import is_row_of_former_run
 from durable_ext.backends.protocol import Checkpoint
@@ -16,7 +17,7 @@ from durable_ext.core.messages import InstanceId
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import MIN_TICKS
 
-_SUSPENSION = (ExecutionSuspended, ExecutionResumed)
+_SUSPENSION: Final = (ExecutionSuspended, ExecutionResumed)
 
 
 class RowRepair:
@@ -42,8 +43,11 @@ class RowRepair:
 
     def _is_behind(self) -> bool:
         """Whether a row of this run shows a status that it has left: clients go by that, and refuse what it forbids."""
-        row, state = self._row, RuntimeState(self._history)
-        if row is None or row.status.is_terminal or state.is_terminal or state.started is None:
+        row = self._row
+        if row is None or row.status.is_terminal:
+            return False
+        state = RuntimeState(self._history)
+        if state.is_terminal or state.started is None:
             return False
         if (row.execution_id or "").lower() != (state.execution_id or "").lower():
             return False

@@ -26,6 +26,11 @@ def counting(context: OrchestrationContext) -> Any:
         return "done"
 
 
+def requests(episode: Episode) -> list[str | None]:
+    events = [out.message.event for out in episode.messages]
+    return [event.input for event in events if isinstance(event, EventRaised)]
+
+
 def test_the_next_generation_runs_in_the_same_episode_with_a_new_execution() -> None:
     bench = OrchestrationBench(counting)
     bench.start(2)
@@ -290,10 +295,6 @@ def test_an_episode_that_is_played_again_later_sends_the_same_to_entities() -> N
         context.signal_entity(EntityId("counter", "c"), "end")
         context.continue_as_new(None)
 
-    def requests(episode: Episode) -> list[str | None]:
-        events = [out.message.event for out in episode.messages]
-        return [event.input for event in events if isinstance(event, EventRaised)]
-
     first, again = OrchestrationBench(orchestrator), OrchestrationBench(orchestrator)
     first.start()
     again.start()
@@ -314,10 +315,6 @@ def test_an_end_that_was_stored_before_a_suspension_is_played_again_as_it_was() 
         if context.get_input() == 2:
             yield context.call_entity(EntityId("counter", "c"), "add", 1)
         context.continue_as_new(2)
-
-    def requests(episode: Episode) -> list[str | None]:
-        events = [out.message.event for out in episode.messages]
-        return [event.input for event in events if isinstance(event, EventRaised)]
 
     first, again = OrchestrationBench(orchestrator), OrchestrationBench(orchestrator)
     played = first.start(1)
