@@ -1,7 +1,8 @@
 """How often the waits of one process read instance rows, all together.
 
 Many instances that were started at once end at about the same time: if each wait polled for itself, most reads would come
-too early. So they take turns. A read that brought news makes the next turn come sooner, one in vain makes it come later.
+too early. So they take turns. A read that brought news makes the next turn come sooner and lets one more go on beside it,
+one in vain makes it come later and lets fewer: a store that is busy answers late, and meanwhile nobody knows more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _SHORTEST_GAP: Final = 0.001
 _LONGEST_GAP: Final = 0.02
 _AFTER_NEWS: Final = 0.7
 _IN_VAIN: Final = 2.0
+_MOST_AT_ONCE: Final = 16
+_PATIENCE_SECONDS: Final = 1.0  # with reads that do not end, the others need not wait for them
 
 
 class Poll:
@@ -29,7 +32,7 @@ class Poll:
     Attributes:
         wakeup: Set when its turn comes.
         pause: Seconds after which it asks for a turn.
-        is_due: Whether it may read.
+        is_due: Whether it may read; false again once it has.
     """
 
     __slots__ = ("is_due", "number", "pause", "wakeup")
@@ -51,13 +54,16 @@ class PollPace:
 
     def __init__(self) -> None:
         self._queue: list[tuple[float, int, Poll]] = []
-        self._asked = self._waiting = 0
+        self._asked = self._waiting = self._reading = 0
+        self._at_once = 1
         self.gap = _LONGEST_GAP
         self._next_turn = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, wakeup: Wakeup, pause: float) -> Poll:
-        """Begin a wait; pair with `end`."""
+        """Begin a wait; pair with `end`. The first after a rest knows nothing of how fast the others were."""
+        if not self._waiting:
+            self.gap, self._at_once = _LONGEST_GAP, 1
         self._waiting += 1
         return Poll(wakeup, pause)
 
@@ -65,31 +71,49 @@ class PollPace:
         """End a wait; a turn that it has asked for is for others."""
         self._waiting -= 1
         poll.number = 0
+        self._end_turn(poll)
 
     def ask(self, poll: Poll) -> None:
         """Ask for a turn, in the place of one asked for before: `is_due` is true at once or later."""
+        if poll.is_due:
+            return
         self._asked += 1
         poll.number = self._asked
-        poll.is_due = not self._queue and time.monotonic() >= self._next_turn
-        if poll.is_due:
-            self._begin_turn()
+        if not self._queue and self._reading < self._at_once and time.monotonic() >= self._next_turn:
+            self._begin_turn(poll)
         else:
             heapq.heappush(self._queue, (poll.pause, poll.number, poll))
             self._arm()
 
     def has_read(self, poll: Poll, *, news: bool) -> None:
         """A read is over."""
-        if not news:
+        if news:
+            self._at_once = min(self._at_once + 1, _MOST_AT_ONCE)
+        else:
+            self._at_once = max(1, self._at_once // 2)
             poll.pause = min(poll.pause * _LONGER, LONGEST_PAUSE_SECONDS)
         longest = min(_LONGEST_GAP, LONGEST_PAUSE_SECONDS / max(1, self._waiting))
         self.gap = max(_SHORTEST_GAP, min(longest, self.gap * (_AFTER_NEWS if news else _IN_VAIN)))
+        self._end_turn(poll)
 
-    def _begin_turn(self) -> None:
+    def _begin_turn(self, poll: Poll) -> None:
+        poll.is_due = True
+        self._reading += 1
         self._next_turn = time.monotonic() + self.gap
+
+    def _end_turn(self, poll: Poll) -> None:
+        if poll.is_due:
+            poll.is_due = False
+            self._reading -= 1
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._arm()
 
     def _arm(self) -> None:
         if self._timer is None and self._queue:
-            seconds = max(0.0, self._next_turn - time.monotonic())
+            waits = 0.0 if self._reading < self._at_once else _PATIENCE_SECONDS
+            seconds = max(0.0, self._next_turn + waits - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(seconds, self._give_turn)
 
     def _give_turn(self) -> None:
@@ -97,8 +121,7 @@ class PollPace:
         while self._queue:
             _, number, poll = heapq.heappop(self._queue)
             if poll.number == number:
-                poll.is_due = True
-                self._begin_turn()
+                self._begin_turn(poll)
                 poll.wakeup.set()
                 break
         self._arm()
