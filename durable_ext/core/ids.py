@@ -41,6 +41,15 @@ def next_execution_id(execution_id: ExecutionId) -> ExecutionId:
     return ExecutionId(uuid.uuid5(_GENERATION_NAMESPACE, execution_id).hex)
 
 
+def is_same_execution(one: str | None, other: str | None, *, if_unknown: bool) -> bool:
+    """Whether two execution ids name one generation, whatever the case of their letters.
+
+    Args:
+        if_unknown: The answer where one of them, or both, is missing or empty.
+    """
+    return one.lower() == other.lower() if one and other else if_unknown
+
+
 def continues(execution_id: ExecutionId | None, earlier: ExecutionId | None) -> bool:
     """Whether a generation is one of the first that followed another by continue-as-new."""
     if not execution_id or not earlier:

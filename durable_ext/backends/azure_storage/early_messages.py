@@ -25,7 +25,7 @@ from durable_ext.core.events import (
     OrchestrationStatus,
     TimerFired,
 )
-from durable_ext.core.ids import continues
+from durable_ext.core.ids import continues, is_same_execution
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, TaskMessage
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
@@ -164,7 +164,7 @@ def is_row_of_former_run(row: InstanceRow, history: Sequence[HistoryEvent]) -> b
     """
     started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
     ours = started.instance.execution_id if started is not None else None
-    if started is None or ours is None or row.execution_id is None or row.execution_id.lower() == ours.lower():
+    if started is None or is_same_execution(row.execution_id, ours, if_unknown=True):
         return False
     if continues(ours, row.execution_id):
         return True
@@ -174,8 +174,7 @@ def is_row_of_former_run(row: InstanceRow, history: Sequence[HistoryEvent]) -> b
 
 
 def _same_execution(start: ExecutionStarted, row: InstanceRow) -> bool:
-    ours = start.instance.execution_id
-    return row.execution_id is None or (ours is not None and row.execution_id.lower() == ours.lower())
+    return row.execution_id is None or is_same_execution(start.instance.execution_id, row.execution_id, if_unknown=False)
 
 
 def _later_than_row(

@@ -29,6 +29,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
 from durable_ext.backends.azure_storage.transport.table import MAX_BATCH, Change, TableChange, TableVerbs, literal
 from durable_ext.backends.protocol import PurgeResult
 from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.ids import is_same_execution
 from durable_ext.core.instances import InstanceFilter, InstanceRow
 from durable_ext.core.messages import InstanceId
 from durable_ext.errors import BackendError
@@ -217,7 +218,9 @@ def _is_of_one_run(row: Row, history: Sequence[Row]) -> bool:
     """
     sentinel, events = current_generation(history)
     ours = row.entity.get("ExecutionId")
-    if sentinel is None or ours is None or str(ours).lower() == str(sentinel.entity.get("ExecutionId")).lower():
+    if sentinel is None or ours is None:
+        return True
+    if is_same_execution(str(ours), str(sentinel.entity.get("ExecutionId")), if_unknown=False):
         return True
     has_ended = any(
         one.entity.get("EventType") == "ExecutionCompleted" and one.entity.get("OrchestrationStatus") in _ENDS

@@ -21,6 +21,7 @@ from durable_ext.backends.azure_storage.transport.errors import (
 )
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
 from durable_ext.core.events import ExecutionStarted, GenericEvent, HistoryEvent, OrchestrationStatus
+from durable_ext.core.ids import is_same_execution
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
 from durable_ext.core.rewind import ChildCall, ChildVerdict, answer_of, end_of, judge_child, plan_rewind
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
@@ -190,7 +191,7 @@ def _is_of_this_run(execution_id: str | None, events: Sequence[HistoryEvent]) ->
     """Whether a row that names this execution is not that of another run under the same id, whose row is not ours."""
     started = next((event for event in events if isinstance(event, ExecutionStarted)), None)
     ours = started.instance.execution_id if started is not None else None
-    return execution_id is None or ours is None or execution_id.lower() == ours.lower()
+    return is_same_execution(execution_id, ours, if_unknown=True)
 
 
 def _message(instance_id: InstanceId, event: HistoryEvent) -> TaskMessage:

@@ -12,6 +12,7 @@ from typing import Final
 from durable_ext.backends.azure_storage.early_messages import is_row_of_former_run
 from durable_ext.backends.protocol import Checkpoint
 from durable_ext.core.events import ExecutionResumed, ExecutionSuspended, HistoryEvent, OrchestrationStatus
+from durable_ext.core.ids import is_same_execution
 from durable_ext.core.instances import InstanceRow, InstanceUpdate
 from durable_ext.core.messages import InstanceId
 from durable_ext.core.runtime_state import RuntimeState
@@ -49,7 +50,7 @@ class RowRepair:
         state = RuntimeState(self._history)
         if state.is_terminal or state.started is None:
             return False
-        if (row.execution_id or "").lower() != (state.execution_id or "").lower():
+        if not is_same_execution(row.execution_id, state.execution_id, if_unknown=False):
             return False
         if row.status is OrchestrationStatus.PENDING and not row.was_rewound:  # a rewound one stays so to its end
             return True
@@ -98,7 +99,7 @@ class RowRepair:
         if update is None or row is None or not update.execution_id:
             return checkpoint
         is_behind = row.status is not update.status or row.created_at == MIN_TICKS
-        is_same = row.execution_id is not None and row.execution_id.lower() == update.execution_id.lower()
+        is_same = is_same_execution(row.execution_id, update.execution_id, if_unknown=False)
         if self._is_former or (is_same and is_behind):
             return checkpoint
         return replace(checkpoint, instance=None)
