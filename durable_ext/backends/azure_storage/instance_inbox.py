@@ -21,6 +21,12 @@ class InstanceInbox:
         self.state = InboxState.IDLE
         self.session: AzureSession | None = None
 
+    def take_out(self) -> list[HeldMessage]:
+        """Empty it, and return what it had."""
+        pending = list(self.pending)
+        self.pending.clear()
+        return pending
+
 
 class ReadyQueue:
     """Sessions that wait for a dispatcher."""

@@ -9,29 +9,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Final
 
 from durable_ext.aio.clock import Clock
 from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
-from durable_ext.backends.azure_storage.early_messages import StartVerdict, come_before_start, is_terminal
 from durable_ext.backends.azure_storage.held_message import HeldMessage
-from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
+from durable_ext.backends.azure_storage.history_table import HistoryTable
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
+from durable_ext.backends.azure_storage.instance_loader import InstanceLoader, SessionOpening
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
-from durable_ext.backends.azure_storage.pending_starts import rejected_starts
-from durable_ext.backends.azure_storage.session import AzureSession, InboxState, first_start
-from durable_ext.backends.azure_storage.transport.errors import level_of
+from durable_ext.backends.azure_storage.session import AzureSession, InboxState
 from durable_ext.backends.protocol import ActivityWorkItem
-from durable_ext.core.events import ExecutionStarted
-from durable_ext.core.instances import InstanceRow
-from durable_ext.core.messages import ExecutionId, InstanceId
-from durable_ext.errors import BackendError, BackendUnavailableError
+from durable_ext.core.messages import InstanceId
 
 _log = logging.getLogger("durable_ext.backends.azure_storage")
-_PARALLEL_LOADS: Final = 32
-_LOAD_RETRY_SECONDS: Final = 5.0
 
 
 class SessionDirectory:
@@ -53,14 +45,21 @@ class SessionDirectory:
         may_commit: Callable[[int], Awaitable[bool]],
     ) -> None:
         self.clock = clock
-        self._history, self._instances, self._keeper = history, instances, keeper
-        self._supervisor = supervisor
+        self._keeper, self._supervisor = keeper, supervisor
         self._partition_of, self._may_commit = partition_of, may_commit
         self._inboxes: dict[InstanceId, InstanceInbox] = {}
         self._orchestrations, self._entities = ReadyQueue(), ReadyQueue()
         self._leaving: set[int] = set()
         self._draining = False
-        self._loads = asyncio.Semaphore(_PARALLEL_LOADS)
+        self._loader = InstanceLoader(
+            clock=clock,
+            history=history,
+            instances=instances,
+            keeper=keeper,
+            discard=self.discard,
+            postpone=self.postpone,
+            open_session=self._open,
+        )
         self._writer: CheckpointWriter | None = None
 
     def use(self, writer: CheckpointWriter) -> None:
@@ -124,119 +123,34 @@ class SessionDirectory:
 
     async def _load(self, inbox: InstanceInbox) -> None:
         try:
-            await self._load_until_known(inbox)
-        except BaseException as error:
-            inbox.state = InboxState.IDLE
-            if isinstance(error, Exception):  # a mistake of ours: its messages must not be held, and renewed, for ever
-                self._supervisor.start("end", self._keeper.abandon_all(_taken_out(inbox)))
-                self._forget(inbox)
-            raise
-
-    async def _load_until_known(self, inbox: InstanceInbox) -> None:
-        while inbox.pending:
-            try:
-                async with self._loads:
-                    session = await self._try_load(inbox)
-            except BackendUnavailableError as exc:
-                _log.log(
-                    level_of(exc),
-                    "instance '%s' could not be loaded: %s",
-                    inbox.instance_id,
-                    exc,
-                    extra={"event": "load_failed", "instance_id": inbox.instance_id, "error": str(exc)},
-                )
-                await self.clock.sleep(_LOAD_RETRY_SECONDS)
-                continue
-            except (BackendError, ValueError) as exc:
-                # Something that cannot be read: kept, retried with growing delays, said once per delivery.
-                _log.error(
-                    "instance '%s' cannot be read, and is tried again later: %s",
-                    inbox.instance_id,
-                    exc,
-                    extra={"event": "instance_unreadable", "instance_id": inbox.instance_id, "error": str(exc)},
-                )
-                await self._abandon_pending(inbox)
-                continue
+            session = await self._loader.load(inbox)
             if session is not None:
                 inbox.state, inbox.session = InboxState.READY, session
                 queue = self._entities if inbox.instance_id.startswith("@") else self._orchestrations
                 queue.put(session)
-                return
-        inbox.state = InboxState.IDLE
-        self._advance(inbox)
+            else:
+                inbox.state = InboxState.IDLE
+                self._advance(inbox)
+        except BaseException as error:
+            inbox.state = InboxState.IDLE
+            if isinstance(error, Exception):  # a mistake of ours: its messages must not be held, and renewed, for ever
+                self._supervisor.start("end", self._keeper.abandon_all(inbox.take_out()))
+                self._forget(inbox)
+            raise
 
-    async def _try_load(self, inbox: InstanceInbox) -> AzureSession | None:
-        """Return a session for the pending messages, or `None` if they had to go."""
-        start = first_start(inbox.pending)
-        if start is not None and start is inbox.pending[0] and start.fresh_start:
-            start.fresh_start = False  # the session may store something, end, and leave the message behind
-            return self._open(inbox, NO_HISTORY, start.message.target.execution_id, None)
-        known = frozenset(held.message_id for held in inbox.pending)
-        loaded, stored = await asyncio.gather(
-            self._history.load(inbox.instance_id), self._instances.read(inbox.instance_id, with_payloads=False)
-        )
-        row = stored.row if stored is not None else None
-        if row is not None and row.was_rewound and is_terminal(loaded.events):
-            loaded = await self._history.load(inbox.instance_id)  # it may have been rewound between the two
-        self._filter_starts(inbox, loaded, row)
-        if not inbox.pending:
-            return None
-        live = bool(loaded.events) and not is_terminal(loaded.events)
-        start = first_start(inbox.pending)
-        if start is not None and not live:
-            # Two processes may have sent a start and its events within one second (4.9).
-            inbox.pending.remove(start)
-            inbox.pending.appendleft(start)
-        first = inbox.pending[0].message
-        starts = first.event.__class__ is ExecutionStarted
-        if start is None and await self._is_expected(inbox, loaded, row):
-            return None
-        starting: ExecutionId | None = None
-        if starts and (first.target.execution_id != loaded.execution_id or not loaded.events):
-            starting = first.target.execution_id
-        return self._open(inbox, loaded, starting, row, known if is_terminal(loaded.events) else None)
-
-    def _open(
-        self,
-        inbox: InstanceInbox,
-        loaded: LoadedHistory,
-        starting: ExecutionId | None,
-        row: InstanceRow | None,
-        only: frozenset[str] | None = None,
-    ) -> AzureSession:
+    def _open(self, inbox: InstanceInbox, opening: SessionOpening) -> AzureSession:
         assert self._writer is not None, "the directory is wired before it gets messages"
         return AzureSession(
             directory=self,
             inbox=inbox,
-            loaded=loaded,
-            starting=starting,
-            row=row if starting is None else None,
-            only=only if starting is None else None,
+            loaded=opening.loaded,
+            starting=opening.starting,
+            row=opening.row,
+            only=opening.only,
             writer=self._writer,
             keeper=self._keeper,
             may_commit=self._may_commit,
         )
-
-    def _filter_starts(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> None:
-        """Take out start messages that must not be played; nothing is awaited, or one that comes then would be unjudged."""
-        visibility = timedelta(seconds=self._keeper.visibility)
-        for rejected in rejected_starts(inbox.pending, loaded, row, now=self.clock.now(), visibility=visibility):
-            inbox.pending.remove(rejected.held)
-            if rejected.verdict is StartVerdict.DELETE:
-                self.discard(rejected.held)
-            else:
-                self.postpone(rejected.held, rejected.seconds)
-
-    async def _is_expected(self, inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow | None) -> bool:
-        """Give back messages whose instance exists but has not started yet: its start message is on its way."""
-        messages = [held.message for held in inbox.pending]
-        if inbox.instance_id.startswith("@") or not come_before_start(messages, row, loaded.events, loaded.execution_id):
-            return False
-        await self._abandon_pending(inbox)
-        return True
-
-    async def _abandon_pending(self, inbox: InstanceInbox) -> None:
-        await self._keeper.abandon_all(_taken_out(inbox))
 
     # Sessions out.
 
@@ -280,7 +194,7 @@ class SessionDirectory:
 
     async def _return(self, inbox: InstanceInbox, taken: Sequence[HeldMessage], *, delayed: bool) -> None:
         if self.is_leaving(inbox.partition):
-            await self._let_others_have(_taken_out(inbox), taken)
+            await self._let_others_have(inbox.take_out(), taken)
         elif delayed:
             await self._keeper.abandon_all(taken)
         else:
@@ -334,7 +248,7 @@ class SessionDirectory:
         for inbox in inboxes:
             if inbox.state is InboxState.ACTIVE:
                 continue
-            pending += _taken_out(inbox)
+            pending += inbox.take_out()
             if inbox.session is not None:
                 taken += inbox.session.surrender()
                 inbox.session = None
@@ -359,7 +273,7 @@ class SessionDirectory:
         for inbox in list(self._inboxes.values()):
             if inbox.partition != partition:
                 continue
-            pending += _taken_out(inbox)
+            pending += inbox.take_out()
             session, inbox.session = inbox.session, None
             if session is not None:
                 played = session.surrender()
@@ -383,13 +297,6 @@ class SessionDirectory:
     def work_item(self, held: HeldMessage) -> ActivityWorkItem:
         """Return a claimed work item as the runtime sees it."""
         return ActivityWorkItem(item_id=held.message_id, message=held.message, dequeue_count=held.dequeue_count)
-
-
-def _taken_out(inbox: InstanceInbox) -> list[HeldMessage]:
-    """Empty an inbox."""
-    pending = list(inbox.pending)
-    inbox.pending.clear()
-    return pending
 
 
 def _instance(held: HeldMessage) -> str:
