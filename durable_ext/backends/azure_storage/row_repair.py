@@ -27,7 +27,7 @@ from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import MIN_TICKS
 
 _SUSPENSION: Final = (ExecutionSuspended, ExecutionResumed)
-_TURNS: Final = frozenset({ExecutionSuspended, ExecutionResumed, ExecutionCompleted, ContinueAsNew})
+_TURNS: Final = frozenset({ExecutionSuspended, ExecutionCompleted, ContinueAsNew})  # without them nothing is resumed
 
 
 def started_in(history: Sequence[HistoryEvent]) -> ExecutionStarted | None:
