@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -25,15 +25,11 @@ WIDTH = 3 * BUSY
 
 
 class Meeting:
-    """Activities that end when the gate is opened; `ran` counts those that have begun on one of the workers.
-
-    A step ends before that if others are in line for its slot, and after a second.
-    """
+    """Activities that end when the gate is opened; `ran` counts those that have begun on one of the workers."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.ran: Counter[str] = Counter()
-        self.in_line: Callable[[], int] = lambda: 0
 
     def registry(self, worker: str) -> FunctionRegistry:
         async def work(number: int) -> int:
@@ -61,30 +57,7 @@ class Meeting:
             timer.cancel()
             return one.result
 
-        async def step(number: int) -> bool:
-            with suppress(AssertionError):
-                await eventually(lambda: self.gate.is_set() or self.in_line(), within=timedelta(seconds=1))
-            return self.gate.is_set()
-
-        def steps(context: Any) -> Any:
-            while True:
-                ended = context.call_activity("step", 1)
-                timer = context.create_timer(context.current_utc_datetime + timedelta(hours=1))
-                yield context.task_any([ended, timer])
-                timer.cancel()
-                if ended.result:
-                    return
-
-        def fan_of_steps(context: Any) -> Any:
-            fan = context.task_all([context.call_activity("step", number) for number in range(WIDTH)])
-            timer = context.create_timer(context.current_utc_datetime + timedelta(hours=1))
-            yield context.task_any([fan, timer])
-            timer.cancel()
-            return len(fan.result)
-
-        return registry_of(
-            orchestrators=[one, fan, fan_with_timer, one_with_timer, steps, fan_of_steps], activities=[work, step]
-        )
+        return registry_of(orchestrators=[one, fan, fan_with_timer, one_with_timer], activities=[work])
 
 
 @asynccontextmanager
@@ -139,23 +112,6 @@ async def test_activities_of_several_instances_that_wait_here_run_elsewhere(plac
             await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
 
     assert meeting.ran.total() == WIDTH
-
-
-async def test_what_is_visible_to_all_has_its_turn_beside_what_this_worker_claims_again_and_again(place: HubPlace) -> None:
-    meeting = Meeting()
-    limits = WorkerSettings(max_concurrent_activities=BUSY)
-    async with worker_at(place, meeting.registry("only"), limits) as hub:
-        machinery = hub.worker._machinery
-        assert machinery is not None
-        meeting.in_line = lambda: machinery.activities.waiting
-        claiming = [await hub.client.start("steps") for _ in range(WIDTH)]
-
-        status = await hub.client.wait_for_completion(await hub.client.start("fan_of_steps"), timeout=PATIENCE)
-        meeting.gate.set()
-        for instance_id in claiming:
-            await hub.client.wait_for_completion(instance_id, timeout=PATIENCE)
-
-    assert status.output == WIDTH
 
 
 @pytest.mark.slow  # up to seven seconds: then the busy worker knows that it is not alone; see test_local_activity_rules.py
