@@ -63,7 +63,7 @@ def azure_storage_settings(
 def _connection(value: str | dict[str, str]) -> str | IdentityConnection:
     if isinstance(value, str):
         return value
-    keys = {key.lower(): text for key, text in value.items()}
+    keys = {key.lower(): text for key, text in value.items() if text}
     return IdentityConnection(
         identity=Identity(
             credential=keys.get("credential"),

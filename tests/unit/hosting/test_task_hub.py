@@ -11,6 +11,7 @@ import pytest
 
 from durable_ext.backends.azure_storage.settings import (
     AzureStorageSettings,
+    Identity,
     IdentityConnection,
     MessageEncoding,
     PartitionManagement,
@@ -150,6 +151,72 @@ def test_an_identity_connection_without_one_of_its_addresses_names_it(write_app:
 
     with pytest.raises(ConfigurationError, match=rf"^AzureWebJobsStorage: .*; {missing} is missing"):
         _store(write_app(), section)
+
+
+def test_each_key_of_an_identity_connection_reaches_the_store_in_any_case(write_app: WriteApp) -> None:
+    section = {
+        "credential": "managedidentity",
+        "CLIENTID": "c",
+        "managedIdentityResourceId": "r",
+        "tenantId": "t",
+        "clientSecret": "s",
+        "certificate": "/p.pem",
+        "accountName": "acct",
+        "blobServiceUri": "https://b.x",
+        "queueServiceUri": "https://q.x",
+        "tableServiceUri": "https://t.x",
+    }
+
+    store = _store(write_app(), {f"AzureWebJobsStorage__{key}": value for key, value in section.items()})
+
+    assert store.connection == IdentityConnection(
+        identity=Identity(
+            credential="managedidentity",
+            client_id="c",
+            resource_id="r",
+            tenant_id="t",
+            client_secret="s",
+            certificate="/p.pem",
+        ),
+        account_name="acct",
+        blob_service_uri="https://b.x",
+        queue_service_uri="https://q.x",
+        table_service_uri="https://t.x",
+    )
+
+
+def test_an_empty_key_of_an_identity_connection_is_none(write_app: WriteApp) -> None:
+    keys = {"accountName": "acct", "clientId": "", "credential": "", "blobServiceUri": ""}
+
+    store = _store(write_app(), {f"AzureWebJobsStorage__{key}": value for key, value in keys.items()})
+
+    assert store.connection == IdentityConnection(identity=Identity(), account_name="acct")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "ConnectionStrings:AzureWebJobsHub",
+        "AzureWebJobsHub",
+        "ConnectionStrings:Hub",
+        "Hub",
+        "ConnectionStrings__AzureWebJobsHub",
+        "ConnectionStrings__Hub",
+    ],
+)
+def test_a_connection_is_found_under_each_name_that_the_extension_tries(write_app: WriteApp, setting: str) -> None:
+    root = _app(write_app, storageProvider={"connectionName": "Hub"})
+
+    assert _store(root, {setting: CONNECTION}).connection == CONNECTION
+    assert _store(root, {f"{setting}__accountName": "acct"}).connection.account_name == "acct"
+
+
+def test_of_several_settings_for_a_connection_the_first_name_wins(write_app: WriteApp) -> None:
+    environ = {"AzureWebJobsHub__accountName": "acct", "Hub": CONNECTION, "ConnectionStrings:Hub": "later"}
+
+    store = _store(_app(write_app, storageProvider={"connectionName": "Hub"}), environ)
+
+    assert store.connection.account_name == "acct"
 
 
 def test_the_embedded_store_has_the_durability_that_is_asked_for(write_app: WriteApp) -> None:

@@ -122,7 +122,8 @@ def _credential_of(identity: Identity) -> Any:
     kind = (identity.credential or "").lower()
     if kind == "managedidentity":
         if identity.resource_id:
-            return ManagedIdentityCredential(identity_config={"resource_id": identity.resource_id})
+            # Its members become parameters of the request as they are: this is the endpoints' own name for it.
+            return ManagedIdentityCredential(identity_config={"mi_res_id": identity.resource_id})
         return ManagedIdentityCredential(client_id=identity.client_id)
     if kind == "workloadidentity":
         return WorkloadIdentityCredential(tenant_id=identity.tenant_id, client_id=identity.client_id)
@@ -135,4 +136,6 @@ def _credential_of(identity: Identity) -> Any:
         return ClientSecretCredential(identity.tenant_id, identity.client_id, identity.client_secret)
     if identity.tenant_id and identity.client_id and identity.certificate:
         return CertificateCredential(identity.tenant_id, identity.client_id, identity.certificate)
+    if identity.client_id:  # of the managed or workload identity that the chain may find
+        return DefaultAzureCredential(managed_identity_client_id=identity.client_id)
     return DefaultAzureCredential()
