@@ -105,9 +105,15 @@ class LiveOrchestration:
             self._status = StatusReporter(None)
         return self._variables.run(self._play, admission.events, now, admission)
 
-    def play_results(self, results: Sequence[Union[TaskCompleted, TaskFailed]], now: Callable[[], Ticks]) -> Episode:
-        """Play results of activities that ran beside the session (design.md 5), as if they had come as messages."""
-        return self._variables.run(self._play, tuple(results), now, _PLAY)
+    def play_results(
+        self, results: Sequence[Union[TaskCompleted, TaskFailed]], now: Callable[[], Ticks], *, goes_on: bool = False
+    ) -> Episode:
+        """Play results of activities that ran beside the session (design.md 5), as if they had come as messages.
+
+        `goes_on`: the episode before goes on, with its time. Its OrchestratorCompleted is taken back, and there is no new
+        OrchestratorStarted.
+        """
+        return self._variables.run(self._play, tuple(results), now, _PLAY, goes_on)
 
     @property
     def divergence(self) -> NonDeterminismError | None:
@@ -119,7 +125,9 @@ class LiveOrchestration:
         live, self._live = self._live, None
         return self._variables.run(live[0].close) if live is not None else None
 
-    def _play(self, events: tuple[HistoryEvent, ...], now: Callable[[], Ticks], admission: Admission) -> Episode:
+    def _play(
+        self, events: tuple[HistoryEvent, ...], now: Callable[[], Ticks], admission: Admission, goes_on: bool = False
+    ) -> Episode:
         live = self._live
         if live is None:
             first = self.state.started or next(event for event in events if isinstance(event, ExecutionStarted))
@@ -130,7 +138,11 @@ class LiveOrchestration:
                 return self._refuse(first, events, now, admission)
             live = self._begin(first)
             live[0].feed(self.state.events, past=True)
-        opening: tuple[HistoryEvent, ...] = (OrchestratorStarted(timestamp=now()), *events)
+        opening = events
+        if goes_on:
+            self.state.reopen()
+        else:
+            opening = (OrchestratorStarted(timestamp=now()), *events)
         self.state.extend(opening)
         if admission is not _PLAY:
             self._tell(opening)

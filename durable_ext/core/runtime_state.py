@@ -13,6 +13,7 @@ from durable_ext.core.events import (
     ExecutionSuspended,
     HistoryEvent,
     OrchestrationStatus,
+    OrchestratorCompleted,
 )
 from durable_ext.core.messages import ExecutionId
 
@@ -65,6 +66,16 @@ class RuntimeState:
             fold = _FOLD.get(event.__class__)
             if fold is not None:
                 fold(self, event)
+
+    def reopen(self) -> None:
+        """Take back that the last episode is over: what follows belongs to it.
+
+        Raises:
+            ValueError: The history does not end with OrchestratorCompleted.
+        """
+        if not self.events or self.events[-1].__class__ is not OrchestratorCompleted:
+            raise ValueError("Only an episode that ends the history can go on, and this history ends otherwise.")
+        self.events.pop()
 
     @property
     def execution_id(self) -> ExecutionId | None:

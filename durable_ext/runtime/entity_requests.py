@@ -6,7 +6,7 @@ that dies between sending and storing makes the episode run again: only with the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from durable_ext.core.entities.ids import is_entity_instance
@@ -49,13 +49,19 @@ def sends_to_entities(episode: Episode) -> bool:
     return any(is_entity_instance(out.message.target.instance_id) for out in episode.messages)
 
 
+def without_unsent(events: Iterable[HistoryEvent]) -> tuple[HistoryEvent, ...]:
+    """Leave out activities that were decided and have no result: if they are in history, somebody has to have sent them."""
+    events = tuple(events)
+    ended = {event.task_scheduled_id for event in events if isinstance(event, ACTIVITY_RESULTS)}
+    return tuple([event for event in events if not isinstance(event, TaskScheduled) or event.event_id in ended])
+
+
 def going_first(pending: Sequence[HistoryEvent]) -> tuple[HistoryEvent, ...]:
     """Return those of the events that may be stored before anything is sent, in order; empty if there is no need to.
 
     Stored alone they are a state from which any worker goes on with nothing delivered twice. An activity that was decided
     and not sent stays behind: its place among what happened after that does not matter, its id tells what it is.
     """
-    ended = {event.task_scheduled_id for event in pending if isinstance(event, ACTIVITY_RESULTS)}
-    first = tuple([event for event in pending if not isinstance(event, TaskScheduled) or event.event_id in ended])
-    began = any(isinstance(event, OrchestratorStarted) for event in first)
-    return first if began and all(isinstance(event, (*_REPEATABLE, TaskScheduled)) for event in first) else ()
+    first = without_unsent(pending)
+    says_something = any(isinstance(event, (OrchestratorStarted, *ACTIVITY_RESULTS)) for event in first)
+    return first if says_something and all(isinstance(event, (*_REPEATABLE, TaskScheduled)) for event in first) else ()

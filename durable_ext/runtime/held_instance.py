@@ -327,7 +327,7 @@ class HeldInstance:
                     episode = (await self._player.play_results(results, now)).episode
                     if not decides_activities_only(episode) or not (wave.unfinished or episode.activities):
                         if episode.starts_generation:
-                            writer.begin(episode)
+                            writer.begin(episode, left_is_stored=True)
                         return await self._hand_over(episode, wave, scheduled)
                     wave.add(episode.activities)
                     scheduled.update(scheduled_events(episode))

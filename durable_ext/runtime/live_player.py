@@ -77,9 +77,14 @@ class LivePlayer:
         """Play results of local activities, all at this time."""
         return await self._play_then(lambda: self._opened().play_results(results, lambda: now), then)
 
-    def play_results(self, results: Sequence[ActivityResult], now: Ticks) -> asyncio.Future[Played]:
-        """Begin to play results of local activities, all at this time; nothing is stored from the thread."""
-        return self._play(lambda: self._opened().play_results(results, lambda: now), None)
+    def play_results(
+        self, results: Sequence[ActivityResult], now: Ticks, *, goes_on: bool = False
+    ) -> asyncio.Future[Played]:
+        """Begin to play results of local activities, all at this time; nothing is stored from the thread.
+
+        `goes_on`: as in `LiveOrchestration.play_results`.
+        """
+        return self._play(lambda: self._opened().play_results(results, lambda: now, goes_on=goes_on), None)
 
     @property
     def state(self) -> RuntimeState | None:

@@ -15,13 +15,12 @@ from durable_ext.backends.protocol import (
     OutgoingActivity,
     Receipt,
 )
-from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorStarted
+from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestrationStatus, OrchestratorCompleted
 from durable_ext.core.inbox import AdmissionKind
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OutgoingMessage
-from durable_ext.core.timestamps import MIN_TICKS
 from durable_ext.errors import PayloadTooLargeError, RequestRefusedError
-from durable_ext.runtime.entity_requests import going_first, sends_to_entities
+from durable_ext.runtime.entity_requests import going_first, sends_to_entities, without_unsent
 from durable_ext.runtime.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class SessionWriter:
         self._starts_generation = False
         self._row_written = monotonic()
         self._row: InstanceUpdate | None = None
-        self._began = MIN_TICKS  # of the last episode whose results were stored before it was played
+        self._left: tuple[HistoryEvent, ...] = ()  # of a generation that is over, and not in history
         self.pending: tuple[HistoryEvent, ...] = ()
         self.refused: Checkpoint | None = None
 
@@ -71,9 +70,14 @@ class SessionWriter:
         """The messages of this batch are consumed by the next write that may do so."""
         self._consumed += tuple([received.message_id for received in batch.messages])
 
-    def begin(self, episode: Episode) -> None:
-        """Take the events that opened an episode. It and the two `next_...` run on the orchestrator thread, too."""
+    def begin(self, episode: Episode, *, left_is_stored: bool = False) -> None:
+        """Take the events that opened an episode. It and the two `next_...` run on the orchestrator thread, too.
+
+        `left_is_stored`: of the generation that it left there is nothing that is not in history.
+        """
         if episode.starts_generation:  # what was pending belongs to a generation that is over
+            earlier = () if episode.admission.restarts else self.pending
+            self._left = () if left_is_stored else without_unsent((*earlier, *episode.left))
             self.pending = episode.opening
             self._starts_generation = True
         else:
@@ -82,6 +86,11 @@ class SessionWriter:
     def add(self, events: Sequence[HistoryEvent]) -> None:
         """Take events that follow what is pending."""
         self.pending += tuple(events)
+
+    def reopen(self) -> None:
+        """Take back the OrchestratorCompleted that was added last: its episode goes on."""
+        assert isinstance(self.pending[-1], OrchestratorCompleted)
+        self.pending = self.pending[:-1]
 
     def holds_back(self, more: int) -> bool:
         """Whether results may wait for those of later waves, up to 99 events or the spill time (`"batched"`, breaks I2)."""
@@ -116,9 +125,7 @@ class SessionWriter:
         with activities that take so long that they become the hub's.
         """
         consumed: tuple[str, ...] = ()
-        if self._keeps_trigger:
-            self._began = max((e.timestamp for e in self.pending if isinstance(e, OrchestratorStarted)), default=self._began)
-        else:
+        if not self._keeps_trigger:
             consumed, self._consumed = self._consumed, ()
         self.keep_row(episode)
         is_due = activities or self._seconds() - self._row_written >= _ROW_INTERVAL
@@ -182,11 +189,12 @@ class SessionWriter:
         id of the next one follow from it.
         """
         if episode.left:
-            if episode.left[0].timestamp > self._began and episode.left_execution_id is not None:
+            left, self._left = self._left, ()
+            if left and episode.left_execution_id is not None:
                 await self._session.checkpoint(
                     Checkpoint(
                         execution_id=episode.left_execution_id,
-                        new_events=episode.left,
+                        new_events=left,
                         starts_generation=episode.admission.restarts,
                     )
                 )

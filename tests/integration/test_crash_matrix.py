@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from azurite import Azurite, running_azurite
 from support.crash_matrix import CrashMatrix, Scenario, azure_processes
-from support.crash_scenarios import ALL, FanOut, Hello5
+from support.crash_scenarios import ALL, EVERYTHING, FanOut, Hello5, LongChain
 from support.mortal_sqlite import every_write, sqlite_processes
 
 from durable_ext.runtime.settings import LocalActivities
@@ -38,6 +38,9 @@ SIDES = [pytest.param(When.BEFORE, marks=pytest.mark.slow), When.AFTER]
         (FanOut, "on", "off", When.BEFORE),
         (FanOut, "on", "off", When.AFTER),
         (FanOut, "off", "off", When.AFTER),
+        pytest.param(LongChain, "on", "off", When.AFTER, marks=pytest.mark.slow),
+        pytest.param(LongChain, "batched", "off", When.AFTER, marks=pytest.mark.slow),
+        pytest.param(LongChain, "batched", "batched", When.AFTER, marks=pytest.mark.slow),
         pytest.param(Hello5, "off", "off", When.AFTER, marks=pytest.mark.slow),
         pytest.param(Hello5, "off", "off", When.BEFORE, marks=pytest.mark.slow),
         pytest.param(FanOut, "off", "off", When.BEFORE, marks=pytest.mark.slow),
@@ -55,7 +58,7 @@ async def test_a_crash_at_any_storage_call_changes_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("when", When)
 @pytest.mark.parametrize(("first", "second"), [("on", "on"), ("off", "off")])
-@pytest.mark.parametrize("scenario", ALL)
+@pytest.mark.parametrize("scenario", EVERYTHING)
 async def test_a_crash_at_any_storage_call_changes_nothing_on_two_partitions(
     azurite_on_disk: Azurite, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
 ) -> None:

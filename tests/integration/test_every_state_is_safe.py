@@ -12,7 +12,8 @@ from azurite import Azurite
 from frozen_hub import FrozenHub, frozen_hubs, load_stored
 from interop_app import interop_registry
 from support.crash_matrix import Story
-from support.crash_scenarios import ALL, OneOrchestration
+from support.crash_scenarios import EVERYTHING as SCENARIOS
+from support.crash_scenarios import OneOrchestration
 from support.functions import registry_of
 from support.hub_reader import HubReader, WriteByWrite, queued_message
 from support.stuck_states import StoredHub, stuck_instances
@@ -89,7 +90,7 @@ class SlowActivities(OneOrchestration):
         return [slow]
 
 
-EVERYTHING = [*ALL, WideFanOut, SlowActivities]
+EVERYTHING = [*SCENARIOS, WideFanOut, SlowActivities]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from support.functions import registry_of
 from support.recording_backend import NarrowBackend, RecordingBackend
 
+from durable_ext.aio.clock import SYSTEM_CLOCK, Clock
 from durable_ext.backends.protocol import Checkpoint, OutgoingActivity
 from durable_ext.backends.sqlite.service import SqliteBackend
 from durable_ext.backends.sqlite.settings import SqliteSettings
@@ -36,7 +37,10 @@ from durable_ext.core.events import (
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
+from durable_ext.testing.clock import ManualClock
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.history import RecordedHistory
+from durable_ext.testing.replay import replay_history
 
 
 @dataclass
@@ -57,6 +61,7 @@ async def recorded(
     settings: WorkerSettings | None = None,
     *,
     kind: type[RecordingBackend] = RecordingBackend,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[Recorded]:
     converter, codec = DataConverter(), JsonEntityCodec()
     async with SqliteBackend(SqliteSettings(path=path / "hub.db", task_hub="TestHub", synchronous="NORMAL")) as inner:
@@ -67,6 +72,7 @@ async def recorded(
             settings=settings or WorkerSettings(),
             converter=converter,
             entity_codec=codec,
+            clock=clock,
         )
         await worker.start()
         try:
@@ -187,6 +193,47 @@ async def test_a_wave_ends_its_write_and_the_next_one_brings_its_own_decisions(t
         [*wave, "ExecutionCompleted", "OrchestratorCompleted"],
     ]
     check_every_prefix(checkpoints)
+
+
+async def test_after_many_waves_those_of_the_same_moment_are_one_episode(tmp_path: Path) -> None:
+    """State s17a of interop/local-activities: pairs of a TaskScheduled and its result."""
+    async with recorded(tmp_path, registry_of(orchestrators=[sequence], activities=[echo]), clock=ManualClock()) as hub:
+        _, checkpoints = await hub.finish("sequence", 20)
+
+    kinds = [[type(event).__name__ for event in checkpoint.new_events] for checkpoint in checkpoints]
+    apart = ["TaskScheduled", "OrchestratorCompleted", "OrchestratorStarted", "TaskCompleted"]
+    together = ["TaskScheduled", "TaskCompleted"]
+    end = ["ExecutionCompleted", "OrchestratorCompleted"]
+    assert kinds == [["OrchestratorStarted", "ExecutionStarted"], *[apart] * 16, *[together] * 4, end]
+    check_every_prefix(checkpoints)
+
+
+@pytest.mark.parametrize("local", ["on", "batched"])
+async def test_activities_of_one_episode_see_one_time_that_their_history_has(tmp_path: Path, local: LocalActivities) -> None:
+    settings = WorkerSettings(local_activities=local, local_activity_spill=timedelta(hours=1))
+    clock = ManualClock()
+
+    async def pause(value: int) -> None:
+        if value in (20, 23, 26):
+            await clock.advance(timedelta(milliseconds=20))
+
+    def paced(context: Any) -> Any:
+        times = []
+        for i in range(30):
+            yield context.call_activity("pause", i)
+            times.append(context.current_utc_datetime)
+        return [times.index(time) for time in times]
+
+    async with recorded(tmp_path, registry_of(orchestrators=[paced], activities=[pause]), settings, clock=clock) as hub:
+        await hub.client.start("paced", instance_id="x")
+        status = await hub.client.wait_for_completion("x")
+        replayed = replay_history(
+            await RecordedHistory.of(hub.client, "x"), registry_of(orchestrators=[paced], activities=[pause])
+        )
+
+    check_every_prefix(hub.backend.checkpoints["x"])
+    assert status.output == [*[0] * 20, *[20] * 3, *[23] * 3, *[26] * 4]
+    assert replayed.output == status.output
 
 
 async def test_the_message_that_woke_the_instance_stays_until_the_end(tmp_path: Path) -> None:

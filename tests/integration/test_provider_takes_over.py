@@ -68,8 +68,16 @@ class Handover:
 
 
 HELLO = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
+LONG = [*HELLO, *(f"City{i}" for i in range(5, 24))]  # see the app in interop/README.md
 SCENARIOS = [
     Handover(orchestrator="HelloSequence", given=5, output=[f"Hello {c}!" for c in HELLO], activities=HELLO),
+    Handover(
+        orchestrator="HelloSequence",
+        given=24,
+        output=[f"Hello {c}!" for c in LONG],
+        activities=LONG,
+        name="HelloSequenceLong",
+    ),
     Handover(
         orchestrator="FanOut",
         given=3,

@@ -175,6 +175,35 @@ class Entities(OneOrchestration):
         assert await state() in allowed
 
 
+class LongChain(OneOrchestration):
+    """So many activities, one after the other, that several make one episode; its end sends and continues as new."""
+
+    name, output = "long_chain", ["Hello again!", 7]
+    activities = (*(f"step{i}" for i in range(20)), "again")
+
+    def registry(self, story: Story) -> FunctionRegistry:
+        def counter(context: Any) -> None:
+            if context.operation_name == "add":
+                context.set_state(context.get_state(lambda: 0) + context.get_input())
+            context.set_result(context.get_state(lambda: 0))
+
+        return registry_of(orchestrators=self.orchestrators(), activities=[greeter(story)], entities=[counter])
+
+    def orchestrators(self) -> list[Any]:
+        def long_chain(context: Any) -> Any:
+            counter = EntityId("counter", "c")
+            if context.get_input() is not None:
+                again = yield context.call_activity("say_hello", "again")
+                return [again, (yield context.call_entity(counter, "get"))]
+            for i in range(20):
+                greeting = yield context.call_activity("say_hello", f"step{i}")
+                assert greeting == f"Hello step{i}!"
+            context.signal_entity(counter, "add", 7)
+            context.continue_as_new(1)
+
+        return [long_chain]
+
+
 async def _reaches(state: Any, least: int) -> bool:
     return (await state() or 0) >= least
 
@@ -256,3 +285,4 @@ class Purge(OneOrchestration):
 
 
 ALL = [Hello5, FanOut, SubOrchestrations, Timer, Event, ContinueAsNew, Entities, Terminate, Suspension, Purge]
+EVERYTHING = [*ALL, LongChain]

@@ -26,7 +26,7 @@ from support.functions import registry_of
 
 Step = list[Any]
 _LEAVES = ("do", "do", "do", "do", "fail", "retry", "ring", "big", "child", "add", "broken child")
-_STEPS = (*_LEAVES, *_LEAVES, "all", "all", "any", "event", "signal", "lock", "status", "new", "uuid")
+_STEPS = (*_LEAVES, *_LEAVES, "all", "all", "any", "event", "signal", "lock", "status", "new", "uuid", "chain")
 _FAILING = frozenset({"fail", "retry", "broken child"})
 _COUNTING = frozenset({"add", "signal", "lock"})
 # What its client does with an instance, and which steps have no certain outcome then. A rewind undoes failures that were
@@ -43,6 +43,7 @@ _COUNTERS = ("x", "y")
 _BIG = 70_000  # characters: more than a queue message or a column holds
 _CAUGHT = "caught"
 _ATTEMPTS = 3
+_LINKS = 20  # of a chain: enough that several activities make one episode
 
 
 class RandomWork:
@@ -168,6 +169,8 @@ class RandomWork:
                     wanted[step[1]] += step[2]
                 elif step[0] == "lock":
                     wanted.update(dict.fromkeys(_COUNTERS, 1))
+                elif step[0] == "chain":
+                    (may if fate == "terminate" else must).update(_links(step))
                 elif step[0] in ("do", "any", "fail", "retry", "flaw"):
                     (may if fate == "terminate" else must).add(step[1])
         assert must <= set(story.ran) <= must | may
@@ -330,6 +333,9 @@ def _carry_out(context: Any, step: Step) -> Generator[Any, Any, Any]:
             pass
         case "flaw" | "flawed child":
             return (yield _task(context, step))
+        case "chain":
+            for link in _links(step):
+                assert (yield context.call_activity("do", link)) == f"did {link}"
         case "uuid":
             assert context.new_uuid() != context.new_uuid()
         case _:
@@ -338,6 +344,10 @@ def _carry_out(context: Any, step: Step) -> Generator[Any, Any, Any]:
             except Exception:
                 return _CAUGHT
     return step[0]
+
+
+def _links(step: Step) -> list[str]:
+    return [f"{step[1]}.{number}" for number in range(_LINKS)]
 
 
 def _task(context: Any, step: Step) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.orchestration_bench import ME, START
 
 from durable_ext.core.events import (
@@ -11,6 +12,7 @@ from durable_ext.core.events import (
     ExecutionStarted,
     ExecutionSuspended,
     OrchestrationStatus,
+    OrchestratorCompleted,
     OrchestratorStarted,
     TaskCompleted,
 )
@@ -76,3 +78,16 @@ def test_an_event_that_changes_nothing_is_kept() -> None:
     state.append(result)
 
     assert state.events == [STARTED, result]
+
+
+def test_an_episode_at_the_end_goes_on() -> None:
+    state = RuntimeState([STARTED, OrchestratorCompleted(timestamp=START)])
+
+    state.reopen()
+
+    assert state.events == [STARTED]
+
+
+def test_what_does_not_end_with_an_episode_cannot_go_on() -> None:
+    with pytest.raises(ValueError, match="ends otherwise"):
+        RuntimeState([STARTED]).reopen()

@@ -36,6 +36,12 @@ def test_an_activity_goes_along_with_its_result() -> None:
     assert going_first(pending) == pending
 
 
+def test_results_go_first_whose_episode_began_with_one_that_is_stored() -> None:
+    pending = (ASKED, ANSWERED, TaskScheduled(timestamp=AT, event_id=1, name="step"))
+
+    assert going_first(pending) == (ASKED, ANSWERED)
+
+
 def test_nothing_goes_first_if_the_time_is_stored_or_something_else_was_decided() -> None:
     others: tuple[HistoryEvent, ...] = (TimerCreated(timestamp=AT, event_id=1, fire_at=AT), BEGAN)
 
