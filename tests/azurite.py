@@ -1,4 +1,4 @@
-"""Starts a real Azurite for tests: free ports, in memory or on disk, gone with the test."""
+"""Starts a real Azurite for tests: free ports, in memory or on disk, gone with the test, or with the run that is killed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 _SCRIPT = Path(__file__).parent / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+_END_WITH_STARTER = Path(__file__).parent / "support" / "end_with_starter.cjs"
 _ACCOUNT = "devstoreaccount1"
 _FRESH_SECONDS = 30.0
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -91,7 +92,7 @@ def running_azurite(
             storage += ["--cert", str(certificate[0]), "--key", str(certificate[1]), "--oauth", "basic"]
         process = subprocess.Popen(
             [
-                "node",
+                *("node", "--require", str(_END_WITH_STARTER)),
                 str(_SCRIPT),
                 "--silent",
                 "--skipApiVersionCheck",
@@ -101,6 +102,7 @@ def running_azurite(
                 *("--blobPort", str(blob), "--queuePort", str(queue), "--tablePort", str(table)),
             ],
             cwd=scratch,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -116,6 +118,8 @@ def running_azurite(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 class AzuriteInTurns:
