@@ -68,18 +68,16 @@ THIRD_PARTY = {
     },
     "client.remote": {"aiohttp", "yarl"},
     "runtime.http_activity": {"aiohttp"},
-    "runtime.lifecycle_events": {"aiohttp"},
     "sdk": {"azure.functions"},
-    "http.aiohttp_app": {"aiohttp", "yarl"},
+    "http.aiohttp_app": {"aiohttp"},
     "testing.contract": {"pytest"},
-    "hosting": {"azure.functions", "aiohttp", "yarl", "croniter", "watchfiles"},
-    "cli": {"click", "rich"},
+    "hosting": {"azure.functions", "croniter", "watchfiles"},
+    "cli": {"click"},
 }
 
 # Optional packages, imported by name inside the one function that needs them.
-OPTIONAL = {"codec": {"pydantic"}, "runtime": {"azure.identity"}, "hosting": {"tomli"}}
+OPTIONAL = {"runtime": {"azure.identity"}, "hosting": {"tomli"}}
 
-ALLOWED_UPWARD = {("sdk.app", "hosting.azure_functions")}
 ALLOWED_SIDEWAYS = {("errors", "failure")}
 
 # Modules that keep, name and await tasks of their own because a supervisor cannot end one of several.
@@ -176,7 +174,7 @@ def test_imports_go_to_a_lower_rank_or_stay_in_their_package() -> None:
     wrong = []
     for found in OURS:
         target = _target(found)
-        if found.module == "" or (found.module, ".".join(target.split(".")[:2])) in ALLOWED_UPWARD:
+        if found.module == "":
             continue
         importer, imported = _package(found.module), _package(target)
         if (importer, imported) in ALLOWED_SIDEWAYS:
@@ -185,17 +183,6 @@ def test_imports_go_to_a_lower_rank_or_stay_in_their_package() -> None:
             wrong.append(str(found))
 
     assert wrong == []
-
-
-def test_the_upward_edge_is_inside_a_function() -> None:
-    top_level = [
-        node
-        for module, _ in ALLOWED_UPWARD
-        for node in TREES.get(module, ast.Module(body=[], type_ignores=[])).body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("durable_ext.hosting")
-    ]
-
-    assert top_level == []
 
 
 def test_core_imports_nothing_of_ours_but_errors_and_failure() -> None:
@@ -353,3 +340,25 @@ def test_what_tests_share_has_one_name() -> None:
     second_name = re.compile(rf"^\s*(?:from|import) tests\.(?:{shared})\b", re.MULTILINE)
 
     assert [str(file) for file in files if second_name.search(file.read_text(encoding="utf-8"))] == []
+
+
+def test_every_exception_is_needed() -> None:
+    third_party = {
+        f"{prefix} may import {package}"
+        for table in (THIRD_PARTY, OPTIONAL)
+        for prefix, packages in table.items()
+        for package in packages
+        if not any(
+            (_below(found.module, prefix) or found.module.startswith(prefix + "_")) and _below(found.imported, package)
+            for found in FOREIGN
+        )
+    }
+    own_tasks = {
+        module
+        for module in OWN_TASKS
+        if not any(
+            isinstance(node, ast.Attribute) and node.attr in {"create_task", "ensure_future"}
+            for node in ast.walk(TREES.get(module, ast.Module(body=[], type_ignores=[])))
+        )
+    }
+    assert (third_party, own_tasks) == (set(), set())
