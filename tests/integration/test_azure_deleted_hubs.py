@@ -8,6 +8,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from azure.data.tables import TableServiceClient
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueServiceClient
 from azure_hub import run_azure_hub
 from azurite import Azurite
 from interop_app import interop_registry
@@ -85,17 +88,40 @@ async def test_starts_while_a_hub_is_made_again_are_503(
     assert "<?xml" not in caplog.text
 
 
-async def test_a_hub_that_is_deleted_just_after_its_worker_stopped_leaves_nothing(
-    azurite: Azurite, task_hub: str, transport: StorageTransport
+@pytest.mark.parametrize(
+    ("kind", "leases"), [(PartitionManagement.TABLE, "Partitions"), (PartitionManagement.SAFE_BLOB, "-leases")]
+)
+async def test_a_hub_has_its_queues_tables_and_containers_and_none_of_them_once_it_is_deleted(
+    azurite: Azurite, task_hub: str, kind: PartitionManagement, leases: str
 ) -> None:
-    settings = settings_of(azurite, task_hub, PartitionManagement.TABLE)
+    settings = settings_of(azurite, task_hub, kind)
     async with run_azure_hub(settings, interop_registry()) as hub:
         await eventually(lambda: hub.backend.owns(0), within=PATIENCE)
+        await hub.client.start_recorded("Unknown", '"' + "x" * 50_000 + '"', "large")
+    before = await asyncio.to_thread(_resources, azurite, task_hub)
 
     async with AzureStorageBackend(settings) as deleting:
         await deleting.hub.delete()
 
-    assert not await transport.blobs.container_exists(settings.names.app_lease_container)
+    assert before == sorted(
+        [f"-control-{index:02d}" for index in range(settings.partition_count)]
+        + ["-workitems", "History", "Instances", leases, "-applease", "-largemessages"]
+    )
+    assert await asyncio.to_thread(_resources, azurite, task_hub) == []
+
+
+def _resources(azurite: Azurite, task_hub: str) -> list[str]:
+    """Return the names of all queues, tables and containers of a hub without the hub's, as the plain packages list them."""
+    connection = azurite.connection_string
+    with (
+        QueueServiceClient.from_connection_string(connection) as queues,
+        TableServiceClient.from_connection_string(connection) as tables,
+        BlobServiceClient.from_connection_string(connection) as blobs,
+    ):
+        found = [*queues.list_queues(), *tables.list_tables(), *blobs.list_containers()]
+    names = [str(one.name) for one in found]
+    hubs = {name: task_hub.lower() if "-" in name else task_hub for name in names}  # tables keep its case
+    return sorted(name.removeprefix(hub) for name, hub in hubs.items() if name.startswith(hub))
 
 
 async def test_the_app_lease_of_another_application_outlives_the_hub(
