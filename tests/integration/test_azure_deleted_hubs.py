@@ -118,8 +118,9 @@ def _resources(azurite: Azurite, task_hub: str) -> list[str]:
         TableServiceClient.from_connection_string(connection) as tables,
         BlobServiceClient.from_connection_string(connection) as blobs,
     ):
-        found = [*queues.list_queues(), *tables.list_tables(), *blobs.list_containers()]
-    names = [str(one.name) for one in found]
+        names = [str(one.name) for one in queues.list_queues()]
+        names += [one.name for one in tables.list_tables()]
+        names += [str(one.name) for one in blobs.list_containers()]
     hubs = {name: task_hub.lower() if "-" in name else task_hub for name in names}  # tables keep its case
     return sorted(name.removeprefix(hub) for name, hub in hubs.items() if name.startswith(hub))
 
