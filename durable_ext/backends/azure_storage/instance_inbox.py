@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
 
 from durable_ext.aio.wakeups import Wakeup
 from durable_ext.backends.azure_storage.held_message import HeldMessage
-from durable_ext.backends.azure_storage.session import AzureSession, InboxState
 from durable_ext.core.messages import InstanceId
+
+if TYPE_CHECKING:
+    from durable_ext.backends.azure_storage.session import AzureSession
+
+
+class InboxState(Enum):
+    """Where an instance is: nothing to do, history being read, waiting for a dispatcher, in a session."""
+
+    IDLE = "idle"
+    LOADING = "loading"
+    READY = "ready"
+    ACTIVE = "active"
 
 
 class InstanceInbox:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -20,7 +20,7 @@ from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.pending_starts import rejected_starts
-from durable_ext.backends.azure_storage.session import AzureSession, first_start
+from durable_ext.backends.azure_storage.session import AzureSession
 from durable_ext.backends.azure_storage.transport.errors import level_of
 from durable_ext.core.events import ExecutionStarted
 from durable_ext.core.instances import InstanceRow
@@ -103,7 +103,7 @@ class InstanceLoader:
         return None
 
     async def _read(self, inbox: InstanceInbox) -> SessionOpening | None:
-        start = first_start(inbox.pending)
+        start = _first_start(inbox.pending)
         if start is not None and start is inbox.pending[0] and start.fresh_start:
             start.fresh_start = False  # the session may store something, end, and leave the message behind
             return SessionOpening(loaded=NO_HISTORY, starting=start.message.target.execution_id)
@@ -118,7 +118,7 @@ class InstanceLoader:
         if not inbox.pending:
             return None
         has_ended = is_terminal(loaded.events)
-        start = first_start(inbox.pending)
+        start = _first_start(inbox.pending)
         if start is not None and (has_ended or not loaded.events):
             # Two processes may have sent a start and its events within one second (4.9).
             inbox.pending.remove(start)
@@ -151,3 +151,7 @@ def _is_expected(inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow |
     messages = [held.message for held in inbox.pending]
     is_entity = inbox.instance_id.startswith("@")
     return not is_entity and come_before_start(messages, row, loaded.events, loaded.execution_id)
+
+
+def _first_start(messages: Iterable[HeldMessage]) -> HeldMessage | None:
+    return next((held for held in messages if held.message.event.__class__ is ExecutionStarted), None)

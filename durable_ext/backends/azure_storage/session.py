@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from durable_ext.aio.wakeups import Wakeup
@@ -21,31 +20,22 @@ from durable_ext.backends.azure_storage.early_messages import (
 )
 from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryCursor, LoadedHistory
+from durable_ext.backends.azure_storage.instance_inbox import InboxState, InstanceInbox
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
 from durable_ext.backends.azure_storage.rival_results import RivalResults
 from durable_ext.backends.azure_storage.row_repair import RowRepair
 from durable_ext.backends.protocol import Checkpoint, MessageBatch, Receipt, SessionEnd
-from durable_ext.core.events import ExecutionStarted, HistoryEvent, OrchestratorStarted
+from durable_ext.core.events import HistoryEvent, OrchestratorStarted
 from durable_ext.core.ids import continues
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance
 from durable_ext.errors import CheckpointConflictError
 
 if TYPE_CHECKING:
-    from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox
     from durable_ext.backends.azure_storage.sessions import SessionDirectory
 
 MAX_DELIVERIES_WITHOUT_HISTORY = 5
-
-
-class InboxState(Enum):
-    """Where an instance is: nothing to do, history being read, waiting for a dispatcher, in a session."""
-
-    IDLE = "idle"
-    LOADING = "loading"
-    READY = "ready"
-    ACTIVE = "active"
 
 
 class AzureSession:
@@ -313,8 +303,3 @@ class AzureSession:
 
     async def abandon(self) -> None:
         await self._directory.end_and_wait(self._inbox, self, self._drain_taken(), delayed=True)
-
-
-def first_start(messages: Sequence[HeldMessage]) -> HeldMessage | None:
-    """Return the first start message among pending ones."""
-    return next((held for held in messages if held.message.event.__class__ is ExecutionStarted), None)

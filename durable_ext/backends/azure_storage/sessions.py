@@ -15,11 +15,11 @@ from durable_ext.aio.supervisor import Supervisor
 from durable_ext.backends.azure_storage.checkpoint_writer import CheckpointWriter
 from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import HistoryTable
-from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox, ReadyQueue
+from durable_ext.backends.azure_storage.instance_inbox import InboxState, InstanceInbox, ReadyQueue
 from durable_ext.backends.azure_storage.instance_loader import InstanceLoader, SessionOpening
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
-from durable_ext.backends.azure_storage.session import AzureSession, InboxState
+from durable_ext.backends.azure_storage.session import AzureSession
 from durable_ext.backends.protocol import ActivityWorkItem
 from durable_ext.core.messages import InstanceId
 
