@@ -16,7 +16,6 @@ from durable_ext.core.entities.definitions import EntityDefinition
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.runtime.registry import FunctionRegistry
-from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
 
@@ -216,14 +215,6 @@ async def test_a_signal_at_a_later_time_waits_for_it(hub: RunningTaskHub) -> Non
 
     await balance_is(hub, "later", 5)
     assert datetime.now(timezone.utc) >= at
-
-
-async def test_a_batch_limit_changes_nothing_but_the_number_of_commits(tmp_path: Path) -> None:
-    settings = WorkerSettings(max_entity_batch=3)
-    async with run_task_hub(tmp_path / "hub.db", registry(), settings=settings) as hub:
-        await asyncio.gather(*(hub.client.signal_entity(EntityId("Account", "b"), "deposit", 1) for _ in range(40)))
-
-        await balance_is(hub, "b", 40)
 
 
 async def test_an_entity_goes_on_after_the_worker_was_restarted(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from durable_ext.runtime.settings import WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
 from durable_ext.testing.eventually import eventually
 
+SETTINGS = WorkerSettings()
 LIST = EntityId("keep", "one")
 MANY = 100
 LARGE = 100_000  # characters; a narrow store holds half as many
@@ -31,7 +32,7 @@ LARGE = 100_000  # characters; a narrow store holds half as many
 class Recorded:
     """A hub with an entity that keeps what it is told; `ran` are the operations that ran, also those without effect."""
 
-    def __init__(self, backend: RecordingBackend) -> None:
+    def __init__(self, backend: RecordingBackend, settings: WorkerSettings) -> None:
         self.backend = backend
         converter, codec = DataConverter(), JsonEntityCodec()
         self.client = DurableClient(backend.instances, converter=converter, entity_codec=codec)
@@ -39,7 +40,7 @@ class Recorded:
         self.worker = TaskHubWorker(
             backend,
             registry_of(orchestrators=[call_all], entities=[self.keep]),
-            settings=WorkerSettings(),
+            settings=settings,
             converter=converter,
             entity_codec=codec,
         )
@@ -83,11 +84,13 @@ def narrow(inner: SqliteBackend) -> RecordingBackend:
 
 @asynccontextmanager
 async def hub_at(
-    path: Path, kind: Callable[[SqliteBackend], RecordingBackend] = RecordingBackend
+    path: Path,
+    kind: Callable[[SqliteBackend], RecordingBackend] = RecordingBackend,
+    settings: WorkerSettings = SETTINGS,
 ) -> AsyncIterator[Recorded]:
     """A hub without a worker: the test starts it."""
     async with SqliteBackend(SqliteSettings(path=path, task_hub="Batches", synchronous="NORMAL")) as inner:
-        hub = Recorded(kind(inner))
+        hub = Recorded(kind(inner), settings)
         yield hub
         await hub.worker.stop()
 
@@ -103,6 +106,20 @@ async def test_after_a_death_batches_grow_again(tmp_path: Path) -> None:
 
     assert hub.ran == list(range(MANY))
     assert commits <= 10
+
+
+@pytest.mark.parametrize(("limit", "commits"), [(None, 1), (MANY, 1), (3, 34)])
+async def test_a_batch_limit_changes_nothing_but_the_number_of_commits(
+    tmp_path: Path, limit: int | None, commits: int
+) -> None:
+    async with hub_at(tmp_path / "hub.db", settings=WorkerSettings(max_entity_batch=limit)) as hub:
+        await hub.signal(range(MANY), set())
+        await hub.worker.start()
+        await eventually(lambda: hub.keeps(range(MANY)), "they do not run")
+        await hub.worker.drain()
+
+    assert hub.ran == list(range(MANY))
+    assert hub.commits == commits
 
 
 async def test_a_call_whose_state_cannot_be_stored_fails_and_the_state_before_stays(tmp_path: Path) -> None:
