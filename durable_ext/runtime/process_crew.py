@@ -22,8 +22,8 @@ from durable_ext.aio.slots import Slots
 from durable_ext.failure import exception_text
 
 _KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)
-# A terminal sends them to every process that was started from it.
-_OF_TERMINALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name))
+# A terminal sends them to every process that was started from it, and who stops a service to every process of that.
+_TO_ALL: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGTERM") if hasattr(signal, name))
 _CAN_HOLD_BACK: Final = hasattr(signal, "pthread_sigmask")
 
 
@@ -135,7 +135,7 @@ class _Process:
         self.pid = 0
 
     async def start(self) -> None:
-        with _terminals_held_back():
+        with _held_back():
             process_id = self.submit(os.getpid)  # the first call starts the process
         self.pid = await process_id
 
@@ -149,9 +149,15 @@ class _Process:
         return self._last is None or not self._last.done() or self._last.cancelled()
 
     @property
+    def is_broken(self) -> bool:
+        """Whether the pool has given up its process: calls do not fail in another way."""
+        last = self._last
+        return last is not None and last.done() and not last.cancelled() and last.exception() is not None
+
+    @property
     def is_usable(self) -> bool:
         """Whether the process is there, as far as one can see without calling it."""
-        if self._last is not None and self._last.done() and not self._last.cancelled() and self._last.exception():
+        if self.is_broken:
             return False
         try:
             os.kill(self.pid, 0) if os.name == "posix" else None
@@ -162,16 +168,20 @@ class _Process:
     def end(self) -> None:
         if self.is_working and self.pid:
             _kill(self.pid)
+        elif self.is_broken:  # it may be there still: the pool waits for its end, and asks for that by SIGTERM
+            for child in multiprocessing.active_children():
+                if child.pid == self.pid:
+                    child.kill()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
-def _terminals_held_back() -> Iterator[None]:
-    """Start processes inside: what a terminal sends them waits until they have handlers, since they inherit the mask."""
+def _held_back() -> Iterator[None]:
+    """Start processes inside: what is sent to all of them waits until they have handlers, since they inherit the mask."""
     if not _CAN_HOLD_BACK:
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)
     try:
         yield
     finally:
@@ -179,15 +189,38 @@ def _terminals_held_back() -> Iterator[None]:
 
 
 def _follow_the_worker() -> None:
-    """Leave it to the worker what becomes of Ctrl-C and a closing terminal, and end with it whatever ends it.
+    """Leave it to the worker what becomes of Ctrl-C, a closing terminal and SIGTERM, and end with it whatever ends it.
 
-    The worker lets calls finish. Programs that a call runs do not inherit that.
+    The worker lets calls finish. Programs and processes that a call runs end by SIGTERM, as ever: calls end them by it.
     """
-    for number in _OF_TERMINALS:
-        signal.signal(number, lambda number, frame: None)
+    for number in _TO_ALL:
+        signal.signal(number, _leave_to_the_worker)
     if _CAN_HOLD_BACK:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_ALL)
+        _let_forks_be_terminated()
     threading.Thread(target=_end_with_the_worker, name="durable-worker-watch", daemon=True).start()
+
+
+def _leave_to_the_worker(number: int, frame: object) -> None:
+    """Do nothing; unlike `SIG_IGN` that ends where a program is run."""
+
+
+def _let_forks_be_terminated() -> None:
+    """Give processes that a call forks the usual SIGTERM; one that comes before they have it waits."""
+    mask = threading.local()
+
+    def hold_back() -> None:
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def go_on() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+    def go_on_forked() -> None:
+        if signal.getsignal(signal.SIGTERM) is _leave_to_the_worker:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        go_on()
+
+    os.register_at_fork(before=hold_back, after_in_parent=go_on, after_in_child=go_on_forked)
 
 
 def _end_with_the_worker() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,24 @@ asyncio.run(main())
 """
 
 
+DRAINING_WORKER = """
+import asyncio, signal, time
+from durable_ext.runtime.process_crew import ProcessCall, ProcessCrew
+
+async def main():
+    crew, told = ProcessCrew(1), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    call = asyncio.ensure_future(crew.run(time.sleep, 1, ProcessCall(), lambda: print("begins", flush=True)))
+    await told.wait()
+    print("told to stop", flush=True)
+    await call
+    print("the call has ended", flush=True)
+    crew.close()
+
+asyncio.run(main())
+"""
+
+
 class TwoArgumentsError(Exception):
     """Cannot be rebuilt from its `args`."""
 
@@ -52,6 +72,27 @@ def process_id(seconds: float) -> int:
 def signalled(name: str) -> str:
     os.kill(os.getpid(), getattr(signal, name))
     return "went on"
+
+
+def exit_codes_of_terminated_forks(count: int) -> set[int | None]:
+    codes = set()
+    for _ in range(count):
+        fork = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        fork.start()
+        fork.terminate()
+        fork.join(5)
+        codes.add(fork.exitcode)
+        fork.kill()
+        fork.join()
+    return codes
+
+
+def babble(file: Path) -> None:
+    """Send what is no answer, and work on."""
+    file.write_text(str(os.getpid()))
+    answers = next(each for each in gc.get_objects() if isinstance(each, SimpleQueue))
+    answers._writer.send_bytes(b"?")  # type: ignore[attr-defined]
+    time.sleep(600)
 
 
 def output_of(program: str) -> str:
@@ -97,13 +138,15 @@ async def test_a_process_is_used_again(crew: ProcessCrew) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
-async def test_what_a_terminal_tells_all_its_processes_is_left_to_the_worker(crew: ProcessCrew, name: str) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGTERM"])
+async def test_what_a_terminal_or_a_service_tells_all_its_processes_is_left_to_the_worker(
+    crew: ProcessCrew, name: str
+) -> None:
     assert await run(crew, signalled, name) == "went on"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGTERM"])
 async def test_so_it_is_while_a_process_starts(crew: ProcessCrew, name: str) -> None:
     before = multiprocessing.active_children()
     call = asyncio.ensure_future(run(crew, process_id, 0))
@@ -120,6 +163,30 @@ async def test_so_it_is_while_a_process_starts(crew: ProcessCrew, name: str) -> 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 async def test_a_program_that_a_call_runs_hears_what_a_terminal_sends(crew: ProcessCrew) -> None:
     assert await run(crew, output_of, MASK_OF_A_PROGRAM) == "set()"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+async def test_a_process_that_a_call_forks_can_be_terminated_from_its_first_moment(crew: ProcessCrew) -> None:
+    assert await run(crew, exit_codes_of_terminated_forks, 20) == {-signal.SIGTERM}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
+async def test_a_call_ends_when_its_worker_lets_it_though_the_whole_group_was_told_to_stop() -> None:
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DRAINING_WORKER, stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    assert worker.stdout is not None
+    began = await worker.stdout.readline()
+    try:
+        os.killpg(worker.pid, signal.SIGTERM)
+        said = await asyncio.wait_for(worker.stdout.read(), 20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        await worker.wait()
+
+    assert (began, said) == (b"begins\n", b"told to stop\nthe call has ended\n")
+    assert worker.returncode == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
@@ -223,6 +290,22 @@ async def test_a_call_can_be_killed_from_outside(crew: ProcessCrew) -> None:
 
     with pytest.raises(ProcessDiedError):
         await call
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes cannot hold back what ends them")
+async def test_a_process_whose_answers_cannot_be_read_is_ended(crew: ProcessCrew, tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    with pytest.raises(ProcessDiedError):
+        await run(crew, babble, file)
+    pid = int(file.read_text())
+
+    def is_gone() -> bool:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            return False
+        return True
+
+    await eventually(is_gone, "the process is still there")
 
 
 async def test_cancelling_a_caller_ends_the_process(crew: ProcessCrew) -> None:
