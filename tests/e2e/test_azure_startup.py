@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, Services, generate_account_sas
 from azurite import Azurite, connection_string_of, free_ports, running_azurite
-from support.host_process import MANAGEMENT, HostProcess, eventually
+from support.host_process import MANAGEMENT, HostProcess, eventually, hub_environment
 
 from durable_ext.backends.azure_storage.service import AzureStorageBackend
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
@@ -44,6 +46,12 @@ def step(number: int) -> int:
 @app.route(route="hello")
 def hello(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("hello")
+
+
+@app.route(route="begin")
+@app.durable_client_input(client_name="client")
+async def begin(req: func.HttpRequest, client: df.DurableOrchestrationClient) -> func.HttpResponse:
+    return func.HttpResponse(await client.start_new("steps", None, 1))
 """
 KEY_PART = re.compile("AccountKey=([^;]*)")
 AWAY = "The task hub cannot be reached: "
@@ -179,6 +187,24 @@ def test_storage_that_comes_after_the_host_is_waited_for(
     assert host.output.count(AWAY) == 1
     assert "Start Azurite (npx azurite) or use --hub embedded." in host.output
     assert host.output.count("The task hub can be reached now.") == 1
+
+
+def test_a_function_that_is_called_while_the_hub_opens_waits_for_its_client(
+    azurite: Azurite, make_app: Callable[..., Path], launch: Callable[..., HostProcess], task_hub: str
+) -> None:
+    environment = hub_environment(azurite.connection_string, task_hub)
+    with ThreadPoolExecutor(1) as caller:
+        azurite.process.send_signal(signal.SIGSTOP)  # takes connections, and answers when it goes on
+        try:
+            host = launch(make_app(APP), options=("--drain", "1"), environment=environment)
+            eventually(lambda: "Management API:" in host.output, seconds=60)
+            answer = caller.submit(host.get, "/api/begin")
+            eventually(lambda: "Executing 'Functions.begin'" in host.output)
+        finally:
+            azurite.process.send_signal(signal.SIGCONT)
+
+        assert answer.result().status == 200, answer.result().text
+        assert host.finished(answer.result().text)["output"] == [0]
 
 
 @pytest.mark.slow  # a minute of outage, and up to another one until what was taken before becomes visible again

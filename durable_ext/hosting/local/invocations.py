@@ -56,12 +56,20 @@ class Invoker:
     """Calls functions by their plan; used from one event loop.
 
     `make_client` gets plan and invocation id. `threads` run sync functions. `limit` ends a call, `None` = never.
+    `client_ready` is awaited before a client is made: whoever calls while the hub opens is not turned away.
     """
 
     def __init__(
-        self, make_client: ClientFactory, directory: Path, *, threads: int = 32, limit: timedelta | None = None
+        self,
+        make_client: ClientFactory,
+        directory: Path,
+        *,
+        threads: int = 32,
+        limit: timedelta | None = None,
+        client_ready: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._make_client, self._directory = make_client, str(directory)
+        self._client_ready = client_ready
         self._threads, self._limit = ThreadCrew("function", threads), TimeLimit(limit)
         self._running: list[str] = []
         self._idle = asyncio.Event()
@@ -105,6 +113,8 @@ class Invoker:
         try:
             with CallLog(plan.name, reason, context.invocation_id):
                 if plan.client is not None:
+                    if self._client_ready is not None:
+                        await self._client_ready()
                     arguments[str(plan.client["name"])] = self._make_client(plan, context.invocation_id)
                 if plan.is_async:
                     return await self._await(plan.name, plan.call(**arguments))

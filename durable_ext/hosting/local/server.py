@@ -72,7 +72,11 @@ class LocalHost:
     def __init__(self, plan: AppPlan, engine: LocalEngine, urls: ManagementUrls, options: HostOptions) -> None:
         self._plan, self._engine, self._options = plan, engine, options
         self._invoker = Invoker(
-            engine.make_client, plan.script_root, threads=options.threads, limit=plan.settings.function_timeout
+            engine.make_client,
+            plan.script_root,
+            threads=options.threads,
+            limit=plan.settings.function_timeout,
+            client_ready=engine.wait_until_tried,
         )
         self._triggers = HttpTriggers(plan.routes, self._invoker)
         self._urls = urls
