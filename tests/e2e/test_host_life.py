@@ -139,6 +139,31 @@ def test_a_terminal_that_closes_lets_a_running_activity_finish_as_a_sigterm_does
     assert "Executing 'Functions.sleep'" not in again.output
 
 
+@pytest.mark.slow  # that a process does not hear it: tests/unit/runtime/test_process_crew.py
+@pytest.mark.skipif(sys.platform == "win32", reason="no process groups")
+def test_an_activity_in_a_process_finishes_though_all_processes_of_the_host_get_the_sigterm(
+    make_app: MakeApp, launch: Launch, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    app = make_app(
+        WAITING_APP.replace('input_name="seconds"', 'input_name="seconds", executor="process"').replace(
+            "    time.sleep(", f"    with open({str(runs)!r}, 'a') as file:\n        file.write('1')\n    time.sleep("
+        )
+    )
+    host = launch(app).wait_until_ready()
+    host.start("slow", "drained")
+    eventually(runs.exists, message=host.output)
+    assert host.process is not None
+
+    os.killpg(host.process.pid, signal.SIGTERM)
+    code = host.wait_for_exit()
+    again = launch(app).wait_until_ready()
+
+    assert code == 0
+    assert again.finished("drained")["output"] == "slept"
+    assert runs.read_text() == "1"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="gives the host a terminal")
 def test_an_activity_that_prints_finishes_after_its_terminal_was_closed(make_app: MakeApp, launch: Launch) -> None:
     app = make_app(WAITING_APP.replace('return "slept"', 'print("awake", flush=True)\n    return "slept"'))
