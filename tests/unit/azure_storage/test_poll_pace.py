@@ -10,6 +10,10 @@ from durable_ext.backends.azure_storage.poll_pace import LONGEST_PAUSE_SECONDS, 
 
 async def turn_of(pace: PollPace, poll: Poll, order: list[Poll]) -> None:
     pace.ask(poll)
+    await took_turn(pace, poll, order)
+
+
+async def took_turn(pace: PollPace, poll: Poll, order: list[Poll]) -> None:
     while not poll.is_due:
         await poll.wakeup.wait(10)
     order.append(poll)
@@ -89,13 +93,14 @@ async def test_after_a_rest_the_first_reads_are_as_slow_as_ever() -> None:
 
 async def test_whoever_waits_with_short_pauses_has_its_turn_before_those_that_wait_for_long() -> None:
     pace, order = PollPace(), list[Poll]()
-    await turn_of(pace, pace.begin(Wakeup(), 0.1), order)
+    first, young = (pace.begin(Wakeup(), 0.1) for _ in range(2))
     long_ones = [pace.begin(Wakeup(), LONGEST_PAUSE_SECONDS) for _ in range(5)]
-    young = pace.begin(Wakeup(), 0.1)
+    for poll in (first, *long_ones, young):  # the first one reads while the others ask
+        pace.ask(poll)
 
-    await asyncio.gather(*(turn_of(pace, poll, order) for poll in (*long_ones, young)))
+    await asyncio.gather(*(took_turn(pace, poll, order) for poll in (first, *long_ones, young)))
 
-    assert order[1:] == [young, *long_ones]
+    assert order == [first, young, *long_ones]
 
 
 async def test_a_wait_that_is_over_has_no_turn_and_delays_nobody() -> None:
@@ -113,13 +118,14 @@ async def test_a_wait_that_is_over_has_no_turn_and_delays_nobody() -> None:
 
 async def test_asking_again_takes_the_place_of_what_was_asked_before() -> None:
     pace, order = PollPace(), list[Poll]()
-    await turn_of(pace, pace.begin(Wakeup(), 0.1), order)
-    impatient, other = (pace.begin(Wakeup(), 0.1) for _ in range(2))
-    pace.ask(impatient)
+    first, impatient, other = (pace.begin(Wakeup(), 0.1) for _ in range(3))
+    for poll in (first, impatient, other, impatient):  # the first one reads meanwhile
+        pace.ask(poll)
 
-    await asyncio.wait_for(asyncio.gather(turn_of(pace, other, order), turn_of(pace, impatient, order)), 10)
+    everybody = asyncio.gather(*(took_turn(pace, poll, order) for poll in (first, impatient, other)))
+    await asyncio.wait_for(everybody, 10)
 
-    assert order[1:] == [other, impatient]
+    assert order == [first, other, impatient]
 
 
 def test_a_read_in_vain_makes_pauses_and_gaps_longer_and_news_make_the_gap_shorter() -> None:
