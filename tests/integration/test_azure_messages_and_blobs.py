@@ -1,11 +1,12 @@
 """What the plain Azure packages see of messages and blobs beside their content: how long they stay, and what they are.
 
-Source: specs/azure-storage.md 4.1, 4.6, 13 (12).
+Source: specs/azure-storage.md 4.1, 4.6, 6.5, 13 (12, 30).
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 from azure_hub import run_azure_hub
 from azurite import Azurite
+from interop_app import interop_registry
 
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings, TransportKind
 from durable_ext.runtime.registry import FunctionRegistry
@@ -49,3 +51,18 @@ def _stored(connection: str, hub: str) -> tuple[list[Any], list[Any]]:
     ):
         container = blobs.get_container_client(f"{hub}-largemessages")
         return queue.peek_messages(max_messages=32), list(container.list_blobs(include=["metadata"]))
+
+
+async def test_a_large_value_is_read_under_another_name_of_its_account(azurite: Azurite, task_hub: str) -> None:
+    settings = AzureStorageSettings(connection=azurite.connection_string, task_hub=task_hub)
+    elsewhere = replace(settings, connection=azurite.connection_string.replace("127.0.0.1", "localhost"))
+    async with run_azure_hub(settings, interop_registry()) as hub:
+        instance_id = await hub.client.start("Echo", "x" * 100_000)
+        await hub.client.wait_for_completion(instance_id)
+
+    async with run_azure_hub(elsewhere, FunctionRegistry(), serve=False) as hub:
+        status = await hub.client.get_status(instance_id)
+
+    assert elsewhere.account.blob_endpoint != settings.account.blob_endpoint
+    assert status is not None
+    assert status.output == "x" * 100_000
