@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure.data.tables import TableClient
 from azure_hub import AzureHub, run_azure_hub, short_settings
 from azurite import Azurite
 from interop_app import interop_registry
@@ -20,12 +21,16 @@ from support.queue_lengths import queue_length
 from durable_ext.backends.azure_storage.partitions import partition_index
 from durable_ext.backends.azure_storage.settings import AzureStorageSettings
 from durable_ext.backends.azure_storage.transport.connection import StorageTransport
+from durable_ext.backends.azure_storage.transport.http import StorageCall
+from durable_ext.backends.azure_storage.transport.queue import MessageReceipt
+from durable_ext.backends.azure_storage.transport.wire import HttpAnswer
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import EventRaised, ExecutionStarted
 from durable_ext.core.ids import next_execution_id
 from durable_ext.core.messages import ExecutionId
 from durable_ext.core.timestamps import ticks_between
 from durable_ext.testing.eventually import eventually
+from durable_ext.testing.faults import Send
 
 pytestmark = pytest.mark.azurite
 
@@ -222,3 +227,52 @@ async def _runs(hub: AzureHub, instance_id: str) -> bool:
 
 async def _length(transport: StorageTransport, queue: str, wanted: int) -> bool:
     return await queue_length(transport, queue) == wanted
+
+
+async def test_a_start_that_is_given_up_because_its_row_never_came_is_told(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, queue = settings_of(azurite, task_hub), control_queue(task_hub, "rowless")
+    async with run_azure_hub(settings, interop_registry(), serve=False):
+        start = provider_message("ExecutionStarted", "rowless", "e", Name="HelloSequence", Input="2")
+        message_id = (await transport.queues.put(queue, start)).message_id
+        for _ in range(9):
+            [delivered] = await transport.queues.get(queue, count=1, visibility=30)
+            receipt = MessageReceipt(delivered.message_id, delivered.pop_receipt)
+            await transport.queues.hide(queue, receipt, visibility=0)
+
+    async with run_azure_hub(settings, interop_registry()):
+        await eventually(lambda: _length(transport, queue, 0), within=PATIENCE)
+
+    [told] = [each for each in caplog.records if getattr(each, "event", None) == "start_given_up"]
+    assert told.levelname == "WARNING"
+    assert message_id in told.getMessage()
+    assert "'rowless'" in told.getMessage()
+
+
+async def test_an_instance_that_cannot_be_read_is_told_once_and_keeps_its_messages(
+    azurite: Azurite, task_hub: str, transport: StorageTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry()) as hub:
+        await hub.client.start("WaitEvent", None, "damaged")
+        await eventually(lambda: _runs(hub, "damaged"), within=PATIENCE)
+    with TableClient.from_connection_string(azurite.connection_string, f"{task_hub}History") as history:
+        for row in list(history.query_entities("PartitionKey eq 'damaged' and EventType eq 'ExecutionStarted'")):
+            history.update_entity({**row, "ParentInstance": "no parent"})
+    reads: list[StorageCall] = []
+
+    async def intercept(call: StorageCall, send: Send) -> HttpAnswer:
+        answer = await send()
+        if call.verb == "table.query" and "History" in call.resource:
+            reads.append(call)
+        return answer
+
+    async with run_azure_hub(settings_of(azurite, task_hub), interop_registry(), interceptor=intercept) as hub:
+        await hub.client.raise_event("damaged", "Approval", 1)
+        await eventually(lambda: reads, within=PATIENCE)
+        await hub.client.raise_event("damaged", "Approval", 2)
+        await eventually(lambda: len(reads) > 1, within=PATIENCE)
+
+    [told] = [each for each in caplog.records if getattr(each, "event", None) == "instance_unreadable"]
+    assert "'damaged'" in told.getMessage()
+    await eventually(lambda: _length(transport, control_queue(task_hub, "damaged"), 2), within=PATIENCE)

@@ -30,6 +30,7 @@ from durable_ext.errors import BackendError, BackendUnavailableError
 _log = logging.getLogger("durable_ext.backends.azure_storage")
 _PARALLEL_LOADS: Final = 32
 _RETRY_SECONDS: Final = 5.0
+_MOST_TOLD: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class InstanceLoader:
         self._clock, self._history, self._instances, self._keeper = clock, history, instances, keeper
         self._discard, self._postpone, self._open_session = discard, postpone, open_session
         self._turns = asyncio.Semaphore(_PARALLEL_LOADS)
+        self._told: set[tuple[str, str]] = set()
 
     async def load(self, inbox: InstanceInbox) -> AzureSession | None:
         """Return a session for the messages of an inbox; `None` once all of them had to go.
@@ -92,15 +94,28 @@ class InstanceLoader:
                 )
                 await self._clock.sleep(_RETRY_SECONDS)
             except (BackendError, ValueError) as exc:
-                # Something that cannot be read: kept, retried with growing delays, said once per delivery.
-                _log.error(
-                    "instance '%s' cannot be read, and is tried again later: %s",
-                    inbox.instance_id,
-                    exc,
-                    extra={"event": "instance_unreadable", "instance_id": inbox.instance_id, "error": str(exc)},
-                )
+                self._tell_unreadable(inbox, exc)  # its messages are kept, and retried with growing delays
                 await self._keeper.abandon_all(inbox.take_out())
         return None
+
+    def _tell_unreadable(self, inbox: InstanceInbox, error: Exception) -> None:
+        if (inbox.instance_id, str(error)) in self._told:
+            return
+        if len(self._told) < _MOST_TOLD:
+            self._told.add((inbox.instance_id, str(error)))
+        message_id = inbox.pending[0].message_id if inbox.pending else "none"
+        _log.error(
+            "instance '%s' cannot be read; its messages (first %s) are kept and tried again: %s",
+            inbox.instance_id,
+            message_id,
+            error,
+            extra={
+                "event": "instance_unreadable",
+                "instance_id": inbox.instance_id,
+                "message_id": message_id,
+                "error": str(error),
+            },
+        )
 
     async def _read(self, inbox: InstanceInbox) -> SessionOpening | None:
         start = _first_start(inbox.pending)
@@ -141,6 +156,8 @@ class InstanceLoader:
         for rejected in rejected_starts(inbox.pending, loaded, row, now=self._clock.now(), visibility=visibility):
             inbox.pending.remove(rejected.held)
             if rejected.verdict is StartVerdict.DELETE:
+                if row is None and not loaded.events:
+                    _tell_given_up(rejected.held)
                 self._discard(rejected.held)
             else:
                 self._postpone(rejected.held, rejected.seconds)
@@ -151,6 +168,20 @@ def _is_expected(inbox: InstanceInbox, loaded: LoadedHistory, row: InstanceRow |
     messages = [held.message for held in inbox.pending]
     is_entity = inbox.instance_id.startswith("@")
     return not is_entity and come_before_start(messages, row, loaded.events, loaded.execution_id)
+
+
+def _tell_given_up(held: HeldMessage) -> None:
+    """Say that a start is dropped whose row has not come in ten deliveries (8.3)."""
+    instance_id = held.message.target.instance_id
+    _log.warning(
+        "start message %s of instance '%s' is deleted: in %d deliveries there was no row of that instance in the Instances "
+        "table. Either its client failed after it had sent the message, or the row was deleted, as a purge does. Start it again "
+        "if it is missed.",
+        held.message_id,
+        instance_id,
+        held.dequeue_count,
+        extra={"event": "start_given_up", "message_id": held.message_id, "instance_id": instance_id},
+    )
 
 
 def _first_start(messages: Iterable[HeldMessage]) -> HeldMessage | None:
