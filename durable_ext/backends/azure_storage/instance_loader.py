@@ -175,8 +175,8 @@ def _tell_given_up(held: HeldMessage) -> None:
     instance_id = held.message.target.instance_id
     _log.warning(
         "start message %s of instance '%s' is deleted: in %d deliveries there was no row of that instance in the Instances "
-        "table. Either its client failed after it had sent the message, or the row was deleted, as a purge does. Start it again "
-        "if it is missed.",
+        "table. Either its client failed after it had sent the message, or the row was deleted, as a purge does. Start it "
+        "again if it is missed.",
         held.message_id,
         instance_id,
         held.dequeue_count,
