@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
+from durable_ext.backends.azure_storage.backoff import redelivery_delay
 from durable_ext.backends.azure_storage.transport.queue import MAX_INVISIBLE_SECONDS
 from durable_ext.core.events import (
     TASK_RESULTS,
@@ -31,6 +32,7 @@ from durable_ext.core.messages import ExecutionId, TaskMessage
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
 
 MAX_START_DELIVERIES: Final = 10
+_LATE_START: Final = timedelta(minutes=1)  # after its time: look every second for so long
 _EARLY_START: Final = timedelta(seconds=1)  # the provider lets a message appear up to a second before its time (4.7)
 _REQUEST_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
 
@@ -85,6 +87,18 @@ def seconds_before_start(start: ExecutionStarted, now: datetime) -> int:
         return 0
     left = ticks_to_datetime(start.scheduled_start_time) - now
     return min(math.ceil(left.total_seconds()), MAX_INVISIBLE_SECONDS) if left > _EARLY_START else 0
+
+
+def seconds_for_start(row: InstanceRow, dequeue_count: int, now: datetime) -> int:
+    """Return for how long to hide a message of an instance that has not started: growing, but not past a start at a time.
+
+    An event or a suspension of an hour before would otherwise come up to ten minutes after the start.
+    """
+    delay = redelivery_delay(dequeue_count)
+    if row.scheduled_start_at is None:
+        return delay
+    left = ticks_to_datetime(row.scheduled_start_at) - now
+    return delay if left < -_LATE_START else min(delay, max(math.ceil(left.total_seconds()), 0) + 1)
 
 
 def come_before_start(

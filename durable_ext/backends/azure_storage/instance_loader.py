@@ -13,7 +13,12 @@ from datetime import timedelta
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.early_messages import StartVerdict, come_before_start, is_terminal
+from durable_ext.backends.azure_storage.early_messages import (
+    StartVerdict,
+    come_before_start,
+    is_terminal,
+    seconds_for_start,
+)
 from durable_ext.backends.azure_storage.held_message import HeldMessage
 from durable_ext.backends.azure_storage.history_table import NO_HISTORY, HistoryTable, LoadedHistory
 from durable_ext.backends.azure_storage.instance_inbox import InstanceInbox
@@ -138,8 +143,10 @@ class InstanceLoader:
             # Two processes may have sent a start and its events within one second (4.9).
             inbox.pending.remove(start)
             inbox.pending.appendleft(start)
-        if start is None and _is_expected(inbox, loaded, row):
-            await self._keeper.abandon_all(inbox.take_out())
+        if start is None and row is not None and _is_expected(inbox, loaded, row):
+            now = self._clock.now()
+            early = [(held, seconds_for_start(row, held.dequeue_count, now)) for held in inbox.take_out()]
+            await asyncio.gather(*(self._keeper.give_back(held, seconds) for held, seconds in early))
             return None
         first = inbox.pending[0].message
         starting: ExecutionId | None = None

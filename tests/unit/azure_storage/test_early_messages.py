@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -16,6 +17,7 @@ from durable_ext.backends.azure_storage.early_messages import (
     judge_start,
     repeats_child_start,
     seconds_before_start,
+    seconds_for_start,
 )
 from durable_ext.core.events import (
     EventRaised,
@@ -285,3 +287,22 @@ def test_messages_of_an_ended_generation_do_not_wait_for_a_start_that_its_row_do
 
     assert not come_before_start([event], row("e1"), [second, ended], second.instance.execution_id)
     assert come_before_start([event], row("other"), [second, ended], second.instance.execution_id)
+
+
+@pytest.mark.parametrize(
+    ("left", "dequeue_count", "expected"),
+    [
+        pytest.param(None, 3, 8, id="no time of its own"),
+        pytest.param(3600, 3, 8, id="long before"),
+        pytest.param(100, 20, 101, id="the delay would end after the start"),
+        pytest.param(-5, 20, 1, id="the start is late"),
+        pytest.param(-3600, 20, 600, id="the start does not come"),
+    ],
+)
+def test_a_message_is_hidden_for_longer_and_longer_but_not_past_the_time_of_the_start(
+    left: int | None, dequeue_count: int, expected: int
+) -> None:
+    now = datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
+    due = None if left is None else ticks_from_datetime(now + timedelta(seconds=left))
+
+    assert seconds_for_start(replace(row(), scheduled_start_at=due), dequeue_count, now) == expected
