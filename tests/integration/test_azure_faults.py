@@ -379,21 +379,30 @@ def _events(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.__dict__.get("event", each.getMessage()) for each in caplog.records if each.levelno >= logging.WARNING]
 
 
-async def test_an_outage_of_the_lease_store_is_a_warning(
-    azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (StorageUnavailableError(call="table.batch", why="no answer"), "no answer"),
+        (asyncio.TimeoutError(), "the storage has not answered in time"),
+    ],
+)
+async def test_an_outage_of_the_lease_store_is_a_warning_that_says_what_is_wrong(
+    azurite: Azurite, task_hub: str, caplog: pytest.LogCaptureFixture, error: Exception, says: str
 ) -> None:
     failing = False
 
     async def without_leases(call: StorageCall, send: Send) -> HttpAnswer:
         if failing and "Partitions" in call.resource:
-            raise StorageUnavailableError(call=call.verb, why="no answer")
+            raise error
         return await send()
 
     async with AzureStorageBackend(settings_of(azurite, task_hub), interceptor=without_leases) as backend:
         await backend.start_worker()
         failing = True
-        await eventually(lambda: "partition leases cannot be kept" in " ".join(_warnings(caplog)), within=PATIENCE)
+        await eventually(lambda: any("leases cannot be kept" in each for each in _warnings(caplog)), within=PATIENCE)
         failing = False
+
+    assert says in " ".join(_warnings(caplog))
 
 
 def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -132,7 +132,7 @@ class PartitionKeeper:
         _log.log(
             logging.WARNING if tells else logging.INFO,
             "partition leases cannot be kept: %s",
-            str(error) or type(error).__name__,
+            str(error) or "the storage has not answered in time",  # a TimeoutError has no text
             extra={"event": "lease_round_failed", "worker_id": self._me, "error": str(error), "failures": failures},
         )
 
