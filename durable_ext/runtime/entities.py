@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +24,7 @@ from durable_ext.runtime.executors import USER_ERRORS, Executors
 from durable_ext.runtime.lifecycle_log import LeftToOthers, log_deadly_operation, log_failed_operation
 from durable_ext.runtime.refused import is_too_large
 from durable_ext.runtime.registry import FunctionRegistry
-from durable_ext.runtime.session_cache import SessionCache
+from durable_ext.runtime.session_cache import ParkingPlace, SessionCache
 from durable_ext.runtime.session_end import give_back_after
 
 log = logging.getLogger("durable_ext.runtime.entities")
@@ -82,19 +81,11 @@ class HeldEntity:
         self._live: LiveEntity | None = None
         self._deaths = 0
         self._at_most: int | None = None  # operations of the next batch: few after a death, or after one that is too large
-        self._owner: asyncio.Task[Any] | None = None
         self._awake = True
-        self._evicted = False
-
-    def evict(self) -> None:
-        """Stop waiting for messages and let the session go."""
-        self._evicted = True
-        if self._owner is not None:
-            self._owner.cancel()
+        self._place = ParkingPlace(services.cache)
 
     async def run(self) -> None:
         """Run batches until nothing comes for long, or the session is lost. Gives its slot back."""
-        self._owner = asyncio.current_task()
         try:
             await give_back_after(self._session, self._converse(), self._services.left)
         finally:
@@ -156,21 +147,10 @@ class HeldEntity:
     async def _park(self) -> MessageBatch | None:
         """Wait for messages with the entity in memory but without a slot."""
         services = self._services
-        if not services.cache.park(self):
-            return None
         services.slots.give_back()
         self._awake = False
-        try:
-            got = await self._session.next_messages(services.idle)
-        except asyncio.CancelledError:
-            if not self._evicted:
-                raise
-            if sys.version_info >= (3, 11) and self._owner is not None:
-                self._owner.uncancel()
-            return None
-        finally:
-            services.cache.unpark(self)
-        if not isinstance(got, MessageBatch):
+        got = await self._place.wait(self._session, services.idle)
+        if got is None:
             return None
         await services.slots.take()
         self._awake = True
@@ -225,7 +205,7 @@ class HeldEntity:
         except FunctionTimeoutError:
             raise
         except asyncio.CancelledError as error:
-            if self._evicted or self._services.is_stopping():
+            if self._place.is_evicted or self._services.is_stopping():
                 raise
             return error  # user code was cancelled by itself
         except USER_ERRORS as error:

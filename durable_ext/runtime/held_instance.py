@@ -12,7 +12,6 @@ starts and nothing leaves before the results it was computed from are stored (I2
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -42,6 +41,7 @@ from durable_ext.runtime.live_player import LivePlayer, Played, nothing_to_store
 from durable_ext.runtime.local_activities import ActivityResult, LocalWave, may_begin_locally, results_per_write
 from durable_ext.runtime.lone_activity import LoneActivity, TakenOverError
 from durable_ext.runtime.services import OrchestrationServices
+from durable_ext.runtime.session_cache import ParkingPlace
 from durable_ext.runtime.session_end import give_back_after
 from durable_ext.runtime.session_writer import SessionWriter
 from durable_ext.runtime.stuck_episodes import StuckEpisode
@@ -67,7 +67,7 @@ class HeldInstance:
         self._claims = False  # rule R7: may run its activities in this process
         self._local = False  # rules R6 and R7: may run them before they are in history
         self._awake = True
-        self._evicted = False
+        self._place = ParkingPlace(services.cache)
         self._wave: LocalWave | None = None
 
     # Life.
@@ -76,12 +76,6 @@ class HeldInstance:
         """Play the instance until it ends, sleeps for long, or the session is lost. Gives its slot back."""
         self._owner = asyncio.current_task()
         await self._own(self._converse())
-
-    def evict(self) -> None:
-        """Stop waiting for messages and let the session go."""
-        self._evicted = True
-        if self._owner is not None:
-            self._owner.cancel()
 
     async def _own(self, conversation: Coroutine[Any, Any, None]) -> None:
         try:
@@ -156,18 +150,8 @@ class HeldInstance:
             self._receive(overheard)
             return await self._player.play(overheard.messages, self._next_checkpoint)
         self._sleep()
-        idle = services.settings.session_idle_timeout if services.cache.park(self) else _AT_ONCE
-        try:
-            batch = await self._session.next_messages(idle)
-        except asyncio.CancelledError:
-            if not self._evicted:
-                raise
-            if sys.version_info >= (3, 11) and self._owner is not None:
-                self._owner.uncancel()
-            return None
-        finally:
-            services.cache.unpark(self)
-        if not isinstance(batch, MessageBatch):
+        batch = await self._place.wait(self._session, services.settings.session_idle_timeout)
+        if batch is None:
             return None
         await self._wake_up()
         self._receive(batch)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections import OrderedDict
-from typing import Protocol
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from durable_ext.backends.protocol import MessageBatch, OrchestrationSession
+
+_AT_ONCE: Final = timedelta(0)
 
 
 class ParkedSession(Protocol):
@@ -47,3 +54,38 @@ class SessionCache:
         while self._parked:
             session, _ = self._parked.popitem(last=False)
             session.evict()
+
+
+class ParkingPlace:
+    """Where one session waits for messages without a slot. Used from the task that owns the session."""
+
+    def __init__(self, cache: SessionCache) -> None:
+        self._cache = cache
+        self._waiting: asyncio.Task[Any] | None = None
+        self.is_evicted = False
+
+    def evict(self) -> None:
+        """Stop waiting; the session should go."""
+        self.is_evicted = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def wait(self, session: OrchestrationSession, idle: timedelta) -> MessageBatch | None:
+        """Return the next messages, `None` if the session should end.
+
+        Nothing has come within `idle` then, the session is lost or wanted elsewhere, or others need its place. A cache that
+        keeps nothing any more makes it a look at what is there.
+        """
+        self._waiting = asyncio.current_task()
+        is_kept = self._cache.park(self)
+        try:
+            found = await session.next_messages(idle if is_kept else _AT_ONCE)
+        except asyncio.CancelledError:
+            if not self.is_evicted:
+                raise
+            if sys.version_info >= (3, 11) and self._waiting is not None:
+                self._waiting.uncancel()
+            return None
+        finally:
+            self._cache.unpark(self)
+        return found if isinstance(found, MessageBatch) else None
