@@ -22,6 +22,7 @@ from durable_ext.core.events import (
     ExecutionCompleted,
     ExecutionStarted,
     ExecutionTerminated,
+    GenericEvent,
     HistoryEvent,
     OrchestrationStatus,
     TimerFired,
@@ -29,7 +30,7 @@ from durable_ext.core.events import (
 from durable_ext.core.ids import continues, is_same_execution
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, TaskMessage
-from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_to_datetime
+from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_datetime, ticks_to_datetime
 
 MAX_START_DELIVERIES: Final = 10
 _LATE_START: Final = timedelta(minutes=1)  # after its time: look every second for so long
@@ -43,11 +44,17 @@ class KnownTasks:
 
     event_ids: set[int] = field(default_factory=set)
     request_ids: set[str] = field(default_factory=set)
+    rewound_ids: set[int] = field(default_factory=set)
+    rewound_at: Ticks = MIN_TICKS
 
     def add(self, events: Iterable[HistoryEvent]) -> None:
         """Learn from events that are stored."""
         for event in events:
             if event.event_id != -1:  # the provider has a timer number -100 (8.9)
+                if event.__class__ is GenericEvent:  # a rewind has undone it (9.5)
+                    self.rewound_ids.add(event.event_id)
+                    self.rewound_at = max(self.rewound_at, event.timestamp)
+                    continue
                 self.event_ids.add(event.event_id)
                 if isinstance(event, EventSent) and event.input:
                     found = _REQUEST_ID.search(event.input)
@@ -55,14 +62,21 @@ class KnownTasks:
                         self.request_ids.add(found[1].lower())
 
     def answers(self, event: HistoryEvent, *, from_entity: bool) -> bool:
-        """Whether an event answers something that history holds, or needs no question."""
+        """Whether an event answers something that history holds, or needs no question.
+
+        What a rewind has undone is no question any more, but its answers of before may come and be dropped. A later one is
+        of a task that has the number now, and whose decision is not stored yet.
+        """
         if isinstance(event, TASK_RESULTS):
-            return event.task_scheduled_id in self.event_ids
+            return self._holds(event.task_scheduled_id, event.timestamp)
         if isinstance(event, TimerFired):
-            return event.timer_id in self.event_ids
+            return self._holds(event.timer_id, event.timestamp)
         if from_entity and isinstance(event, EventRaised):
             return event.name.lower() in self.request_ids
         return True
+
+    def _holds(self, event_id: int, answered_at: Ticks) -> bool:
+        return event_id in self.event_ids or (event_id in self.rewound_ids and answered_at <= self.rewound_at)
 
 
 def is_result(message: TaskMessage, sender_id: str) -> bool:

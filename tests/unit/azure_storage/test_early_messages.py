@@ -25,6 +25,7 @@ from durable_ext.core.events import (
     ExecutionCompleted,
     ExecutionStarted,
     ExecutionTerminated,
+    GenericEvent,
     HistoryEvent,
     OrchestrationStatus,
     SubOrchestrationInstanceCompleted,
@@ -110,6 +111,29 @@ KNOWN.add(
 )
 def test_a_result_is_due_once_history_holds_its_question(event: HistoryEvent, from_entity: bool, expected: bool) -> None:
     assert KNOWN.answers(event, from_entity=from_entity) is expected
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (SubOrchestrationInstanceCompleted(timestamp=at(30), task_scheduled_id=2), False),
+        (TimerFired(timestamp=at(30), timer_id=1, fire_at=at(30)), False),
+        (TaskCompleted(timestamp=at(15), task_scheduled_id=1), True),
+        (TaskCompleted(timestamp=at(30), task_scheduled_id=0), True),
+    ],
+)
+def test_what_a_rewind_has_undone_asks_for_nothing_that_comes_later(event: HistoryEvent, expected: bool) -> None:
+    """A worker may have sent what it decided after the rewind under the same number, and died before it was stored."""
+    known = KnownTasks()
+    known.add(
+        [
+            TaskScheduled(timestamp=at(10), event_id=0, name="A"),
+            GenericEvent(timestamp=at(10), event_id=1),
+            GenericEvent(timestamp=at(20), event_id=2),
+        ]
+    )
+
+    assert known.answers(event, from_entity=False) is expected
 
 
 @pytest.mark.parametrize(
