@@ -6,7 +6,7 @@ that dies between sending and storing makes the episode run again: only with the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from durable_ext.core.entities.ids import is_entity_instance
@@ -49,9 +49,8 @@ def sends_to_entities(episode: Episode) -> bool:
     return any(is_entity_instance(out.message.target.instance_id) for out in episode.messages)
 
 
-def without_unsent(events: Iterable[HistoryEvent]) -> tuple[HistoryEvent, ...]:
+def without_unsent(events: Sequence[HistoryEvent]) -> tuple[HistoryEvent, ...]:
     """Leave out activities that were decided and have no result: if they are in history, somebody has to have sent them."""
-    events = tuple(events)
     ended = {event.task_scheduled_id for event in events if isinstance(event, ACTIVITY_RESULTS)}
     return tuple([event for event in events if not isinstance(event, TaskScheduled) or event.event_id in ended])
 

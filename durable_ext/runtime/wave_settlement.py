@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import HistoryEvent, OrchestratorStarted
-from durable_ext.core.timestamps import MIN_TICKS, Ticks
+from durable_ext.core.timestamps import MIN_TICKS
 from durable_ext.runtime.live_player import LivePlayer, Played, ignore_outcome
 from durable_ext.runtime.local_activities import ActivityResult
 from durable_ext.runtime.services import OrchestrationServices
@@ -48,9 +49,10 @@ class WaveSettlement:
             self._began = now
             opening = (OrchestratorStarted(timestamp=now), *opening)
         overlaps = self._waves > _LONG and services.slots.taken < _CALM
+        play = partial(self._player.play_results, results, now, goes_on=goes_on)
         if overlaps and not writer.holds_back(len(results)):
-            return await self._write_while_playing(episode, opening, results, now, goes_on=goes_on)
-        following = (await self._player.play_results(results, now, goes_on=goes_on)).episode
+            return await self._write_while_playing(episode, opening, play)
+        following = (await play()).episode
         if not (writer.holds_back(len(results)) or writer.can_end_with(following)):
             writer.add(opening)
             await writer.write(episode)
@@ -65,13 +67,7 @@ class WaveSettlement:
         return following
 
     async def _write_while_playing(
-        self,
-        episode: Episode,
-        opening: Sequence[HistoryEvent],
-        results: Sequence[ActivityResult],
-        now: Ticks,
-        *,
-        goes_on: bool,
+        self, episode: Episode, opening: Sequence[HistoryEvent], play: Callable[[], asyncio.Future[Played]]
     ) -> Episode:
         """The write and the next episode go on at the same time; what that decides waits for the write.
 
@@ -79,10 +75,7 @@ class WaveSettlement:
         """
         writer, playing = self._writer, list[asyncio.Future[Played]]()
 
-        def play() -> None:
-            playing.append(self._player.play_results(results, now, goes_on=goes_on))
-
-        turn = asyncio.get_running_loop().call_soon(play)
+        turn = asyncio.get_running_loop().call_soon(lambda: playing.append(play()))
         writer.add(opening)
         try:
             await writer.write(episode)
@@ -93,7 +86,7 @@ class WaveSettlement:
             raise
         turn.cancel()
         if not playing:
-            play()  # the store had nothing to wait for
+            playing.append(play())  # the store had nothing to wait for
         following = (await playing[0]).episode
         if following.starts_generation:
             writer.begin(following, left_is_stored=True)

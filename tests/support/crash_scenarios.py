@@ -136,10 +136,8 @@ class ContinueAsNew(OneOrchestration):
         return [eternal]
 
 
-class Entities(OneOrchestration):
-    """Every operation of the orchestration counts once; the client's own signal once too, unless it was in doubt."""
-
-    name, output, activities = "count", [5, 16], ("x",)
+class WithCounter(OneOrchestration):
+    """An orchestration that has an entity to count with."""
 
     def registry(self, story: Story) -> FunctionRegistry:
         def counter(context: Any) -> None:
@@ -148,6 +146,12 @@ class Entities(OneOrchestration):
             context.set_result(context.get_state(lambda: 0))
 
         return registry_of(orchestrators=self.orchestrators(), activities=[greeter(story)], entities=[counter])
+
+
+class Entities(WithCounter):
+    """Every operation of the orchestration counts once; the client's own signal once too, unless it was in doubt."""
+
+    name, output, activities = "count", [5, 16], ("x",)
 
     def orchestrators(self) -> list[Any]:
         def count(context: Any) -> Any:
@@ -175,19 +179,11 @@ class Entities(OneOrchestration):
         assert await state() in allowed
 
 
-class LongChain(OneOrchestration):
+class LongChain(WithCounter):
     """So many activities, one after the other, that several make one episode; its end sends and continues as new."""
 
     name, output = "long_chain", ["Hello again!", 7]
     activities = (*(f"step{i}" for i in range(20)), "again")
-
-    def registry(self, story: Story) -> FunctionRegistry:
-        def counter(context: Any) -> None:
-            if context.operation_name == "add":
-                context.set_state(context.get_state(lambda: 0) + context.get_input())
-            context.set_result(context.get_state(lambda: 0))
-
-        return registry_of(orchestrators=self.orchestrators(), activities=[greeter(story)], entities=[counter])
 
     def orchestrators(self) -> list[Any]:
         def long_chain(context: Any) -> Any:

@@ -30,6 +30,7 @@ from durable_ext.core.events import (
 from durable_ext.core.ids import continues, is_same_execution
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, TaskMessage
+from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_datetime, ticks_to_datetime
 
 MAX_START_DELIVERIES: Final = 10
@@ -190,7 +191,7 @@ def is_row_of_former_run(row: InstanceRow, history: Sequence[HistoryEvent]) -> b
     Otherwise it is that of a start which a client has just put and which has not begun: Pending without an end (a rewound
     one has had its end), or Terminated before its start. Ends of that kind look alike, so there the times must tell.
     """
-    started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
+    started = started_in(history)
     ours = started.instance.execution_id if started is not None else None
     if started is None or is_same_execution(row.execution_id, ours, if_unknown=True):
         return False

@@ -20,10 +20,11 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StorageResourceMissingError,
 )
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
-from durable_ext.core.events import ExecutionStarted, GenericEvent, HistoryEvent, OrchestrationStatus
+from durable_ext.core.events import GenericEvent, HistoryEvent, OrchestrationStatus
 from durable_ext.core.ids import is_same_execution
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
 from durable_ext.core.rewind import ChildCall, ChildVerdict, answer_of, end_of, judge_child, plan_rewind
+from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
 from durable_ext.errors import InstanceNotFoundError
 
@@ -189,7 +190,7 @@ class Rewind:
 
 def _is_of_this_run(execution_id: str | None, events: Sequence[HistoryEvent]) -> bool:
     """Whether a row that names this execution is not that of another run under the same id, whose row is not ours."""
-    started = next((event for event in events if isinstance(event, ExecutionStarted)), None)
+    started = started_in(events)
     ours = started.instance.execution_id if started is not None else None
     return is_same_execution(execution_id, ours, if_unknown=True)
 

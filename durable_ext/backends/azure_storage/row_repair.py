@@ -11,38 +11,14 @@ from typing import Final
 
 from durable_ext.backends.azure_storage.early_messages import is_row_of_former_run
 from durable_ext.backends.protocol import Checkpoint
-from durable_ext.core.events import (
-    ContinueAsNew,
-    ExecutionCompleted,
-    ExecutionResumed,
-    ExecutionStarted,
-    ExecutionSuspended,
-    HistoryEvent,
-    OrchestrationStatus,
-)
+from durable_ext.core.events import ExecutionResumed, ExecutionSuspended, HistoryEvent, OrchestrationStatus
 from durable_ext.core.ids import is_same_execution
 from durable_ext.core.instances import InstanceRow, InstanceUpdate
 from durable_ext.core.messages import InstanceId
-from durable_ext.core.runtime_state import RuntimeState
+from durable_ext.core.runtime_state import started_in, status_of
 from durable_ext.core.timestamps import MIN_TICKS
 
 _SUSPENSION: Final = (ExecutionSuspended, ExecutionResumed)
-_TURNS: Final = frozenset({ExecutionSuspended, ExecutionCompleted, ContinueAsNew})  # without them nothing is resumed
-
-
-def started_in(history: Sequence[HistoryEvent]) -> ExecutionStarted | None:
-    """Return the start that a history was made by; `None` if it holds none."""
-    return next((event for event in history if isinstance(event, ExecutionStarted)), None)
-
-
-def status_of(history: Sequence[HistoryEvent]) -> OrchestrationStatus:
-    """Return the status that a history stands for: what `RuntimeState` says, at less than half of its cost.
-
-    Each load of a running instance asks, and most histories have neither turn nor end.
-    """
-    if _TURNS.isdisjoint(map(type, history)):
-        return OrchestrationStatus.PENDING if started_in(history) is None else OrchestrationStatus.RUNNING
-    return RuntimeState(history).status
 
 
 class RowRepair:

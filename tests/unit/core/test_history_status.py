@@ -7,7 +7,6 @@ from itertools import product
 import pytest
 from support.orchestration_bench import ME, START
 
-from durable_ext.backends.azure_storage.row_repair import started_in, status_of
 from durable_ext.core.events import (
     ContinueAsNew,
     EventRaised,
@@ -18,7 +17,7 @@ from durable_ext.core.events import (
     HistoryEvent,
     OrchestrationStatus,
 )
-from durable_ext.core.runtime_state import RuntimeState
+from durable_ext.core.runtime_state import RuntimeState, started_in, status_of
 
 STARTED = ExecutionStarted(timestamp=START, instance=ME, name="orchestrator")
 OTHER = ExecutionStarted(timestamp=START, instance=ME, name="other")
