@@ -42,7 +42,9 @@ _REQUEST_MEMBERS: Final = frozenset(
         *("lockset", "pos"),
     }
 )
-_STATE_MEMBERS: Final = frozenset({"$type", "exists", "state", "queue", "lockedBy", "suspended", "sorter", "recent"})
+_STATE_MEMBERS: Final = frozenset(
+    {"$type", "exists", "state", "queue", "lockedBy", "suspended", "sorter", "lockRequest", "recent"}
+)
 
 
 class JsonEntityCodec:
@@ -124,6 +126,8 @@ class JsonEntityCodec:
             parts.append('"suspended":true')
         parts.append(f'"sorter":{self._sorter_text(state.sorter)}')
         parts += [f"{host_string(name)}:{document}" for name, document in state.foreign]
+        if state.lock_request is not None:
+            parts.append(f'"lockRequest":{host_string(state.lock_request)}')
         if state.recent:
             parts.append(f'"recent":[{",".join(map(_recent_text, state.recent))}]')
         return "{" + ",".join(parts) + "}"
@@ -147,6 +151,7 @@ class JsonEntityCodec:
                 state=state,
                 queue=tuple(_request_of(request, text) for request in members.get("queue") or ()),
                 locked_by=_text_member(members, "lockedBy"),
+                lock_request=_text_member(members, "lockRequest"),
                 suspended=bool(members.get("suspended")),
                 sorter=_sorter_of(members.get("sorter"), text),
                 recent=tuple(_recent_of(batch) for batch in members.get("recent") or ()),

@@ -23,7 +23,7 @@ from durable_ext.core.entities.messages import (
 )
 from durable_ext.core.entities.sorter import MessageSorter
 from durable_ext.core.events import EventRaised, EventSent
-from durable_ext.core.ids import entity_request_id
+from durable_ext.core.ids import asked_again_id, entity_request_id
 from durable_ext.core.orchestrators import ReplayOptions
 from durable_ext.core.payloads import PayloadConverter
 from durable_ext.core.tasks import Task
@@ -77,14 +77,15 @@ class EntityLockTask(Task["EntityLock"]):
 class EntityLock:
     """A held critical section: `with (yield context.lock_entities([a, b])): ...`; leaving it releases the locks."""
 
-    __slots__ = ("_calls", "_replay", "lock_set")
+    __slots__ = ("_calls", "_replay", "_request_id", "lock_set")
 
-    def __init__(self, calls: EntityCalls, replay: Replay, lock_set: tuple[EntityId, ...]) -> None:
-        self._calls, self._replay, self.lock_set = calls, replay, lock_set
+    def __init__(self, calls: EntityCalls, replay: Replay, task: EntityLockTask) -> None:
+        self._calls, self._replay = calls, replay
+        self._request_id, self.lock_set = task.request_id, task.lock_set
 
     def release(self) -> None:
-        """Release all locks now; a second call does nothing."""
-        self._calls.release_all(self._replay)
+        """Release these locks now; a second call does nothing, nor does one in a later section."""
+        self._calls.release(self._replay, self._request_id)
 
     def __enter__(self) -> EntityLock:
         return self
@@ -132,11 +133,13 @@ class EntityCalls:
         replay.send(entity.instance_id, delayed_event_name(due), payload, due)
 
     def lock(self, task: EntityLockTask, replay: Replay) -> None:
-        """Send the lock request to the first entity of the set."""
-        first = task.lock_set[0]
-        timestamp, predecessor = self._sorter.stamp(first.instance_id, replay.now)
+        """Send the lock request to the first entity of the set; one that a rewind has undone as another one."""
+        first, times = task.lock_set[0], replay.undone.get(replay.sequence, 0)
+        timestamp = predecessor = NO_STAMP  # of one that is asked for again: the entity may have had that stamp
+        if not times:
+            timestamp, predecessor = self._sorter.stamp(first.instance_id, replay.now)
         request = EntityRequest(
-            request_id=self._new_id(replay),
+            request_id=asked_again_id(self._new_id(replay), times),
             parent=replay.instance_id,
             parent_execution=_execution_id(replay),
             timestamp=timestamp,
@@ -156,11 +159,11 @@ class EntityCalls:
         self.section.check_request()
         return lock_order(entities)
 
-    def release_all(self, replay: Replay) -> None:
-        """Release the locks that are held; also called when the orchestrator ends."""
+    def release(self, replay: Replay, request_id: str | None = None) -> None:
+        """Release the locks of a request; without one, when the orchestrator ends, also those that it still waits for."""
         if replay.detached:
             return
-        for entity, release in self.section.release(replay.instance_id):
+        for entity, release in self.section.release(replay.instance_id, request_id):
             replay.send(entity.instance_id, RELEASE_EVENT, self._codec.release_text(release, typed=True))
 
     def _new_id(self, replay: Replay) -> str:
@@ -211,6 +214,7 @@ class EntityCalls:
         except ValueError:
             return
         self._answers[recorded] = self._answers.pop(task.request_id)
+        self.section.renamed(task.request_id, recorded)
         task.request_id = recorded
 
     def answered(self, event: EventRaised) -> bool:
@@ -226,7 +230,7 @@ class EntityCalls:
             return True
         if isinstance(task, EntityLockTask):
             self.section.granted(task.request_id)
-            task.succeed(EntityLock(self, replay, task.lock_set))
+            task.succeed(EntityLock(self, replay, task))
             return True
         self.section.call_ended(task.entity)
         self._end(task, response)

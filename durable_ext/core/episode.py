@@ -140,6 +140,7 @@ def decide(replay: Replay, name: str, functions: KnownFunctions, objection: str 
         return []
     objection = objection or functions.objection(pending.values())
     if objection is not None:
+        replay.entities.release(replay)
         return [*_take_sends(replay), _raised(replay, name, OrchestrationError(objection))]
     actions: list[Action] = [
         decision if isinstance(decision, SendEvent) else decision.decide(replay) for decision in pending.values()

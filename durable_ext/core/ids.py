@@ -33,6 +33,11 @@ def entity_request_id(instance_id: str, at: Ticks, counter: int) -> str:
     return str(uuid.uuid5(_ENGINE_NAMESPACE, f"{instance_id}_{ticks_to_round_trip_iso(at)}_{counter}"))
 
 
+def asked_again_id(request_id: str, times: int) -> str:
+    """Return the id of an entity request that rewinds have undone so many times; the entity knows the former ones."""
+    return str(uuid.uuid5(_ENGINE_NAMESPACE, f"{request_id}_{times}")) if times else request_id
+
+
 def next_execution_id(execution_id: ExecutionId) -> ExecutionId:
     """Return the id of the generation that continues another one as new: the same if that has to be played again.
 

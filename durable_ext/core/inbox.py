@@ -22,16 +22,12 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, OrchestrationInstance, ReceivedMessage
+from durable_ext.core.received import was_received
 from durable_ext.core.runtime_state import RuntimeState
 
 _PATIENCE: Final = 5
 _CONTROL: Final = (ExecutionTerminated, ExecutionSuspended, ExecutionResumed)
 _NO_EXECUTION: Final = ExecutionId("")
-_WITHOUT_ID: Final[dict[type[HistoryEvent], tuple[str, ...]]] = {
-    EventRaised: ("name", "input"),
-    ExecutionSuspended: ("reason",),
-    ExecutionResumed: ("reason",),
-}
 
 
 class AdmissionKind(Enum):
@@ -102,7 +98,7 @@ def admit(
         is_foreign = isinstance(message.event, ExecutionStarted) or (target and execution_id and target != execution_id)
         if is_foreign or (is_repeated and _is_for_former_run(started, message.event)):
             dropped.append(received)
-        elif is_repeated and _was_received(state, message.event):
+        elif is_repeated and was_received(state.events, message.event):
             repeated.append(received)
         else:
             events.append(message.event)
@@ -135,22 +131,6 @@ def _is_for_former_run(started: ExecutionStarted, event: HistoryEvent) -> bool:
     The first one of an id, number 0, follows none: a message that is older came from a clock that is behind.
     """
     return event.__class__ in _CONTROL and bool(started.generation) and event.timestamp < started.timestamp
-
-
-def _was_received(state: RuntimeState, event: HistoryEvent) -> bool:
-    """Whether history has this event: a worker died that had stored it and not yet deleted its message.
-
-    For other events replay knows a copy by the id of what it answers. The sender's clock has 100 ns and gives no time twice.
-    """
-    kind = event.__class__
-    if kind not in _WITHOUT_ID:
-        return False
-    return any(
-        known.timestamp == event.timestamp
-        and known.__class__ is kind
-        and all(getattr(known, name) == getattr(event, name) for name in _WITHOUT_ID[kind])
-        for known in reversed(state.events)
-    )
 
 
 def _first_start(messages: Sequence[ReceivedMessage]) -> ExecutionStarted | None:

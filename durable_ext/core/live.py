@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Union
 
@@ -15,6 +16,7 @@ from durable_ext.core.entity_calls import EntityCalls
 from durable_ext.core.episode import Episode, KnownFunctions, StatusReporter, decide
 from durable_ext.core.events import (
     ExecutionStarted,
+    GenericEvent,
     HistoryEvent,
     OrchestrationStatus,
     OrchestratorCompleted,
@@ -34,6 +36,7 @@ from durable_ext.core.orchestrators import (
     no_result_type,
 )
 from durable_ext.core.payloads import PayloadConverter
+from durable_ext.core.received import ReceivedBefore
 from durable_ext.core.replay import Replay
 from durable_ext.core.runtime_state import RuntimeState
 from durable_ext.core.timestamps import Ticks
@@ -90,6 +93,7 @@ class LiveOrchestration:
         self._new_execution_id = new_execution_id
         self._resolve_name = resolve_name
         self._resolve_type = resolve_type
+        self._received = ReceivedBefore()
         self._live: tuple[Replay, OrchestrationContext] | None = None
         self._variables = contextvars.copy_context()
 
@@ -103,6 +107,7 @@ class LiveOrchestration:
             self.close()
             self.state = RuntimeState()
             self._status = StatusReporter(None)
+            self._received = ReceivedBefore()
         return self._variables.run(self._play, admission.events, now, admission)
 
     def play_results(
@@ -151,6 +156,7 @@ class LiveOrchestration:
         messages: list[OutgoingMessage] = []
         starts_generation = admission.restarts
         left: tuple[HistoryEvent, ...] = ()
+        ended: list[HistoryEvent] = []
         left_execution_id = self.state.execution_id
         while True:
             replay, context = live
@@ -167,7 +173,8 @@ class LiveOrchestration:
             starts_generation = True
             left = left or opening
             replay.close()
-            opening = self._next_generation(started, end, Ticks(replay.over_since + _BETWEEN_GENERATIONS))
+            ended += self.state.events
+            opening = self._next_generation(started, end, ended, Ticks(replay.over_since + _BETWEEN_GENERATIONS))
             live = self._begin(started)
             self._tell(opening)
             live[0].feed(opening, past=False)
@@ -238,6 +245,7 @@ class LiveOrchestration:
             converter=converter,
             entities=EntityCalls(codec=self._entity_codec, converter=converter, options=options),
             options=options,
+            undone=Counter(event.event_id for event in self.state.events if event.__class__ is GenericEvent),
             verify=registered is not None,  # what an orchestrator that is gone had decided is not compared with nothing
         )
         context = OrchestrationContext(
@@ -250,10 +258,13 @@ class LiveOrchestration:
         self._live = (replay, context)
         return self._live
 
-    def _next_generation(self, started: ExecutionStarted, end: StartNewGeneration, now: Ticks) -> tuple[HistoryEvent, ...]:
+    def _next_generation(
+        self, started: ExecutionStarted, end: StartNewGeneration, ended: Sequence[HistoryEvent], now: Ticks
+    ) -> tuple[HistoryEvent, ...]:
         """Leave the generation behind and open the next one as the dispatcher of DurableTask does (azure-storage.md 5.7).
 
-        Its id and its time follow from history alone: an episode that is played again after a crash sends the same again.
+        `ended` are the events of all generations that this episode leaves: none of their messages is deleted yet. Id and
+        time follow from history alone: an episode that is played again after a crash sends the same again.
         """
         former = started.instance
         execution_id = next_execution_id(former.execution_id) if former.execution_id else self._new_execution_id()
@@ -268,10 +279,12 @@ class LiveOrchestration:
             tags=started.tags,
             trace_context=started.trace_context,
         )
+        note = () if self._options.deliver_in_order else self._received.note(ended, now)
         self.state = RuntimeState()
         opening: tuple[HistoryEvent, ...] = (
             OrchestratorStarted(timestamp=now),
             start,
+            *note,
             *end.carried,
             OrchestratorCompleted(timestamp=now, is_played=True),
         )

@@ -5,7 +5,7 @@ Knows nothing of messages, checkpoints or instance rows. Touched on the orchestr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,6 +102,7 @@ class Replay:
         "started",
         "suspended",
         "terminated",
+        "undone",
         "waiting",
     )
 
@@ -115,14 +116,18 @@ class Replay:
         options: ReplayOptions,
         observer: DecisionObserver | None = None,
         verify: bool = True,
+        undone: Mapping[int, int] | None = None,
     ) -> None:
-        """`verify=False` replays as the 1.x SDK does, without comparing history and decisions; results that come before
+        """`undone`: how often a rewind has undone the decision with an id.
+
+        `verify=False` replays as the 1.x SDK does, without comparing history and decisions; results that come before
         their task wait for it then."""
         self.instance_id = instance_id
         self.converter = converter
         self.entities = entities
         self.options = options
         self.observer = observer
+        self.undone = undone or {}
         self.now: Ticks = MIN_TICKS
         self.is_replaying = True
         self.started: ExecutionStarted | None = None
@@ -336,7 +341,7 @@ class Replay:
             self.ended = True
             self.over_since = self.now
             self._current = Task()
-            self.entities.release_all(self)
+            self.entities.release(self)
 
     def close(self) -> BaseException | None:
         """Detach the context and close the user's code; return what it raised while closing."""

@@ -7,14 +7,16 @@ after an instance had ended was dropped, so what was still open then is asked fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from durable_ext.core.entities.messages import RELEASE_EVENT
 from durable_ext.core.events import (
+    EventRaised,
+    EventSent,
     ExecutionCompleted,
-    ExecutionStarted,
     ExecutionTerminated,
     GenericEvent,
     HistoryEvent,
@@ -29,8 +31,11 @@ from durable_ext.core.events import (
     TimerFired,
 )
 from durable_ext.core.messages import InstanceId
+from durable_ext.core.received import sent_request_id
+from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import Ticks
 
+_LOCK_SET: Final = '"lockset":'
 _GOOD_END: Final = OrchestrationStatus.COMPLETED
 
 
@@ -96,10 +101,29 @@ def plan_rewind(history: Sequence[HistoryEvent]) -> RewindPlan:
         elif isinstance(event, (TaskFailed, ExecutionTerminated)) or _is_bad_end(event):
             neutralized.add(index)
     neutralized.update(asked.values())
+    neutralized.update(_given_up(history))
     return RewindPlan(
         neutralized=tuple(sorted(neutralized)),
         calls=tuple(_call(history, index, failed) for index in sorted(created.values())),
     )
+
+
+def _given_up(history: Sequence[HistoryEvent]) -> Iterator[int]:
+    """Yield the requests for entity locks that were not answered before the end, and their releases at it.
+
+    The entities know the releases: the lock is asked for anew, by a request of another id (`EntityCalls.lock`).
+    """
+    answered = {event.name.lower() for event in history if isinstance(event, EventRaised)}
+    waiting: set[str] = set()
+    for index, event in enumerate(history):
+        request_id = sent_request_id(event) if isinstance(event, EventSent) else None
+        if not isinstance(event, EventSent) or request_id is None or request_id in answered:
+            continue
+        if _LOCK_SET in (event.input or ""):
+            waiting.add(request_id)
+            yield index
+        elif event.name == RELEASE_EVENT and request_id in waiting:
+            yield index
 
 
 def _call(history: Sequence[HistoryEvent], index: int, failed: set[int]) -> ChildCall:
@@ -115,7 +139,7 @@ def _is_bad_end(event: HistoryEvent) -> bool:
 
 def judge_child(history: Sequence[HistoryEvent], *, parent: InstanceId, task_id: int) -> ChildVerdict:
     """Decide what becomes of a child; of its history only start and end count."""
-    started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
+    started = started_in(history)
     caller = started.parent if started is not None else None
     if caller is None or (caller.instance.instance_id, caller.task_schedule_id) != (parent, task_id):
         return ChildVerdict.CALL_AGAIN

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -18,6 +18,7 @@ from durable_ext.core.entities.definitions import EntityDefinition, missing_enti
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.events import HistoryEvent
+from durable_ext.core.messages import ReceivedMessage
 from durable_ext.core.timestamps import Ticks
 from durable_ext.errors import BackendError, DeadlyOperationError, FunctionTimeoutError
 from durable_ext.runtime.executors import USER_ERRORS, Executors
@@ -116,7 +117,7 @@ class HeldEntity:
         while True:
             batch, episode = await self._process(got, refusal)
             try:
-                await self._store(episode, got)
+                await self._store(episode, () if batch.turn.grants_next else got.messages)
             except BackendError as error:
                 count = len(batch.operations)
                 if refusal is not None or not count or not is_too_large(error):
@@ -126,17 +127,27 @@ class HeldEntity:
                 self._live = None
                 continue
             break
+        if batch.turn.grants_next:
+            await self._store(self._grant(), got.messages)
         self._tell(batch)
         if self._at_most is not None and batch.operations:
             self._at_most = 2 * self._at_most if batch.turn.is_cut else None
 
-    async def _store(self, episode: EntityEpisode, got: MessageBatch) -> None:
+    def _grant(self) -> EntityEpisode:
+        """Answer the request whose lock is stored now."""
+        live, now = self._live, self._services.now
+        assert live is not None
+        return live.commit(live.begin((), now), now)
+
+    async def _store(self, episode: EntityEpisode, consumed: Sequence[ReceivedMessage]) -> None:
+        if episode.opening is not None:
+            await self._store(episode.opening, ())
         await self._session.checkpoint(
             Checkpoint(
                 execution_id=episode.execution_id,
                 new_events=episode.new_events,
                 starts_generation=episode.starts_generation,
-                consumed=tuple([received.message_id for received in got.messages]),
+                consumed=tuple([received.message_id for received in consumed]),
                 messages=episode.messages,
                 instance=episode.instance,
             )

@@ -121,14 +121,16 @@ class SessionWriter:
     def next_write(self, episode: Episode, activities: tuple[OutgoingActivity, ...] = ()) -> Checkpoint:
         """Take what is pending, to be stored while local activities go on.
 
-        Rule R6: on a store that keeps the trigger nothing is consumed yet. Rule R9: the row goes along once a second, and
-        with activities that take so long that they become the hub's.
+        Rule R6: on a store that keeps the trigger nothing is consumed yet; on another one the row goes along with the start,
+        because nothing else tells that the instance goes on if the one before under its id has ended. Rule R9: the row goes
+        along once a second, and with activities that take so long that they become the hub's.
         """
         consumed: tuple[str, ...] = ()
-        if not self._keeps_trigger:
-            consumed, self._consumed = self._consumed, ()
         self.keep_row(episode)
         is_due = activities or self._seconds() - self._row_written >= _ROW_INTERVAL
+        if not self._keeps_trigger:
+            consumed, self._consumed = self._consumed, ()
+            is_due = is_due or any(isinstance(event, ExecutionStarted) for event in self.pending)
         return self._next(episode.execution_id, consumed, (), activities, self._take_row(episode) if is_due else None)
 
     async def write_last(self, episode: Episode, activities: tuple[OutgoingActivity, ...]) -> Receipt:

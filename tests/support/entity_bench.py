@@ -13,6 +13,7 @@ from durable_ext.codec.serialization import DataConverter
 from durable_ext.core.entities.batch import EntityBatch
 from durable_ext.core.entities.context import EntityContext
 from durable_ext.core.entities.definitions import EntityDefinition, EntityOptions
+from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.live import EntityEpisode, LiveEntity
 from durable_ext.core.entities.messages import EntityRequest, EntityStatus, SchedulerState
 from durable_ext.core.events import EventRaised, HistoryEvent
@@ -80,8 +81,13 @@ class EntityBench:
     def later(self, span: timedelta) -> None:
         self.now = ticks_add(self.now, span)
 
-    def run(self, *requests: EntityRequest | EventRaised, at_most: int | None = None) -> EntityEpisode:
-        """Take requests in as one work item, run what may run, and remember what was committed."""
+    def run(
+        self, *requests: EntityRequest | EventRaised, at_most: int | None = None, dies_before_grant: bool = False
+    ) -> EntityEpisode:
+        """Take requests in as one work item, run what may run, and remember what was committed.
+
+        A lock that takes two commits: both, unless the worker dies between; the episode returned has what both send.
+        """
         messages = [self.received(request) for request in requests]
         self.batch = self.entity.begin(messages, lambda: self.now, at_most=at_most)
         for operation in self.batch.operations:
@@ -91,7 +97,14 @@ class EntityBench:
             except Exception as error:
                 outcome = error
             self.batch.close(outcome)
-        episode = self.entity.commit(self.batch, lambda: self.now)
+        episode = self._commit(self.batch)
+        if not self.batch.turn.grants_next or dies_before_grant:
+            return episode
+        grant = self._commit(self.entity.begin((), lambda: self.now))
+        return replace(grant, messages=(*episode.messages, *grant.messages))
+
+    def _commit(self, batch: EntityBatch) -> EntityEpisode:
+        episode = self.entity.commit(batch, lambda: self.now)
         if episode.starts_generation:
             self.history = episode.new_events
         return episode
@@ -135,6 +148,12 @@ def call(operation: str, value: Any = None, *, parent: str = "caller", **changes
     """An orchestration's call."""
     request = signal(operation, value, is_signal=False, parent=parent, parent_execution=f"{parent}-execution")
     return replace(request, **changes)
+
+
+def lock(owner: str, *keys: str, **changes: Any) -> EntityRequest:
+    """A request for the locks of counters, as it comes to the first one."""
+    lock_set = tuple(EntityId("counter", key) for key in keys)
+    return replace(call("lock", parent=owner), operation=None, lock_set=lock_set, **changes)
 
 
 def sent(episode: EntityEpisode) -> list[tuple[str, str, str | None]]:

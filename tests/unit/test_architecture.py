@@ -223,6 +223,15 @@ def test_third_party_packages_are_imported_only_where_they_belong() -> None:
     assert wrong == []
 
 
+def test_every_dependency_is_imported_somewhere() -> None:
+    project = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    wanted = re.findall(r'^  "([a-z-]+)', project.partition("\ndependencies = [")[2].partition("\n]")[0], re.MULTILINE)
+    names = [name.removesuffix("-api").replace("-", ".") for name in wanted]
+
+    assert "azure.storage.queue" in names
+    assert [name for name in names if not any(_below(found.imported, name) for found in FOREIGN)] == []
+
+
 def test_one_module_imports_sqlite3() -> None:
     importers = {found.module for found in FOREIGN if found.imported.split(".")[0] == "sqlite3"}
 

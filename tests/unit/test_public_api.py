@@ -20,7 +20,6 @@ NOT_ON_IMPORT = [
     "azure.data.tables",
     "azure.identity",
     "click",
-    "rich",
     "pytest",
 ]
 

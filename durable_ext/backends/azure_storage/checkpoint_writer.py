@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -19,7 +19,6 @@ from durable_ext.backends.azure_storage.instances_table import InstancesTable, c
 from durable_ext.backends.azure_storage.large_payloads import LargePayloads
 from durable_ext.backends.azure_storage.message_codec import Sender
 from durable_ext.backends.azure_storage.message_keeper import MessageKeeper
-from durable_ext.backends.azure_storage.names import holds_shown_reason
 from durable_ext.backends.azure_storage.outbox import Outbox
 from durable_ext.backends.azure_storage.transport.errors import (
     StorageConflictError,
@@ -145,7 +144,7 @@ class CheckpointWriter:
                 self._row_written(instance_id, checkpoint.instance)
                 if not await still_ours():
                     await self._wake(instance_id, sender)
-            await self._clean_up(_out_of_use(replaced_blobs, checkpoint.instance, cursor), consumed)
+            await self._clean_up(cursor.out_of_use(replaced_blobs, checkpoint.instance), consumed)
         except BaseException as error:
             if rows.rows and cursor.count == count and await self._is_unwritten(error, rows):
                 await self._take_back(sent)
@@ -172,7 +171,7 @@ class CheckpointWriter:
         except (StorageConflictError, StoragePreconditionError, StorageNotFoundError) as exc:
             raise CheckpointConflictError(instance_id, f"its history has changed ({exc.code})") from exc
 
-    async def _clean_up(self, replaced_blobs: Sequence[str], consumed: Sequence[HeldMessage]) -> None:
+    async def _clean_up(self, replaced_blobs: Collection[str], consumed: Sequence[HeldMessage]) -> None:
         """Steps 4 and 5."""
         if replaced_blobs:
             await asyncio.gather(*(self._payloads.delete(name) for name in replaced_blobs))
@@ -216,20 +215,6 @@ class CheckpointWriter:
             await self._take_back(list(sent.values()))
             raise
         return [sent[index] for index in range(len(sent))]
-
-
-def _out_of_use(replaced_blobs: frozenset[str], update: InstanceUpdate | None, cursor: HistoryCursor) -> list[str]:
-    """Return the blobs that nothing refers to once the row is written: what a generation leaves that was replaced.
-
-    The row may still show a reason of it, of a resumption mostly. The cursor has these until this session has written
-    something else there. Whoever loads the instance anew does not know them: they lie until the purge.
-    """
-    if update is not None and update.output is not None:
-        names = [*replaced_blobs, *cursor.still_shown]
-        cursor.still_shown = frozenset()
-        return names
-    cursor.still_shown |= frozenset(name for name in replaced_blobs if holds_shown_reason(name))
-    return [name for name in replaced_blobs if name not in cursor.still_shown]
 
 
 def _is_work_item(held: HeldMessage) -> bool:

@@ -6,7 +6,6 @@ Source: specs/azure-storage.md 8.3, 8.4.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -30,13 +29,13 @@ from durable_ext.core.events import (
 from durable_ext.core.ids import continues, is_same_execution
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, TaskMessage
+from durable_ext.core.received import sent_request_id
 from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_datetime, ticks_to_datetime
 
 MAX_START_DELIVERIES: Final = 10
 _LATE_START: Final = timedelta(minutes=1)  # after its time: look every second for so long
 _EARLY_START: Final = timedelta(seconds=1)  # the provider lets a message appear up to a second before its time (4.7)
-_REQUEST_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
 
 
 @dataclass(slots=True)
@@ -57,10 +56,9 @@ class KnownTasks:
                     self.rewound_at = max(self.rewound_at, event.timestamp)
                     continue
                 self.event_ids.add(event.event_id)
-                if isinstance(event, EventSent) and event.input:
-                    found = _REQUEST_ID.search(event.input)
-                    if found is not None:
-                        self.request_ids.add(found[1].lower())
+                request_id = sent_request_id(event) if isinstance(event, EventSent) else None
+                if request_id is not None:
+                    self.request_ids.add(request_id)
 
     def answers(self, event: HistoryEvent, *, from_entity: bool) -> bool:
         """Whether an event answers something that history holds, or needs no question.

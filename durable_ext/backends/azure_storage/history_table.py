@@ -1,4 +1,4 @@
-"""History rows: one event per row, and the sentinel row whose ETag guards the instance.
+"""The History table: what is read and written there, one event per row, and the sentinel row whose ETag guards the instance.
 
 Source: specs/azure-storage.md 5.
 """
@@ -11,25 +11,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from json.encoder import encode_basestring_ascii
-from typing import Any, Final
+from typing import Final
 
+from durable_ext.backends.azure_storage.event_columns import date_column, event_from_columns, event_to_columns, table_date
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.large_payloads import (
     LARGE_COLUMNS,
     BlobReference,
     LargePayloads,
     check_payload,
-    check_plain_column,
     exceeds_column,
 )
 from durable_ext.backends.azure_storage.message_codec import CONTROL_EVENTS
-from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, EdmValue, Row
+from durable_ext.backends.azure_storage.names import holds_shown_input, holds_shown_reason
+from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmValue, Row
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
-from durable_ext.codec.event_members import EVENT_CLASS_BY_NAME, EVENT_MEMBERS, EVENT_NAMES, NESTED_KINDS, Kind
-from durable_ext.codec.wire import build_event, column_text, column_value, dump_json
-from durable_ext.core.events import HistoryEvent, OrchestrationStatus, UnknownEvent
+from durable_ext.core.events import HistoryEvent
+from durable_ext.core.instances import InstanceUpdate
 from durable_ext.core.messages import ExecutionId, InstanceId
-from durable_ext.core.timestamps import Ticks, ticks_from_datetime, ticks_from_iso, ticks_to_round_trip_iso
+from durable_ext.core.timestamps import ticks_from_datetime
 from durable_ext.errors import BackendError, MissingPayloadError
 
 SENTINEL: Final = "sentinel"
@@ -40,8 +40,6 @@ _ROW_BYTES: Final = 1024
 _SHORT_TEXT: Final = 64  # shorter ones are part of that
 # Marked as played before they are stored, in every recorded hub; nothing of the provider or of ours depends on it (5.3).
 _CONSUMED: Final = CONTROL_EVENTS
-_FIRST_DATE: Final = ticks_from_iso("1601-01-01T00:00:00Z")  # the service refuses earlier ones, and the whole batch
-_PLAIN_TEXT_COLUMNS: Final = frozenset({"Data", "Version"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +83,22 @@ class HistoryCursor:
     unreferenced: dict[str, BlobReference] = field(default_factory=dict)
     still_shown: frozenset[str] = frozenset()
 
+    def out_of_use(self, replaced: frozenset[str], update: InstanceUpdate | None) -> frozenset[str]:
+        """Return the blobs that nothing refers to once `update` is in the row: what a generation leaves that was replaced.
+
+        Without an update the row still shows what it did; one without an output may still show a reason of it, of a
+        resumption mostly. The cursor has these until this session has written something else there. Whoever loads the
+        instance anew does not know them: they lie until the purge.
+        """
+        left = replaced | self.still_shown
+        if update is None:
+            self.still_shown = frozenset(name for name in left if holds_shown_input(name) or holds_shown_reason(name))
+        elif update.output is None:
+            self.still_shown = frozenset(filter(holds_shown_reason, left))
+        else:
+            self.still_shown = frozenset()
+        return left - self.still_shown
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedRows:
@@ -104,96 +118,6 @@ class PreparedRows:
 def row_key(index: int) -> str:
     """Return the RowKey of the event with that ordinal: 16 upper-case hex digits."""
     return f"{index:016X}"
-
-
-def event_to_columns(event: HistoryEvent, execution_id: str) -> dict[str, EdmValue]:
-    """Return the columns of an event, keys excluded; null members have no column."""
-    cls = type(event)
-    out: dict[str, EdmValue] = {}
-    for member in EVENT_MEMBERS[cls]:
-        kind = member.kind
-        if kind is Kind.EVENT_TYPE:
-            out["EventType"] = EVENT_NAMES[cls]
-            continue
-        value = getattr(event, member.attribute)
-        if kind in NESTED_KINDS:
-            out[member.name] = column_text(kind, value)
-        elif value is None:
-            continue
-        elif kind is Kind.DATE:
-            name = "_Timestamp" if member.name == "Timestamp" else member.name
-            out[name] = EdmDateTime(table_date(value))
-        elif kind is Kind.STATUS:
-            out[member.name] = value.value
-        else:
-            if member.name in _PLAIN_TEXT_COLUMNS:
-                check_plain_column(f"{cls.__name__}.{member.attribute}", value)
-            out[member.name] = value
-    out["ExecutionId"] = execution_id
-    return out
-
-
-def table_date(ticks: Ticks) -> str:
-    """Return an instant as the provider writes it into a column: always seven digits and `Z`; none before 1601."""
-    return ticks_to_round_trip_iso(ticks if ticks > _FIRST_DATE else _FIRST_DATE)
-
-
-def _date_column(value: Any) -> Ticks:
-    return ticks_from_iso(value.text if isinstance(value, (EdmDateTime, EdmOther)) else _text_column(value))
-
-
-def _text_column(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value
-
-
-def _nested(kind: Kind) -> Any:
-    return lambda text: column_value(kind, _text_column(text))
-
-
-def _int_column(value: Any) -> int:
-    number = int(value.text) if isinstance(value, EdmOther) else value
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"{value!r} is not an integer")
-    return number
-
-
-def _bool_column(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a boolean")
-    return value
-
-
-_COLUMN_DECODERS: Final[dict[Kind, Any]] = {
-    Kind.TEXT: _text_column,
-    Kind.BOOL: _bool_column,
-    Kind.DATE: _date_column,
-    Kind.STATUS: OrchestrationStatus,
-    Kind.INT: _int_column,
-    **{kind: _nested(kind) for kind in NESTED_KINDS},
-}
-
-
-def event_from_columns(columns: dict[str, EdmValue]) -> HistoryEvent:
-    """Return the event of a row; a type that is not known becomes an `UnknownEvent` with the row as JSON.
-
-    Raises:
-        WireFormatError: A column cannot be read.
-    """
-    name = columns.get("EventType")
-    values: dict[str, Any] = dict(columns)
-    values["Timestamp"] = values.pop("_Timestamp", None)
-    cls = EVENT_CLASS_BY_NAME.get(name) if isinstance(name, str) else None
-    if cls is None:
-        plain = {key: value.text if isinstance(value, (EdmDateTime, EdmOther)) else value for key, value in columns.items()}
-        timestamp = values["Timestamp"]
-        return UnknownEvent(
-            timestamp=_date_column(timestamp) if isinstance(timestamp, EdmDateTime) else Ticks(0),
-            kind=str(name),
-            raw=dump_json(plain),
-        )
-    return build_event(cls, values, _COLUMN_DECODERS)
 
 
 class HistoryTable:
@@ -313,7 +237,7 @@ class HistoryTable:
             found = await self._tables.get(self._table, str(ours["PartitionKey"]), str(ours["RowKey"]))
             if found is None or found.entity.get("ExecutionId") != ours["ExecutionId"]:
                 return False
-            theirs, mine = ((row["EventType"], _date_column(row["_Timestamp"])) for row in (found.entity, ours))
+            theirs, mine = ((row["EventType"], date_column(row["_Timestamp"])) for row in (found.entity, ours))
             return theirs != mine
         except (BackendError, ValueError, TypeError, KeyError):
             return False

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from durable_ext.backends.azure_storage.history_table import table_date
+from durable_ext.backends.azure_storage.event_columns import table_date
 from durable_ext.backends.azure_storage.key_encoding import escape_key, unescape_key
 from durable_ext.backends.azure_storage.large_payloads import (
     BlobReference,

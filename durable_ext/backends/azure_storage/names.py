@@ -15,6 +15,7 @@ from durable_ext.errors import ConfigurationError
 _VALID: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{2,48}")
 MAX_PARTITIONS: Final = 16
 _STEPS: Final = re.compile(r"(?:^|(?<=[/\\]))\.\.?(?=[/\\]|$)")
+_SHOWN_INPUT: Final = re.compile(r"/history-[0-9A-F]{16}-ExecutionStarted-[0-9A-F]{8}-Input\.json\.gz$")
 _SHOWN_REASON: Final = re.compile(r"/history-[0-9A-F]{16}-Execution(?:Suspended|Resumed)-[0-9A-F]{8}-Reason\.json\.gz$")
 
 
@@ -100,6 +101,11 @@ def message_blob(instance_id: str, activity_id: str, event_type: str) -> str:
 def property_blob(key: str, row_key: str, event_type: str, random_hex: str, column: str) -> str:
     """Return the blob name of an offloaded column: escaped instance id as folder, 8 upper-case hex digits."""
     return f"{blob_folder(key)}/history-{row_key}-{event_type}-{random_hex}-{column}.json.gz"
+
+
+def holds_shown_input(blob: str) -> bool:
+    """Whether a `property_blob` holds the input of a generation, which the instance row shows: an entity's state is one."""
+    return _SHOWN_INPUT.search(blob) is not None
 
 
 def holds_shown_reason(blob: str) -> bool:

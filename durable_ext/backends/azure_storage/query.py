@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from durable_ext.backends.azure_storage.history_table import table_date
+from durable_ext.backends.azure_storage.event_columns import table_date
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.transport.table import literal
 from durable_ext.core.instances import InstanceFilter

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from durable_ext.aio.clock import Clock
-from durable_ext.backends.azure_storage.history_table import HistoryTable, current_generation, event_from_columns
+from durable_ext.backends.azure_storage.event_columns import event_from_columns
+from durable_ext.backends.azure_storage.history_table import HistoryTable, current_generation
 from durable_ext.backends.azure_storage.instances_table import InstancesTable
 from durable_ext.backends.azure_storage.key_encoding import escape_key
 from durable_ext.backends.azure_storage.transport.edm import EdmValue, Row

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
+from durable_ext.core.checkpoint import FIRE_AND_FORGET_TAG
 from durable_ext.core.entities.batch import EntityBatch, OperationOutcome, sent_id
 from durable_ext.core.entities.codec_port import EntityCodec
 from durable_ext.core.entities.context import OutgoingSignal, OutgoingStart
@@ -45,23 +45,25 @@ from durable_ext.core.messages import (
     TaskMessage,
 )
 from durable_ext.core.payloads import PayloadConverter
+from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import Ticks
-
-FIRE_AND_FORGET_TAG: Final = "FireAndForget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityEpisode:
-    """What one work item of an entity made durable.
+    """What one turn of an entity made durable.
 
     `new_events` are the whole new generation (`starts_generation`), or empty with no `instance` if nothing changed: then
-    only the messages are consumed.
+    only the messages are consumed. `opening` is a generation to be stored before `messages` are sent: what the turn began
+    with, its operations waiting. Whoever loads it after a crash runs the same ones next and sends the same again, instead
+    of giving an answer twice that was to be given once (stores without one transaction only).
     """
 
     execution_id: ExecutionId
     new_events: tuple[HistoryEvent, ...]
-    messages: tuple[OutgoingMessage, ...]
-    instance: InstanceUpdate | None
+    messages: tuple[OutgoingMessage, ...] = ()
+    instance: InstanceUpdate | None = None
+    opening: EntityEpisode | None = None
 
     @property
     def starts_generation(self) -> bool:
@@ -85,9 +87,10 @@ class LiveEntity:
         "_generation_began",
         "_instance_id",
         "_new_execution_id",
+        "_opening",
         "_options",
         "_scheduler",
-        "_state",
+        "_stored",
         "_stored_text",
     )
 
@@ -102,7 +105,7 @@ class LiveEntity:
         options: EntityOptions,
         new_execution_id: Callable[[], ExecutionId],
     ) -> None:
-        started = next((event for event in history if isinstance(event, ExecutionStarted)), None)
+        started = started_in(history)
         self._instance_id = instance.instance_id
         self._entity_id = EntityId.get_entity_id(instance.instance_id)
         self._execution_id = started.instance.execution_id if started is not None else None
@@ -112,8 +115,9 @@ class LiveEntity:
         self._converter, self._codec = definition.converter or converter, entity_codec
         self._new_execution_id = new_execution_id
         stored = entity_codec.read_state(self._stored_text)
-        self._state = (stored.exists, stored.state)
         self._scheduler = EntityScheduler(stored, entity_codec, options)
+        self._stored: SchedulerState = stored
+        self._opening: SchedulerState | None = None
 
     @property
     def execution_id(self) -> ExecutionId | None:
@@ -134,7 +138,9 @@ class LiveEntity:
             now=now(),
             generation_began=self._generation_began,
         )
-        exists, text = self._state
+        exists, text = self._stored.exists, self._stored.state
+        if not self._options.deliver_in_order:
+            self._opening = self._scheduler.commit(exists=exists, state=text, now=now(), goes_on=True)
         rollback = self._definition.rollback
         return EntityBatch(
             entity_id=self._entity_id,
@@ -157,6 +163,7 @@ class LiveEntity:
         messages: list[OutgoingMessage] = [self._delayed(request, at) for request in batch.arrivals.early]
         for outcome in outcomes:
             self._send(outcome, at, messages)
+        opening = self._opening_episode(at) if len(messages) > len(batch.arrivals.early) else None
         if batch.turn.lock is not None:
             messages.append(self._lock_answer(batch.turn.lock, at))
         if batch.turn.is_cut:
@@ -164,8 +171,14 @@ class LiveEntity:
         exists, text = batch.state.exists, batch.state.text
         if exists and text is None:
             text = "null"  # compat: a result alone makes an entity exist (specs/sdk.md 2.6)
-        self._state = (exists, text)
-        return self._episode(self._scheduler.commit(exists=exists, state=text, now=at), tuple(messages), at)
+        state = self._scheduler.commit(exists=exists, state=text, now=at, goes_on=batch.turn.grants_next)
+        return replace(self._episode(state, tuple(messages), at), opening=opening)
+
+    def _opening_episode(self, at: Ticks) -> EntityEpisode | None:
+        opening = self._opening
+        if opening is None or replace(opening, suspended=self._stored.suspended) == self._stored:
+            return None  # what wakes it from its suspension comes again
+        return self._generation(self._codec.state_text(opening), at)
 
     def _episode(self, state: SchedulerState, messages: tuple[OutgoingMessage, ...], at: Ticks) -> EntityEpisode:
         text = self._codec.state_text(state)
@@ -174,10 +187,17 @@ class LiveEntity:
             row = None
             if not self._options.deliver_in_order:
                 row = self._row(self._execution_id, text, self._generation_began or at, at, exists=state.exists)
-            return EntityEpisode(execution_id=self._execution_id, new_events=(), messages=(), instance=row)
+            return EntityEpisode(execution_id=self._execution_id, new_events=(), instance=row)
+        episode = self._generation(text, at)
+        self._execution_id, self._generation_began = episode.execution_id, at
+        self._stored, self._stored_text = state, text
+        return replace(
+            episode, messages=messages, instance=self._row(episode.execution_id, text, at, at, exists=state.exists)
+        )
+
+    def _generation(self, text: str | None, at: Ticks) -> EntityEpisode:
         execution_id = self._new_execution_id()
         instance = OrchestrationInstance(instance_id=self._instance_id, execution_id=execution_id)
-        self._execution_id, self._stored_text, self._generation_began = execution_id, text, at
         return EntityEpisode(
             execution_id=execution_id,
             new_events=(
@@ -187,8 +207,6 @@ class LiveEntity:
                 ),
                 OrchestratorCompleted(timestamp=at, is_played=True),
             ),
-            messages=messages,
-            instance=self._row(execution_id, text, at, at, exists=state.exists),
         )
 
     def _row(
@@ -211,7 +229,7 @@ class LiveEntity:
             if isinstance(sent, OutgoingSignal):
                 messages.append(self._signal(sent, sent_id(request.request_id, index), at))
             else:
-                messages.append(self._start(sent, at))
+                messages.append(self._start(sent, sent_id(request.request_id, index), at))
         if not request.is_signal and request.parent is not None:
             messages.append(self._answer(request, outcome.response, at))
 
@@ -246,11 +264,12 @@ class LiveEntity:
         )
         return replace(message, due=due)
 
-    def _start(self, start: OutgoingStart, at: Ticks) -> OutgoingMessage:
+    def _start(self, start: OutgoingStart, start_id: str, at: Ticks) -> OutgoingMessage:
         child = OrchestrationInstance(instance_id=InstanceId(start.instance_id), execution_id=self._new_execution_id())
+        # Nobody reports back to it: its execution id is what tells a start that is sent again from another one.
         parent = ParentInstance(
             name=self._instance_id,
-            instance=OrchestrationInstance(instance_id=self._instance_id, execution_id=self._execution_id),
+            instance=OrchestrationInstance(instance_id=self._instance_id, execution_id=ExecutionId(start_id)),
             task_schedule_id=-1,
             version="",
         )

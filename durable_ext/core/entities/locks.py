@@ -27,7 +27,8 @@ def lock_order(entities: Iterable[EntityId]) -> tuple[EntityId, ...]:
 class CriticalSection:
     """The locks of one orchestration generation; used from the orchestrator thread only.
 
-    Free → `request` → (answer comes) `granted` → `release` → free. Every check raises `LockingRulesError`.
+    Free → `request` → (answer comes) `granted` → `release` → free; a `release` may come before the answer. Every check
+    raises `LockingRulesError`.
     """
 
     __slots__ = ("_available", "_held", "_lock_set", "_request_id")
@@ -52,6 +53,11 @@ class CriticalSection:
         """Remember the lock request that was sent."""
         self.check_request()
         self._request_id, self._lock_set = request_id, lock_set
+
+    def renamed(self, request_id: str, recorded: str) -> None:
+        """History has the lock request under another id: that is the one which is answered and given back."""
+        if request_id == self._request_id:
+            self._request_id = recorded
 
     def granted(self, request_id: str) -> None:
         """The answer to the lock request came; answers to others are ignored."""
@@ -90,12 +96,13 @@ class CriticalSection:
         if self._held:
             raise LockingRulesError("While holding locks, cannot call suborchestrators.")
 
-    def release(self, instance_id: str) -> tuple[tuple[EntityId, EntityRelease], ...]:
-        """Give up all locks and return a release for each entity; empty if none is held.
+    def release(self, instance_id: str, request_id: str | None = None) -> tuple[tuple[EntityId, EntityRelease], ...]:
+        """Give up all locks and return a release for each entity; empty if none is held or asked for.
 
-        `instance_id` is the orchestration's own.
+        `instance_id` is the orchestration's own. With a `request_id` only what that request has got; without one also
+        what was asked for and has not been granted: an entity that gets the request later locks nothing then.
         """
-        if not self._held or self._request_id is None:
+        if self._request_id is None or request_id not in (None, self._request_id):
             return ()
         message = EntityRelease(parent=instance_id, lock_request_id=self._request_id)
         releases = tuple((entity, message) for entity in self._lock_set)

@@ -130,13 +130,15 @@ class SchedulerState:
     """All that an entity is between two batches; recorded as the input of its generation.
 
     `state` is JSON text; `exists` may be false although a text is left (a deleted entity of Python has `null`).
-    `recent` is a member of ours, which other workers ignore and drop. `foreign` as in `EntityRequest`.
+    `lock_request` (the id of the request whose lock is held) and `recent` are members of ours, which other workers ignore
+    and drop. `foreign` as in `EntityRequest`.
     """
 
     exists: bool = False
     state: str | None = None
     queue: tuple[EntityRequest, ...] = ()
     locked_by: str | None = None
+    lock_request: str | None = None
     suspended: bool = False
     sorter: SorterState = EMPTY_SORTER
     recent: tuple[RecentBatch, ...] = ()

@@ -5,7 +5,8 @@ back and would count twice; so the ids of the last requests are kept with the st
   before the commit: nothing is remembered, the message comes back and counts once;
   after the commit: the ids are in the state, the message that comes back is dropped.
 Messages are deleted before the next commit of the same session, so what this session committed earlier may be forgotten;
-what an earlier session left may still come back and is kept for `KEEP`.
+what an earlier session left may still come back and is kept for `KEEP`, and so is a lock request that this session has
+not had when its release comes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class RecentRequests:
         self._current: list[str] = []
         self._known = {short for batch in self._inherited for short in batch.ids}
 
+    def knows(self, request_id: str) -> bool:
+        """Whether a request is remembered."""
+        return short_id(request_id) in self._known
+
     def is_new(self, request_id: str) -> bool:
         """Remember a request; false if it was known."""
         short = short_id(request_id)
@@ -47,8 +52,15 @@ class RecentRequests:
         self._current.append(short)
         return True
 
-    def commit(self, now: Ticks) -> tuple[RecentBatch, ...]:
-        """Return what has to be stored with the batch that ends now."""
+    def keep(self, request_id: str, now: Ticks) -> None:
+        """Remember a request that may still be on its way to this session, however many others come meanwhile."""
+        short = short_id(request_id)
+        if short not in self._known:
+            self._known.add(short)
+            self._inherited.append(RecentBatch(at=now, ids=(short,)))
+
+    def commit(self, now: Ticks, *, goes_on: bool = False) -> tuple[RecentBatch, ...]:
+        """Return what has to be stored with the batch that ends now; `goes_on` if its messages outlive this commit."""
         if not self._current and not self._own and not self._inherited:
             return ()
         self._inherited = [batch for batch in self._inherited if ticks_between(batch.at, now) < KEEP]
@@ -59,10 +71,11 @@ class RecentRequests:
             if room < 0 or ticks_between(batch.at, now) >= KEEP:
                 break
             kept.insert(0, batch)
-        if self._current:
-            kept.append(RecentBatch(at=now, ids=tuple(self._current)))
-            self._current = []
+        latest = [RecentBatch(at=now, ids=tuple(self._current))] if self._current else []
+        if not goes_on:
+            kept += latest
+            self._current, latest = [], []
         self._own = kept
-        stored = (*self._inherited, *kept)
+        stored = (*self._inherited, *kept, *latest)
         self._known = {short for batch in stored for short in batch.ids}
         return stored

@@ -9,13 +9,16 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import takewhile
 from typing import Final
 
 from durable_ext.core.entities.codec_port import EntityCodec
 from durable_ext.core.entities.definitions import EntityOptions
 from durable_ext.core.entities.messages import (
     OPERATION_EVENT,
+    ORPHANED_LOCK_RELEASE_ID,
     RELEASE_EVENT,
+    EntityRelease,
     EntityRequest,
     EntityStatus,
     SchedulerState,
@@ -42,21 +45,31 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What the entity does now: operations in order, then perhaps a lock request; `is_cut` = more are waiting."""
+    """What the entity does now: operations in order, then perhaps a lock request to answer.
+
+    `is_cut` = more are waiting. `grants_next` = the lock is to be stored first; the turn after that answers who asked.
+    """
 
     operations: tuple[EntityRequest, ...] = ()
     lock: EntityRequest | None = None
     is_cut: bool = False
+    grants_next: bool = False
 
 
 class EntityScheduler:
-    """Queue, lock and sorter of one entity in one session; used from one thread at a time."""
+    """Queue, lock and sorter of one entity in one session; used from one thread at a time.
+
+    A store that sends before it commits could grant a lock and forget it with its worker. There a lock takes two turns:
+    after the first the entity is locked and the request still first in the queue, after the second it is answered. Whoever
+    loads what lies between, another provider too, grants the lock (again).
+    """
 
     __slots__ = (
         "_codec",
         "_first",
         "_foreign",
         "_in_queue",
+        "_lock_request",
         "_locked_by",
         "_options",
         "_queue",
@@ -69,7 +82,7 @@ class EntityScheduler:
         self._codec, self._options = codec, options
         self._queue = deque(state.queue)
         self._in_queue = {request.request_id for request in state.queue}
-        self._locked_by, self._suspended = state.locked_by, state.suspended
+        self._locked_by, self._lock_request, self._suspended = state.locked_by, state.lock_request, state.suspended
         self._sorter = MessageSorter(options.sorting_window, state.sorter)
         self._recent = RecentRequests(state.recent)
         self._foreign = state.foreign
@@ -91,13 +104,12 @@ class EntityScheduler:
                 if event.name.startswith(OPERATION_EVENT):
                     self._take_request(event, now, early, from_holder)
                 elif event.name == RELEASE_EVENT:
-                    if self._codec.read_release(event.input or "").parent == self._locked_by:
-                        self._locked_by = None
+                    self._release(self._codec.read_release(event.input or ""), now)
                 else:  # a continue message of its own; other workers treat any other name alike
                     self._suspended = False
             except ValueError as error:
                 unreadable.append(str(error))
-        self._queue.extendleft(reversed(from_holder))
+        self._put_first(from_holder)
         if self._suspended and generation_began is not None and ticks_between(generation_began, now) > _SUSPENSION_LIMIT:
             self._suspended = False  # its continue message was lost
         return Arrivals(early=tuple(early), unreadable=tuple(unreadable))
@@ -120,11 +132,16 @@ class EntityScheduler:
             if limit is not None and len(operations) >= limit:
                 self._suspended = True
                 return Turn(operations=tuple(operations), is_cut=True)
-            request = queue.popleft()
+            request = queue[0]
+            if request.is_lock and self._locked_by is None:
+                self._lock(request)
+                if not self._options.deliver_in_order:
+                    return Turn(operations=tuple(operations), grants_next=True)
+            queue.popleft()
             self._in_queue.discard(request.request_id)
             if request.is_lock:
-                self._locked_by = request.parent
-                # Its holder asked twice, because a worker died that had sent the first request: nothing else would wake it.
+                self._lock_request = request.request_id  # its holder asked twice if it is another one
+                # More of its holder wait, because a worker died that had sent them: nothing else would wake it.
                 self._suspended = bool(queue) and queue[0].parent == request.parent
                 return Turn(operations=tuple(operations), lock=request, is_cut=self._suspended)
             operations.append(request)
@@ -137,8 +154,8 @@ class EntityScheduler:
             return due
         return ticks_add(now, self._options.delay_step or longest)
 
-    def commit(self, *, exists: bool, state: str | None, now: Ticks) -> SchedulerState:
-        """Return what has to be stored after the turn."""
+    def commit(self, *, exists: bool, state: str | None, now: Ticks, goes_on: bool = False) -> SchedulerState:
+        """Return what has to be stored after the turn; `goes_on` with another one before messages are deleted."""
         return SchedulerState(
             exists=exists,
             state=state,
@@ -146,13 +163,52 @@ class EntityScheduler:
             locked_by=self._locked_by,
             suspended=self._suspended,
             sorter=self._sorter.state,
-            recent=self._recent.commit(now) if not self._options.deliver_in_order else (),
+            lock_request=self._lock_request if self._locked_by and not self._options.deliver_in_order else None,
+            recent=self._recent.commit(now, goes_on=goes_on),
             foreign=self._foreign,
         )
 
     def status(self, *, exists: bool) -> EntityStatus:
         """Return what the entity's row shows."""
         return EntityStatus(exists=exists, queue_size=len(self._queue), locked_by=self._locked_by)
+
+    def _lock(self, request: EntityRequest) -> None:
+        """The lock is its sender's, and what waits of its sender comes first from now on."""
+        self._locked_by, self._lock_request = request.parent, request.request_id
+        in_order = sorted(self._queue, key=lambda each: each.parent != request.parent)
+        self._queue.clear()
+        self._queue.extend(in_order)
+
+    def _release(self, release: EntityRelease, now: Ticks) -> None:
+        """Give up a lock, if it is the one that is held; its request is done with, granted or not.
+
+        That request may still come, or come again: nobody would give back what it locks.
+        """
+        request_id = release.lock_request_id
+        is_orphaned = request_id == ORPHANED_LOCK_RELEASE_ID
+        is_held = release.parent == self._locked_by and (is_orphaned or self._lock_request in (None, request_id))
+        if is_held:
+            self._locked_by = self._lock_request = None
+        if not is_orphaned and not (is_held and self._options.deliver_in_order):
+            self._forget(request_id, now)
+
+    def _forget(self, request_id: str, now: Ticks) -> None:
+        self._recent.keep(request_id, now)
+        if request_id in self._in_queue:
+            self._in_queue.discard(request_id)
+            others = [each for each in self._queue if each.request_id != request_id]
+            self._queue.clear()
+            self._queue.extend(others)
+
+    def _put_first(self, requests: Sequence[EntityRequest]) -> None:
+        """Requests of the holder go before all others, but behind its operations that wait: they may be answered already."""
+        if not requests:
+            return
+        holder = requests[0].parent
+        ahead = sum(1 for _ in takewhile(lambda each: each.parent == holder and not each.is_lock, self._queue))
+        self._queue.rotate(-ahead)
+        self._queue.extendleft(reversed(requests))
+        self._queue.rotate(ahead)
 
     def _take_request(
         self, event: EventRaised, now: Ticks, early: list[EntityRequest], from_holder: list[EntityRequest]
@@ -175,11 +231,15 @@ class EntityScheduler:
                 self._queue.append(each)
 
     def _is_duplicate(self, request: EntityRequest) -> bool:
+        if request.is_lock and self._recent.knows(request.request_id):
+            return True
         if self._options.deliver_in_order:
             return False
         if request.request_id in self._in_queue:
             return True
-        return not self._sorter.participates(request) and not self._recent.is_new(request.request_id)
+        if self._sorter.participates(request) and not request.is_lock:  # of one that has come, a release leaves nothing
+            return False
+        return not self._recent.is_new(request.request_id)
 
 
 def forwarded(request: EntityRequest) -> EntityRequest | None:

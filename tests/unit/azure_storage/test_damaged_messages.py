@@ -11,7 +11,7 @@ from frozen_hub import INTEROP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from durable_ext.backends.azure_storage.history_table import event_from_columns, event_to_columns
+from durable_ext.backends.azure_storage.event_columns import event_from_columns, event_to_columns
 from durable_ext.backends.azure_storage.message_codec import decode_envelope, encode_envelope, from_message_text
 from durable_ext.backends.azure_storage.transport.edm import EdmDateTime, EdmOther, entity_to_json, row_from_json
 from durable_ext.codec.event_members import Kind

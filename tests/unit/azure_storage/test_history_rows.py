@@ -11,12 +11,11 @@ from frozen_hub import INTEROP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from durable_ext.backends.azure_storage.event_columns import event_from_columns, event_to_columns
 from durable_ext.backends.azure_storage.history_table import (
     HistoryCursor,
     HistoryTable,
     current_generation,
-    event_from_columns,
-    event_to_columns,
     occupied_keys,
 )
 from durable_ext.backends.azure_storage.transport.edm import (

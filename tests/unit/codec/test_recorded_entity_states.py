@@ -61,15 +61,17 @@ def test_there_are_recorded_states() -> None:
     assert set().union(*(json.loads(text) for text in recorded_states())) <= PROVIDERS_MEMBERS
 
 
-def test_a_state_of_ours_is_one_of_the_provider_and_a_last_member_that_a_reader_may_leave_out() -> None:
+def test_a_state_of_ours_is_one_of_the_provider_and_last_members_that_a_reader_may_leave_out() -> None:
     codec = JsonEntityCodec()
     remembered = RecentBatch(at=ticks_from_iso("2024-05-06T07:08:09.1234567Z"), ids=("0123456789ab",))
     plain = SchedulerState(exists=True, state="5", locked_by="abc")
-    ours = SchedulerState(exists=True, state="5", locked_by="abc", recent=(remembered,))
+    ours = SchedulerState(exists=True, state="5", locked_by="abc", lock_request="def", recent=(remembered,))
 
     members = json.loads(codec.state_text(ours))
     known = {name: value for name, value in members.items() if name in PROVIDERS_MEMBERS}
 
-    assert list(members) == [*known, "recent"]
+    assert list(members) == [*known, "lockRequest", "recent"]
+    assert codec.read_state(codec.state_text(ours)) == ours
     assert json.dumps(known, separators=(",", ":")) == codec.state_text(plain)
-    assert not [name for name in PROVIDERS_MEMBERS if name.lower() == "recent"]  # Json.NET does not mind the case
+    # Json.NET does not mind the case.
+    assert not [name for name in PROVIDERS_MEMBERS if name.lower() in ("lockrequest", "recent")]

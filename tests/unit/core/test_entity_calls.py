@@ -13,7 +13,7 @@ from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.messages import EntityRequest, EntityResponse
 from durable_ext.core.episode import Episode
-from durable_ext.core.events import EventRaised, EventSent
+from durable_ext.core.events import EventRaised, EventSent, GenericEvent
 
 A, B = EntityId("Counter", "a"), EntityId("Counter", "b")
 
@@ -59,19 +59,41 @@ def test_an_answer_finds_its_call_after_a_reload() -> None:
     assert bench.output == 1
 
 
-def test_the_request_id_that_history_has_counts() -> None:
-    bench = OrchestrationBench(calling("get"))
-    (request,) = requests_of(bench.start())
+def recorded_by_another_rule(bench: OrchestrationBench, request: EntityRequest) -> EntityRequest:
+    """Give a request another id in history, and forget what was in memory."""
     foreign = replace(request, request_id="11111111-2222-5333-8444-555555555555")
     bench.history = [
         replace(event, input=CODEC.request_text(foreign, typed=True)) if isinstance(event, EventSent) else event
         for event in bench.history
     ]
     bench.forget()
+    return foreign
+
+
+def test_the_request_id_that_history_has_counts() -> None:
+    bench = OrchestrationBench(calling("get"))
+    (request,) = requests_of(bench.start())
+    foreign = recorded_by_another_rule(bench, request)
 
     answer(bench, foreign, result="1")
 
     assert bench.output == 1
+
+
+def test_the_lock_that_is_given_back_is_the_one_that_history_has() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        with (yield context.lock_entities([A])):
+            yield context.call_activity("inside")
+        return "done"
+
+    bench = OrchestrationBench(orchestrator)
+    (request,) = requests_of(bench.start())
+    foreign = recorded_by_another_rule(bench, request)
+    answer(bench, foreign, result='"x"')
+
+    (release,) = bench.complete(1).messages
+
+    assert CODEC.read_release(release.message.event.input or "").lock_request_id == foreign.request_id  # type: ignore[attr-defined]
 
 
 def test_a_recorded_request_that_cannot_be_read_is_left_alone() -> None:
@@ -322,6 +344,37 @@ def test_locks_are_released_when_the_instance_is_terminated() -> None:
     assert bench.status == "Terminated"
 
 
+def test_what_was_asked_for_and_not_granted_is_given_up_at_the_end_too() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        yield context.task_any([context.lock_entities([A, B]), context.create_timer(timedelta(minutes=1))])
+
+    bench = OrchestrationBench(orchestrator)
+    (lock,) = requests_of(bench.start())
+
+    episode = bench.fire(1)
+
+    assert [sent.message.target.instance_id for sent in episode.messages] == ["@counter@a", "@counter@b"]
+    texts = [CODEC.read_release(sent.message.event.input or "") for sent in episode.messages]  # type: ignore[attr-defined]
+    assert {text.lock_request_id for text in texts} == {lock.request_id}
+    assert bench.status == "Completed"
+
+
+def test_a_lock_that_was_released_before_releases_nothing_of_a_later_section() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        first = yield context.lock_entities([A])
+        first.release()
+        with (yield context.lock_entities([B])):
+            first.release()
+            yield context.call_activity("inside")
+
+    bench = OrchestrationBench(orchestrator)
+    (lock,) = requests_of(bench.start())
+    second = answer(bench, lock, result='"x"')
+    (lock,) = [request for request in requests_of(second) if request.is_lock]
+
+    assert kinds(answer(bench, lock, result='"x"')) == [("TaskScheduled", 3)]
+
+
 def test_forgetting_an_instance_inside_a_section_releases_nothing() -> None:
     bench = OrchestrationBench(critical)
     (lock,) = requests_of(bench.start())
@@ -403,3 +456,20 @@ def test_a_call_waits_under_the_id_of_its_request_until_it_is_answered() -> None
     answer(bench, request, result="7")
 
     assert seen == [[request.request_id], []]
+
+
+def test_a_lock_that_a_rewind_has_undone_is_asked_for_by_another_request_that_nothing_waits_for() -> None:
+    first, again = OrchestrationBench(critical), OrchestrationBench(critical)
+    (undone,) = requests_of(first.start())
+    again.history.extend(
+        GenericEvent(timestamp=event.timestamp, event_id=event.event_id) if isinstance(event, EventSent) else event
+        for event in first.history
+    )
+    again.forget()
+
+    (lock,) = requests_of(again.deliver(GenericEvent(timestamp=again.time, data="rewound")))
+    (call,) = requests_of(answer(again, lock, result='"x"'))
+
+    assert undone.timestamp.ticks
+    assert lock.request_id != undone.request_id
+    assert (lock.timestamp.ticks, call.predecessor.ticks) == (0, 0)

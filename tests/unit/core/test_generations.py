@@ -5,14 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from support.orchestration_bench import OrchestrationBench, kinds
+import pytest
+from support.orchestration_bench import CODEC, OrchestrationBench, kinds
 
 from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.episode import Episode
-from durable_ext.core.events import EventRaised, ExecutionStarted, OrchestrationStatus
+from durable_ext.core.events import (
+    EventRaised,
+    ExecutionStarted,
+    ExecutionSuspended,
+    GenericEvent,
+    OrchestrationStatus,
+)
 from durable_ext.core.ids import continues, next_execution_id
 from durable_ext.core.messages import ExecutionId
+from durable_ext.core.orchestrators import ReplayOptions
 from durable_ext.core.tasks import TimerTask
 
 
@@ -328,3 +336,124 @@ def test_an_end_that_was_stored_before_a_suspension_is_played_again_as_it_was() 
 
     assert len(requests(played)) == 1
     assert requests(repeated) == requests(played)
+
+
+def collecting(context: OrchestrationContext) -> Any:
+    got = context.get_input() or []
+    got = [*got, (yield context.wait_for_external_event("item"))]
+    context.continue_as_new(got, save_events=True)
+
+
+def noted(episode: Episode) -> int:
+    """How many messages the next generation is told of."""
+    notes = [event.data for event in episode.opening if isinstance(event, GenericEvent)]
+    return len(str(notes[0]).split(": ")[1].split()) if notes else 0
+
+
+@pytest.mark.parametrize("generations", [1, 2])
+def test_a_suspension_of_a_former_generation_that_comes_again_suspends_nothing(generations: int) -> None:
+    bench = OrchestrationBench(counting)
+    bench.start(generations)
+    first = bench.suspend()
+    suspended = next(event for event in first.opening if isinstance(event, ExecutionSuspended))
+    bench.resume()
+    for _ in range(generations):
+        bench.complete(0)
+    bench.forget()
+
+    bench.live.play([bench.message(suspended, dequeue_count=2)], lambda: bench.time)
+
+    assert bench.status == "Running"
+    bench.wait(timedelta(seconds=1))
+    assert bench.suspend().opening, "another one counts"
+    assert bench.status == "Suspended"
+
+
+def test_an_event_of_a_former_generation_that_comes_again_is_taken_once() -> None:
+    bench = OrchestrationBench(collecting)
+    bench.start()
+    one = bench.raised("item", "one")
+    bench.deliver(one)
+    bench.wait(timedelta(seconds=1))
+    bench.forget()
+
+    again = bench.live.play([bench.message(one, dequeue_count=2)], lambda: bench.time)
+    two = bench.raise_event("item", "two")
+
+    assert [received.message.event for received in again.admission.dropped] == [one]
+    started = two.opening[1]
+    assert isinstance(started, ExecutionStarted)
+    assert started.input is not None
+    assert started.input.count("one") == 1
+
+
+def test_the_events_of_all_generations_that_one_batch_has_ended_are_noted() -> None:
+    bench = OrchestrationBench(collecting)
+    bench.start()
+    bench.raise_event("item", "zero")
+    bench.wait(timedelta(seconds=1))
+    one = bench.raised("item", "one")
+    bench.wait(timedelta(seconds=1))
+    bench.deliver(one, bench.raised("item", "two"))
+    bench.forget()
+
+    again = bench.live.play([bench.message(one, dequeue_count=2)], lambda: bench.time)
+
+    assert [received.message.event for received in again.admission.dropped] == [one]
+
+
+def test_a_session_notes_what_it_began_with_and_what_the_last_generation_was_told() -> None:
+    bench = OrchestrationBench(collecting)
+
+    def raise_one() -> int:
+        bench.wait(timedelta(seconds=1))
+        return noted(bench.raise_event("item", "x"))
+
+    bench.start()
+    assert [raise_one() for _ in range(4)] == [1, 2, 2, 2]
+    bench.forget()
+    assert [raise_one() for _ in range(4)] == [3, 4, 4, 4]
+
+
+def test_a_generation_remembers_what_it_was_told_for_ten_minutes() -> None:
+    bench = OrchestrationBench(counting)
+    bench.start(2)
+    bench.suspend()
+    bench.resume()
+    bench.wait(timedelta(minutes=5))
+    remembering = bench.complete(0)
+    bench.wait(timedelta(minutes=6))
+
+    assert noted(remembering) == 2
+    assert noted(bench.complete(0)) == 0
+
+
+def test_a_generation_that_was_told_nothing_leaves_no_note() -> None:
+    bench = OrchestrationBench(counting)
+    bench.start(1)
+
+    assert len(bench.complete(0).opening) == 3
+
+
+def test_answers_of_entities_are_not_noted_because_they_name_their_generation() -> None:
+    def asking(context: OrchestrationContext) -> Any:
+        yield context.call_entity(EntityId("counter", "c"), "get")
+        context.continue_as_new(None)
+
+    bench = OrchestrationBench(asking)
+    (request,) = requests(bench.start())
+    asked = CODEC.read_request(request or "")
+
+    episode = bench.deliver(EventRaised(timestamp=bench.time, name=asked.request_id, input='{"result":"1"}'))
+
+    assert episode.starts_generation
+    assert noted(episode) == 0
+
+
+def test_a_store_that_delivers_once_has_nothing_to_remember() -> None:
+    bench = OrchestrationBench(counting, options=ReplayOptions(deliver_in_order=True))
+    bench.start(1)
+    bench.suspend()
+    bench.resume()
+
+    assert noted(bench.complete(0)) == 0

@@ -6,6 +6,8 @@ import pytest
 from support.orchestration_bench import ME, START
 
 from durable_ext.core.events import (
+    EventRaised,
+    EventSent,
     ExecutionCompleted,
     ExecutionStarted,
     ExecutionTerminated,
@@ -86,6 +88,26 @@ def test_what_was_open_at_the_end_is_asked_for_again() -> None:
 
     assert plan.neutralized == (2, 3, 10)
     assert plan.calls == (ChildCall(created=6, task_id=5, child=InstanceId("open"), has_failed=False),)
+
+
+def test_a_lock_request_that_was_given_up_at_the_end_is_undone_with_its_releases() -> None:
+    def sent(number: int, name: str, text: str) -> EventSent:
+        return EventSent(timestamp=START, event_id=number, instance_id="@counter@a", name=name, input=text)
+
+    asked, granted = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
+    lockset = '"lockset":[{"name":"counter","key":"a"}]'
+    history: list[HistoryEvent] = [
+        STARTED,
+        sent(0, "op", f'{{"op":null,"id":"{granted}",{lockset}}}'),
+        EventRaised(timestamp=START, name=granted, input="{}"),
+        sent(1, "release", f'{{"parent":"me","id":"{granted}"}}'),
+        sent(2, "op", '{"op":"add","input":"\\"lockset\\":","id":"00000000-0000-0000-0000-00000000000c"}'),
+        sent(3, "op", f'{{"op":null,"id":"{asked}",{lockset}}}'),
+        sent(4, "release", f'{{"parent":"me","id":"{asked}"}}'),
+        FAILED,
+    ]
+
+    assert plan_rewind(history).neutralized == (5, 6, 7)
 
 
 def test_a_call_that_was_answered_after_an_earlier_rewind_is_left() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
+
+import pytest
+from support.orchestration_bench import OrchestrationBench
 
 from durable_ext.backends.protocol import BackendTraits
 from durable_ext.core.events import TaskCompleted
@@ -25,9 +29,9 @@ TRAITS = BackendTraits(
 )
 
 
-def writer_of(clock: ManualClock) -> SessionWriter:
+def writer_of(clock: ManualClock, traits: BackendTraits = TRAITS) -> SessionWriter:
     settings = WorkerSettings(local_activities="batched", local_activity_spill=SPILL)
-    return SessionWriter(NO_SESSION, TRAITS, settings, clock.monotonic)
+    return SessionWriter(NO_SESSION, traits, settings, clock.monotonic)
 
 
 async def test_results_wait_for_those_of_later_waves_until_the_spill_time_is_over() -> None:
@@ -48,3 +52,20 @@ def test_results_wait_until_one_write_is_full() -> None:
 
     assert writer.holds_back(8)
     assert not writer.holds_back(9)
+
+
+@pytest.mark.parametrize("keeps_trigger", [True, False])
+def test_a_store_that_does_not_keep_the_start_message_gets_a_row_with_the_start(keeps_trigger: bool) -> None:
+    traits = replace(TRAITS, keeps_trigger=keeps_trigger)
+    writer = writer_of(ManualClock(), traits)
+    bench = OrchestrationBench(lambda context: (yield context.call_activity("work")))
+    episode = bench.start()
+    writer.begin(episode)
+    writer.add(episode.decisions)
+
+    first = writer.next_write(episode, ())
+    writer.add([TaskCompleted(timestamp=Ticks(1), task_scheduled_id=0)])
+    second = writer.next_write(episode, ())
+
+    assert (first.instance is None) is keeps_trigger
+    assert second.instance is None, "one that says nothing new is not due yet"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
-from support.entity_bench import CODEC, EntityBench, call, raised, sent, signal
+from support.entity_bench import CODEC, EntityBench, call, lock, raised, sent, signal
 
 from durable_ext.core.entities.context import EntityContext
 from durable_ext.core.entities.definitions import EntityOptions, missing_entity
 from durable_ext.core.entities.ids import EntityId
+from durable_ext.core.entities.live import EntityEpisode
 from durable_ext.core.entities.messages import (
     NO_STAMP,
-    EntityRelease,
     EntityRequest,
     EntityStatus,
     RecentBatch,
@@ -29,18 +27,15 @@ from durable_ext.core.events import (
     OrchestratorCompleted,
     OrchestratorStarted,
 )
-from durable_ext.core.messages import ExecutionId, InstanceId, OrchestrationInstance, ReceivedMessage, TaskMessage
+from durable_ext.core.messages import (
+    ExecutionId,
+    InstanceId,
+    OrchestrationInstance,
+    ParentInstance,
+    ReceivedMessage,
+    TaskMessage,
+)
 from durable_ext.core.timestamps import Ticks, ticks_add, ticks_from_iso
-
-
-def release(parent: str, lock_request_id: str, bench: EntityBench) -> EventRaised:
-    text = CODEC.release_text(EntityRelease(parent=parent, lock_request_id=lock_request_id), typed=True)
-    return EventRaised(timestamp=bench.now, name="release", input=text)
-
-
-def lock(owner: str, *keys: str, **changes: Any) -> EntityRequest:
-    lock_set = tuple(EntityId("counter", key) for key in keys)
-    return replace(call("lock", parent=owner), operation=None, lock_set=lock_set, **changes)
 
 
 def test_a_generation_is_three_events_with_the_state_as_input() -> None:
@@ -261,104 +256,46 @@ def test_a_lost_continue_message_counts_as_come_after_ten_seconds() -> None:
     assert bench.state == "3"
 
 
-# Locks.
+# What is stored before anything is sent.
 
 
-def test_a_lock_request_for_one_entity_locks_it_and_is_answered() -> None:
+def test_what_answers_is_stored_waiting_before_its_answer_is_sent() -> None:
     bench = EntityBench()
-    request = lock("owner", "one")
+    bench.run(signal("add", 1))
+    asked = call("add", 2)
 
-    episode = bench.run(request)
+    episode = bench.run(signal("add", 4), asked)
 
-    ((target, name, text),) = sent(episode)
-    assert (target, name) == ("owner", request.request_id)
-    assert CODEC.read_response(text or "").result == "Lock Acquisition Completed"
-    assert bench.stored.locked_by == "owner"
-    assert episode.instance is not None
-    assert episode.instance.custom_status == '{"lockedBy":"owner"}'
-
-
-def test_a_lock_request_travels_on_with_everything_but_its_position_as_it_was() -> None:
-    bench = EntityBench()
-    request = lock("owner", "one", "two", timestamp=Stamp(bench.now, False))
-
-    ((target, name, text),) = sent(bench.run(request))
-
-    assert (target, name) == ("@counter@two", "op")
-    assert text == CODEC.request_text(CODEC.read_request(text or ""), typed=True)
-    forwarded = CODEC.read_request(text or "")
-    assert forwarded.position == 1
-    assert (forwarded.request_id, forwarded.timestamp, forwarded.predecessor, forwarded.parent_execution) == (
-        request.request_id,
-        request.timestamp,
-        request.predecessor,
-        request.parent_execution,
-    )
+    assert episode.opening is not None
+    assert (episode.opening.messages, episode.opening.instance, episode.opening.starts_generation) == ((), None, True)
+    bench.history = episode.opening.new_events
+    assert (bench.state, [request.operation for request in bench.stored.queue]) == ("1", ["add", "add"])
+    bench.reload()
+    again = bench.run(asked, call("add", 100))
+    assert sent(again)[0] == sent(episode)[0], "as if it were still the first: what came meanwhile runs later"
+    assert bench.state == "107"
 
 
-def test_operations_after_a_lock_request_wait_for_its_release() -> None:
+def test_what_sends_nothing_is_stored_once() -> None:
     bench = EntityBench()
 
-    bench.run(signal("add", 1), lock("owner", "one"), signal("add", 2))
-
-    assert bench.state == "1"
-    assert len(bench.stored.queue) == 1
+    assert bench.run(signal("add", 4), signal("add", 5)).opening is None
 
 
-def test_a_second_lock_request_of_the_owner_is_answered_without_another_message() -> None:
+def test_what_waited_in_the_queue_anyway_is_not_stored_again_before_it_runs() -> None:
     bench = EntityBench()
-    first, second = lock("owner", "one"), lock("owner", "one")
+    bench.run(call("add", 1), call("add", 2), at_most=1)
 
-    bench.run(first, second)
+    episode = bench.run(EventRaised(timestamp=bench.now, name="continue"), at_most=1)
 
-    assert bench.stored.locked_by == "owner"
-    assert bench.stored.suspended, "its own continue message goes on"
-    bench.run(EventRaised(timestamp=bench.now, name="continue"))
-    assert bench.stored.queue == ()
-    assert bench.stored.locked_by == "owner"
+    assert len(sent(episode)) == 2, "an answer, and its own continue message"
+    assert episode.opening is None
 
 
-def test_the_owner_of_the_lock_overtakes_what_waits() -> None:
+def test_a_store_that_commits_and_sends_at_once_needs_no_opening() -> None:
     bench = EntityBench(options=EntityOptions(deliver_in_order=True))
-    bench.run(lock("owner", "one"))
-    bench.run(signal("add", 100))
 
-    episode = bench.run(call("add", 5, parent="owner"))
-
-    assert CODEC.read_response(sent(episode)[0][2] or "").result == "5"
-    assert len(bench.stored.queue) == 1
-
-
-def test_a_release_lets_the_queue_go_on() -> None:
-    bench = EntityBench()
-    request = lock("owner", "one")
-    bench.run(request, signal("add", 3))
-
-    bench.run(release("owner", request.request_id, bench))
-
-    assert bench.state == "3"
-    assert bench.stored.locked_by is None
-
-
-def test_a_release_of_somebody_else_changes_nothing() -> None:
-    bench = EntityBench()
-    bench.run(lock("owner", "one"), signal("add", 3))
-
-    episode = bench.run(release("other", "fix-orphaned-lock", bench))
-
-    assert bench.stored.locked_by == "owner"
-    assert not episode.starts_generation
-
-
-def test_a_second_lock_request_waits_for_the_first_owners_release() -> None:
-    bench = EntityBench()
-    first, second = lock("first", "one"), lock("second", "one")
-    bench.run(first, second)
-
-    episode = bench.run(release("first", first.request_id, bench))
-
-    assert bench.stored.locked_by == "second"
-    assert sent(episode)[0][0] == "second"
+    assert bench.run(call("add", 4)).opening is None
 
 
 # What comes twice.
@@ -547,6 +484,27 @@ def test_an_entity_can_start_an_orchestration_that_does_not_report_back() -> Non
     assert event.parent.instance.instance_id == "@counter@one"
     assert "FireAndForget" in (event.tags or {})
     assert message.message.tags == {}  # those of the entity that sends it
+
+
+def test_a_start_that_is_sent_again_after_a_crash_names_the_same_parent_and_another_start_another() -> None:
+    def begin(context: EntityContext) -> None:
+        context.start_new_orchestration("Hello", 5, instance_id="child")
+
+    bench = EntityBench(begin)
+    bench.run(signal("begin"))
+    first = bench.run(signal("begin"), signal("begin"))
+    assert first.opening is not None
+    bench.history = first.opening.new_events
+    bench.reload()
+
+    again = bench.run(signal("begin"))
+
+    def parents(episode: EntityEpisode) -> list[ParentInstance | None]:
+        events = [message.message.event for message in episode.messages]
+        return [event.parent for event in events if isinstance(event, ExecutionStarted)]
+
+    assert parents(again)[:2] == parents(first)
+    assert len(set(map(str, parents(again)))) == 3
 
 
 def test_what_a_newer_worker_has_added_to_the_state_is_kept() -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from support.entity_bench import EntityBench, call, sent, signal
+from support.entity_bench import EntityBench, lock, sent, signal
 
 from durable_ext.core.entities.definitions import EntityOptions
-from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import EventRaised
 
 CONTINUE = [("@counter@one", "continue", None)]
@@ -94,8 +91,7 @@ def test_the_limit_of_a_batch_stays_one() -> None:
 
 def test_a_lock_is_granted_one_by_one_too() -> None:
     bench = EntityBench()
-    lock = replace(call("lock", parent="holder"), operation=None, lock_set=(EntityId("counter", "one"),))
-    bench.run(lock, signal("add", 1), at_most=1)
+    bench.run(lock("holder", "one"), signal("add", 1), at_most=1)
     bench.reload()
 
     episode = bench.run(wake(bench), at_most=1)
