@@ -29,7 +29,7 @@ from durable_ext.core.events import (
     TaskScheduled,
 )
 from durable_ext.core.messages import InstanceId
-from durable_ext.errors import InstanceAlreadyExistsError
+from durable_ext.errors import InstanceAlreadyExistsError, InvalidInstanceStateError
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.runtime.settings import LocalActivities, WorkerSettings
 from durable_ext.runtime.worker import TaskHubWorker
@@ -80,8 +80,9 @@ class Story:
         self._note("tries", name)
         try:
             await step()
-        except InstanceAlreadyExistsError:
-            assert name in self.doubtful
+        except (InstanceAlreadyExistsError, InvalidInstanceStateError):
+            if name not in self.doubtful:  # else it was heard the first time
+                raise
         except BaseException:
             self.doubtful.add(name)
             raise
