@@ -7,6 +7,11 @@ from datetime import timedelta
 
 from durable_ext.failure import FailureDetails, legible
 
+_CHANGED = (
+    "Was a change made to the orchestrator code after this instance was already started? Deploy the change under a new name "
+    "or let running instances finish first."
+)
+
 __all__ = [
     "ActivityProcessDiedError",
     "ArgumentTypeError",
@@ -15,6 +20,7 @@ __all__ = [
     "CheckpointConflictError",
     "ClientError",
     "ConfigurationError",
+    "ContinuationTokenError",
     "DamagedPayloadError",
     "DeadlyActivityError",
     "DeadlyOperationError",
@@ -100,19 +106,24 @@ class TaskFailedError(OrchestrationError):
 
 
 class NonDeterminismError(OrchestrationError):
-    """Replay diverged from history."""
+    """Replay diverged from history; the text says at which event, and what to do."""
 
     def __init__(
-        self, *, instance_id: str, event_id: int, recorded: str, decided: str | None, location: str | None = None
+        self,
+        *,
+        instance_id: str,
+        event_id: int,
+        recorded: str,
+        decided: str | None,
+        location: str | None = None,
+        advice: str | None = None,
     ) -> None:
         self.instance_id, self.event_id, self.recorded, self.decided = instance_id, event_id, recorded, decided
         self.location = location
         at = f" at {location}" if location else ""
         super().__init__(
             f"Non-Deterministic workflow detected: replay of instance '{instance_id}' diverged at event {event_id}: history "
-            f"has {recorded}, the code now decides {decided or 'nothing'}{at}. Was a change made to the orchestrator code "
-            f"after this instance was already started? Deploy the change under a new name or let running instances finish "
-            f"first."
+            f"has {recorded}, the code now decides {decided or 'nothing'}{at}. {advice or _CHANGED}"
         )
 
 
@@ -242,6 +253,16 @@ class InvalidArgumentError(ClientError, ValueError):
         super().__init__(message)
 
 
+class ContinuationTokenError(ClientError, ValueError):
+    """A query got a token that this task hub has not given out."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        super().__init__(
+            f"'{legible(token)}' is not a continuation token of this hub. Pass that of the page before, or none."
+        )
+
+
 class FunctionNotFoundError(ClientError, LookupError):
     """This app has no function of that kind (`orchestrator`, `activity`, `entity`) and name.
 
@@ -289,11 +310,8 @@ class InvalidInstanceStateError(ClientError, ValueError):
 
     def __init__(self, instance_id: str, status: str, operation: str, message: str | None = None) -> None:
         self.instance_id, self.status, self.operation = instance_id, status, operation
-        super().__init__(
-            message
-            or f"Cannot {legible(operation)} the orchestration instance {instance_id} because instance is in the {status} "
-            f"state."
-        )
+        what = f"Cannot {legible(operation)} the orchestration instance {instance_id}"
+        super().__init__(message or f"{what} because instance is in the {status} state.")
 
 
 class UnexpectedResponseError(ClientError):
@@ -309,9 +327,8 @@ class InstanceWaitTimeoutError(ClientError, TimeoutError):
 
     def __init__(self, instance_id: str, seconds: float, last_status: str) -> None:
         self.instance_id, self.seconds, self.last_status = instance_id, seconds, last_status
-        super().__init__(
-            f"Instance '{instance_id}' was still {last_status} after {seconds:g} s. Wait longer, or query its status later."
-        )
+        what = f"Instance '{instance_id}' was still {last_status} after {seconds:g} s"
+        super().__init__(f"{what}. Wait longer, or query its status later.")
 
 
 class BackendError(DurableError):

@@ -286,7 +286,7 @@ class InstanceStore(Protocol):
         """Return one page, ordered by instance id.
 
         Raises:
-            ValueError: `continuation` is not a token of this store.
+            ContinuationTokenError: `continuation` is not a token of this store.
         """
         ...
 

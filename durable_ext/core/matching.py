@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any, Final, Union
 
 from durable_ext.core.actions import SendEvent
 from durable_ext.core.events import (
@@ -14,6 +14,11 @@ from durable_ext.core.events import (
 )
 from durable_ext.core.tasks import ActivityTask, SubOrchestrationTask, TimerTask
 from durable_ext.errors import NonDeterminismError
+
+_REWOUND: Final = (
+    "This instance was rewound, and what its code did after a step had failed (in except and finally blocks, or by giving "
+    "entity locks back) is still in its history, where a rewind leaves it. Such an instance cannot go on: start a new one."
+)
 
 Decision = Union[ActivityTask[Any], SubOrchestrationTask[Any], TimerTask, SendEvent]
 """What waits in a replay to be found in history or to become an action."""
@@ -35,7 +40,9 @@ def _kind(event_name: str) -> str:
     return event_name.partition("@")[0]
 
 
-def diverged(event: HistoryEvent, decision: Decision | None, *, instance_id: str, routine: object) -> NonDeterminismError:
+def diverged(
+    event: HistoryEvent, decision: Decision | None, *, instance_id: str, routine: object, was_rewound: bool
+) -> NonDeterminismError:
     """Return the error that names event, recorded, decided and the line where the code waits."""
     return NonDeterminismError(
         instance_id=instance_id,
@@ -43,6 +50,7 @@ def diverged(event: HistoryEvent, decision: Decision | None, *, instance_id: str
         recorded=_recorded(event),
         decided=None if decision is None else _decided(decision),
         location=source_location(routine),
+        advice=_REWOUND if was_rewound else None,
     )
 
 

@@ -15,6 +15,7 @@ from durable_ext.client.client import DurableClient
 from durable_ext.errors import (
     BackendUnavailableError,
     ConfigurationError,
+    ContinuationTokenError,
     InvalidArgumentError,
     InvalidInstanceStateError,
     PayloadTooLargeError,
@@ -74,7 +75,8 @@ class ManagementApi:
             return error_response(400, BAD_ARGUMENTS, str(exc))
         except PayloadTooLargeError as exc:
             return error_response(413, BAD_ARGUMENTS, str(exc))
-        except InvalidInstanceStateError as exc:  # compat: 500 too (specs/http-api.md 5.6), but nothing went wrong here
+        except (InvalidInstanceStateError, ContinuationTokenError) as exc:
+            # compat: 500 too (specs/http-api.md 5.6, 7), but nothing went wrong here
             return error_response(500, UNEXPECTED, exc)
         except Exception as exc:  # the catch-all of specs/http-api.md 4.6: whatever escaped is a 500 with its text
             log.warning("management request failed", extra={"event": "management_request_failed"}, exc_info=exc)

@@ -48,6 +48,10 @@ def functions() -> FunctionRegistry:
         with (yield lock):
             return (yield context.task_all([context.call_entity(entity, "asked") for entity in BOTH]))
 
+    def fails_while_it_holds(context: Any) -> Any:
+        with (yield context.lock_entities(BOTH)):
+            return (yield context.call_activity("always_fails"))
+
     def asks_nobody(context: Any) -> Any:
         with (yield context.lock_entities([EntityId("nobody", "x")])):
             pass
@@ -58,9 +62,12 @@ def functions() -> FunctionRegistry:
         if fails:
             raise ValueError(f"the first time: {fails.pop()}")
 
+    def always_fails(_: Any) -> None:
+        raise ValueError("each time")
+
     return registry_of(
-        orchestrators=[holds, waits, has_no_patience, fails_while_it_waits, asks_nobody],
-        activities=[fails_once],
+        orchestrators=[holds, waits, has_no_patience, fails_while_it_waits, fails_while_it_holds, asks_nobody],
+        activities=[fails_once, always_fails],
         entities=[thing],
     )
 
@@ -116,6 +123,20 @@ async def test_who_failed_while_it_waited_asks_for_the_lock_anew_when_it_is_rewo
     await hub.client.raise_event(holder, "go")
 
     assert await ends(hub, waiting) == (OrchestrationStatus.COMPLETED, ["asked", "asked"])
+    for entity in BOTH:
+        await eventually(lambda entity=entity: _is_locked_by(hub, entity, None), f"{entity} is still locked")
+
+
+async def test_who_failed_inside_a_critical_section_is_told_that_a_rewind_cannot_help(hub: RunningTaskHub) -> None:
+    failed = await hub.client.start("fails_while_it_holds")
+    assert (await ends(hub, failed))[0] is OrchestrationStatus.FAILED
+
+    await hub.client.rewind(failed, "again")
+
+    status, output = await ends(hub, failed)
+    assert status is OrchestrationStatus.FAILED
+    assert "This instance was rewound" in output
+    assert "Was a change made" not in output
     for entity in BOTH:
         await eventually(lambda entity=entity: _is_locked_by(hub, entity, None), f"{entity} is still locked")
 

@@ -371,10 +371,15 @@ async def test_filters_that_make_no_sense_have_a_defined_outcome(api: Api, query
     assert (await api.call("GET", f"instances?{query}")).status == status
 
 
-async def test_a_token_of_another_store_is_500(api: Api) -> None:
-    response = await api.call("GET", "instances", x_ms_continuation_token="nonsense")
+@pytest.mark.parametrize("collection", ["instances", "entities"])
+async def test_a_token_of_another_store_is_500_and_no_fault_of_the_host(
+    api: Api, collection: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = await api.call("GET", collection, x_ms_continuation_token="nonsense")
 
     assert response.status == 500
+    assert "'nonsense' is not a continuation token" in _json(response)["ExceptionMessage"]
+    assert not [record for record in caplog.records if record.exc_info]
     assert _json(response)["Message"] == "Something went wrong while processing your request"
 
 

@@ -33,8 +33,7 @@ from durable_ext.core.events import ExecutionStarted, HistoryEvent, Orchestratio
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
 from durable_ext.core.messages import InstanceId, OutgoingMessage, TaskMessage
 from durable_ext.core.timestamps import TICKS_PER_SECOND, ticks_from_datetime
-from durable_ext.errors import InstanceAlreadyExistsError
-from durable_ext.failure import legible
+from durable_ext.errors import ContinuationTokenError, InstanceAlreadyExistsError
 
 _MAX_PAGE: Final = 1000
 _FETCHED_AT_ONCE: Final = 16
@@ -267,7 +266,4 @@ def _check_continuation(text: str) -> None:
     except ValueError:
         keys = None
     if not isinstance(keys, list) or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
-        raise ValueError(
-            f"The continuation token '{legible(text)}' is not one that this task hub gave out. Start the query again "
-            f"without it."
-        )
+        raise ContinuationTokenError(text)

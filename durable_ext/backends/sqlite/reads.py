@@ -15,7 +15,7 @@ from durable_ext.backends.sqlite.instance_rows import row_from_columns, storable
 from durable_ext.codec.compact import events_from_texts
 from durable_ext.core.events import HistoryEvent
 from durable_ext.core.instances import InstanceFilter, InstancePage, InstanceRow
-from durable_ext.failure import legible
+from durable_ext.errors import ContinuationTokenError
 
 _TOKEN_MARK: Final = b"after:"
 _MOST_ROWS: Final = 2**31 - 1
@@ -66,7 +66,7 @@ def read_continuation(token: str | None) -> str:
     """Undo `continuation_after`; no token is the beginning.
 
     Raises:
-        ValueError: The text is no token of this store.
+        ContinuationTokenError: The text is no token of this store.
     """
     if token is None:
         return ""
@@ -76,9 +76,7 @@ def read_continuation(token: str | None) -> str:
             return raw[len(_TOKEN_MARK) :].decode("utf-8", "surrogatepass")
     except (ValueError, binascii.Error):
         pass
-    raise ValueError(
-        f"'{legible(token)}' is not a continuation token of this task hub. Pass the one of the page before, or none."
-    )
+    raise ContinuationTokenError(token)
 
 
 def _rows(connection: Connection, wanted: list[list[str]]) -> list[list[InstanceRow | None]]:

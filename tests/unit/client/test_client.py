@@ -20,6 +20,7 @@ from durable_ext.core.events import (
     OrchestrationStatus,
 )
 from durable_ext.errors import (
+    ContinuationTokenError,
     FunctionNotFoundError,
     InstanceAlreadyExistsError,
     InstanceNotFoundError,
@@ -385,8 +386,10 @@ async def test_a_query_restricts_by_everything_it_names(hub: Hub) -> None:
 
 
 async def test_a_continuation_that_is_none_is_refused(hub: Hub) -> None:
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(ContinuationTokenError, match="nonsense") as refused:
         await hub.client.query(InstanceQuery(), "nonsense")
+
+    assert refused.value.token == "nonsense"
 
 
 async def test_the_history_of_an_instance_that_never_ran_is_empty(hub: Hub) -> None:
