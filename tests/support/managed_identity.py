@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -70,15 +71,28 @@ class TokenEndpoint:
     """Hands out tokens as App Service does.
 
     Attributes:
+        resource: What tokens are handed out for.
         lives: How long a token is valid.
         answers: Whether tokens are to be had.
         requests: Queries so far.
+        handed_out: The last token.
     """
 
     uri: str = ""
+    resource: str = "https://storage.azure.com"
     lives: timedelta = timedelta(hours=1)
     answers: bool = True
     requests: list[dict[str, list[str]]] = field(default_factory=list)
+    handed_out: str = ""
+
+
+@dataclass(kw_only=True)
+class LoginService:
+    """Hands out tokens to applications as Entra ID does; `requests` are paths and forms so far."""
+
+    uri: str = ""
+    requests: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
+    handed_out: str = ""
 
 
 @contextlib.contextmanager
@@ -86,41 +100,64 @@ def token_endpoint() -> Iterator[TokenEndpoint]:
     """Serve tokens on a free port; `IDENTITY_ENDPOINT` is its `uri`, `IDENTITY_HEADER` is `SECRET`."""
     endpoint = TokenEndpoint()
 
-    class Answer(BaseHTTPRequestHandler):
+    class Answer(_Answer):
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
             endpoint.requests.append(query)
-            body: dict[str, Any] = {"error": "invalid_request"}
-            right = (
-                endpoint.answers
-                and self.headers["X-IDENTITY-HEADER"] == SECRET
-                and query["resource"] == ["https://storage.azure.com"]
-            )
-            if right:
-                expires = str(int(time.time() + endpoint.lives.total_seconds()))
-                token = storage_token(lives=endpoint.lives)
-                body = {
-                    "access_token": token,
-                    "expires_on": expires,
-                    "resource": query["resource"][0],
-                    "token_type": "Bearer",
-                }
-            content = json.dumps(body).encode()
-            self.send_response(200 if right else 400)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
+            known = self.headers["X-IDENTITY-HEADER"] == SECRET and query["resource"] == [endpoint.resource]
+            if not (endpoint.answers and known):
+                self.send_json(400, {"error": "invalid_request"})
+                return
+            endpoint.handed_out = storage_token(lives=endpoint.lives)
+            expires = str(int(time.time() + endpoint.lives.total_seconds()))
+            body = {"access_token": endpoint.handed_out, "expires_on": expires, "token_type": "Bearer"}
+            self.send_json(200, {**body, "resource": endpoint.resource})
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    endpoint.uri = f"http://127.0.0.1:{server.server_address[1]}/msi/token"
+    with _serving(server):
+        yield endpoint
+
+
+@contextlib.contextmanager
+def login_service(certificate: Path, key: Path) -> Iterator[LoginService]:
+    """Serve logins of applications on a free port; `AZURE_AUTHORITY_HOST` is its `uri`."""
+    service = LoginService()
+
+    class Answer(_Answer):
+        def do_POST(self) -> None:
+            service.requests.append((self.path, parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())))
+            service.handed_out = storage_token(lives=timedelta(hours=1))
+            self.send_json(200, {"access_token": service.handed_out, "expires_in": 3600, "token_type": "Bearer"})
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    service.uri = f"https://127.0.0.1:{server.server_address[1]}"
+    with _serving(server):
+        yield service
+
+
+class _Answer(BaseHTTPRequestHandler):
+    def send_json(self, status: int, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@contextlib.contextmanager
+def _serving(server: ThreadingHTTPServer) -> Iterator[None]:
     thread = Thread(target=server.serve_forever)
     thread.start()
-    endpoint.uri = f"http://127.0.0.1:{server.server_address[1]}/msi/token"
     try:
-        yield endpoint
+        yield
     finally:
         server.shutdown()
         thread.join()

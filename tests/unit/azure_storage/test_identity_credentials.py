@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
-from azure.identity.aio import CertificateCredential, ClientSecretCredential, WorkloadIdentityCredential
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.identity.aio import (
+    CertificateCredential,
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    WorkloadIdentityCredential,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-from support.managed_identity import SECRET, TokenEndpoint, token_endpoint
+from support.managed_identity import SECRET, TokenEndpoint, login_service, token_endpoint, write_certificate
 
+from durable_ext.backends.azure_storage.transport import identity as identity_module
 from durable_ext.backends.azure_storage.transport.account import Identity
 from durable_ext.backends.azure_storage.transport.identity import IdentityTokens, credential_of
+from durable_ext.errors import ConfigurationError
 
 USER_ASSIGNED = "00000000-1111-0000-0000-000000000000"
 RESOURCE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
@@ -37,6 +47,8 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenEndpoint]:
         (Identity(credential="managedidentity"), {}),
         (Identity(credential="ManagedIdentity", client_id=USER_ASSIGNED), {"client_id": [USER_ASSIGNED]}),
         (Identity(credential="managedidentity", resource_id=RESOURCE), {"mi_res_id": [RESOURCE]}),
+        (Identity(credential="managedidentity", object_id=USER_ASSIGNED), {"object_id": [USER_ASSIGNED]}),
+        (Identity(credential="managedidentity", managed_client_id=USER_ASSIGNED), {"client_id": [USER_ASSIGNED]}),
         (Identity(), {}),
         (Identity(client_id=USER_ASSIGNED), {"client_id": [USER_ASSIGNED]}),
     ],
@@ -71,6 +83,61 @@ async def test_a_workload_identity_is_that_of_its_token_file(tmp_path: Path, mon
     credential = credential_of(Identity(credential="workloadidentity", tenant_id="t", client_id="c"))
 
     assert isinstance(credential, WorkloadIdentityCredential)
+
+
+@pytest.mark.parametrize(
+    ("identity", "asked", "audience"),
+    [
+        (Identity(), {}, "api://AzureADTokenExchange"),
+        (Identity(managed_client_id=USER_ASSIGNED), {"client_id": [USER_ASSIGNED]}, "api://AzureADTokenExchange"),
+        (Identity(resource_id=RESOURCE, cloud="USGov"), {"mi_res_id": [RESOURCE]}, "api://AzureADTokenExchangeUSGov"),
+        (
+            Identity(object_id=USER_ASSIGNED, cloud="china"),
+            {"object_id": [USER_ASSIGNED]},
+            "api://AzureADTokenExchangeChina",
+        ),
+    ],
+)
+async def test_an_application_logs_in_with_the_token_of_the_managed_identity_that_it_trusts(
+    tokens: TokenEndpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    identity: Identity,
+    asked: dict[str, list[str]],
+    audience: str,
+) -> None:
+    tokens.resource = audience
+    certificate, key = write_certificate(tmp_path)
+    trusting = partial(ClientAssertionCredential, transport=AioHttpTransport(connection_verify=str(certificate)))
+    monkeypatch.setattr(identity_module, "ClientAssertionCredential", trusting)
+    with login_service(certificate, key) as login:
+        monkeypatch.setenv("AZURE_AUTHORITY_HOST", login.uri)
+        source = IdentityTokens(
+            replace(identity, credential="managedIdentityAsFederatedIdentity", tenant_id="t", client_id="c")
+        )
+        token = await source.token()
+        await source.close()
+
+    (query,) = tokens.requests
+    assert {name: query[name] for name in query if name not in ("api-version", "resource")} == asked
+    ((path, form),) = login.requests
+    assert path == "/t/oauth2/v2.0/token"
+    assert (form["client_id"], form["scope"]) == (["c"], ["https://storage.azure.com/.default"])
+    assert form["client_assertion"] == [tokens.handed_out]
+    assert token == login.handed_out
+
+
+@pytest.mark.parametrize(
+    ("identity", "problem"),
+    [
+        (Identity(client_id="c"), "needs tenantId and clientId"),
+        (Identity(tenant_id="t"), "needs tenantId and clientId"),
+        (Identity(tenant_id="t", client_id="c", cloud="mars"), "azureCloud 'mars' is not known; use public, usgov, china"),
+    ],
+)
+def test_a_federated_identity_that_is_not_whole_says_what_is_missing(identity: Identity, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        credential_of(replace(identity, credential="managedidentityasfederatedidentity"))
 
 
 def _certificate(path: Path) -> Path:

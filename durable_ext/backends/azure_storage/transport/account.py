@@ -50,11 +50,18 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """How to log in without a key: the section of specs/host-json.md 8. All empty = the default credential chain."""
+    """How to log in without a key: the section of specs/host-json.md 8. All empty = the default credential chain.
+
+    `resource_id`, `object_id`, `managed_client_id` name a user-assigned managed identity, the last one where `client_id` is
+    that of an application which trusts it; `cloud` is `public`, `usgov` or `china`.
+    """
 
     credential: str | None = None
     client_id: str | None = None
     resource_id: str | None = None
+    object_id: str | None = None
+    managed_client_id: str | None = None
+    cloud: str | None = None
     tenant_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     certificate: str | None = None

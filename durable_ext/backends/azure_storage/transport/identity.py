@@ -6,9 +6,11 @@ import asyncio
 import logging
 from typing import Any, Final
 
+from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity.aio import (
     CertificateCredential,
+    ClientAssertionCredential,
     ClientSecretCredential,
     DefaultAzureCredential,
     ManagedIdentityCredential,
@@ -21,6 +23,11 @@ from durable_ext.backends.azure_storage.transport.account import Identity
 from durable_ext.errors import ConfigurationError
 
 _SCOPE: Final = "https://storage.azure.com/.default"
+_EXCHANGE_SCOPES: Final = {
+    "public": "api://AzureADTokenExchange/.default",
+    "usgov": "api://AzureADTokenExchangeUSGov/.default",
+    "china": "api://AzureADTokenExchangeChina/.default",
+}
 _RENEW_BEFORE_SECONDS: Final = 300
 _RETRY_SECONDS: Final = 30
 _log = logging.getLogger("durable_ext.backends.azure_storage")
@@ -95,6 +102,29 @@ class IdentityTokens:
         await self._credential.close()
 
 
+class FederatedCredential:
+    """Logs in as an application that trusts a managed identity: the identity's token is the application's secret."""
+
+    def __init__(self, managed: ManagedIdentityCredential, *, tenant_id: str, client_id: str, exchange_scope: str) -> None:
+        self._managed, self._exchange_scope = managed, exchange_scope
+        self._assertion = ""
+        self._application = ClientAssertionCredential(tenant_id, client_id, lambda: self._assertion)
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Return a token of the application.
+
+        Raises:
+            ClientAuthenticationError: One of the two is refused.
+        """
+        self._assertion = (await self._managed.get_token(self._exchange_scope)).token
+        return await self._application.get_token(*scopes, **options)
+
+    async def close(self) -> None:
+        """Close the connections to both."""
+        await self._managed.close()
+        await self._application.close()
+
+
 def credential_of(identity: Identity) -> Any:
     """Return the azure-identity credential that a connection's section describes.
 
@@ -121,16 +151,15 @@ def _first_line(error: Exception) -> str:
 def _credential_of(identity: Identity) -> Any:
     kind = (identity.credential or "").lower()
     if kind == "managedidentity":
-        if identity.resource_id:
-            # Its members become parameters of the request as they are: this is the endpoints' own name for it.
-            return ManagedIdentityCredential(identity_config={"mi_res_id": identity.resource_id})
-        return ManagedIdentityCredential(client_id=identity.client_id)
+        return _managed(identity, identity.managed_client_id or identity.client_id)
+    if kind == "managedidentityasfederatedidentity":
+        return _federated(identity)
     if kind == "workloadidentity":
         return WorkloadIdentityCredential(tenant_id=identity.tenant_id, client_id=identity.client_id)
     if kind:
         raise ConfigurationError(
-            f"The storage connection's credential '{identity.credential}' is not known; use managedidentity or "
-            f"workloadidentity, or leave it out."
+            f"The storage connection's credential '{identity.credential}' is not known; use managedidentity, "
+            f"workloadidentity or managedidentityasfederatedidentity, or leave it out."
         )
     if identity.tenant_id and identity.client_id and identity.client_secret:
         return ClientSecretCredential(identity.tenant_id, identity.client_id, identity.client_secret)
@@ -139,3 +168,29 @@ def _credential_of(identity: Identity) -> Any:
     if identity.client_id:  # of the managed or workload identity that the chain may find
         return DefaultAzureCredential(managed_identity_client_id=identity.client_id)
     return DefaultAzureCredential()
+
+
+def _managed(identity: Identity, client_id: str | None) -> ManagedIdentityCredential:
+    # These members become parameters of the request as they are: the names are the endpoints' own.
+    if identity.resource_id:
+        return ManagedIdentityCredential(identity_config={"mi_res_id": identity.resource_id})
+    if identity.object_id:
+        return ManagedIdentityCredential(identity_config={"object_id": identity.object_id})
+    return ManagedIdentityCredential(client_id=client_id)
+
+
+def _federated(identity: Identity) -> FederatedCredential:
+    if not (identity.tenant_id and identity.client_id):
+        raise ConfigurationError(
+            "The storage connection's credential managedidentityasfederatedidentity needs tenantId and clientId, those of "
+            "the application that trusts the managed identity."
+        )
+    cloud = identity.cloud or "public"
+    scope = _EXCHANGE_SCOPES.get(cloud.lower())
+    if scope is None:
+        raise ConfigurationError(
+            f"The storage connection's azureCloud '{cloud}' is not known; use {', '.join(_EXCHANGE_SCOPES)}, or leave it "
+            f"out."
+        )
+    managed = _managed(identity, identity.managed_client_id)
+    return FederatedCredential(managed, tenant_id=identity.tenant_id, client_id=identity.client_id, exchange_scope=scope)
