@@ -42,18 +42,9 @@ def was_received(events: Sequence[HistoryEvent], event: HistoryEvent) -> bool:
 
     For other events replay knows a copy by the id of what it answers. The sender's clock has 100 ns and gives no time twice.
     """
-    kind = event.__class__
-    if kind not in _KINDS:
+    if event.__class__ not in _KINDS:
         return False
-    short, members = _short(event), _KINDS[kind][1]
-    return any(
-        short in known.data.split()
-        if isinstance(known, GenericEvent) and known.data is not None and known.data.startswith(_NOTE)
-        else known.timestamp == event.timestamp
-        and known.__class__ is kind
-        and all(getattr(known, name) == getattr(event, name) for name in members)
-        for known in reversed(events)
-    )
+    return any(_is_copy(known, event) for known in reversed(events)) or _short(event) in _noted(events)
 
 
 class ReceivedBefore:
@@ -76,6 +67,12 @@ class ReceivedBefore:
         self._found = _recent(self._found, now)
         kept = list(dict.fromkeys((*self._found, *_recent(own, now))))
         return (GenericEvent(timestamp=now, data=_NOTE + " ".join(kept[-_MOST:])),) if kept else ()
+
+
+def _is_copy(known: HistoryEvent, event: HistoryEvent) -> bool:
+    if known.timestamp != event.timestamp or known.__class__ is not event.__class__:
+        return False
+    return all(getattr(known, name) == getattr(event, name) for name in _KINDS[event.__class__][1])
 
 
 def _short(event: HistoryEvent) -> str:
