@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from azurite import Azurite, running_azurite
 from support.crash_matrix import CrashMatrix, Scenario, azure_processes
-from support.crash_scenarios import ALL, EVERYTHING, FanOut, Hello5, LongChain
+from support.crash_scenarios import ALL, EVERYTHING, MORE, FanOut, Hello5, LongChain
 from support.mortal_sqlite import every_write, sqlite_processes
 
 from durable_ext.runtime.settings import LocalActivities
@@ -71,7 +71,7 @@ async def test_a_crash_at_any_storage_call_changes_nothing_on_two_partitions(
 @pytest.mark.parametrize(
     ("first", "second"), [("on", "on"), *(pytest.param(*modes, marks=pytest.mark.slow) for modes in MODES[::2])]
 )
-@pytest.mark.parametrize("scenario", ALL)
+@pytest.mark.parametrize("scenario", [*ALL, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (LongChain, *MORE))])
 async def test_a_crash_at_any_write_to_the_embedded_store_changes_nothing(
     tmp_path: Path, scenario: type[Scenario], first: LocalActivities, second: LocalActivities, when: When
 ) -> None:

@@ -13,9 +13,9 @@ from frozen_hub import FrozenHub, frozen_hubs, load_stored
 from interop_app import interop_registry
 from support.crash_matrix import Story
 from support.crash_scenarios import EVERYTHING as SCENARIOS
-from support.crash_scenarios import OneOrchestration
 from support.functions import registry_of
 from support.hub_reader import HubReader, WriteByWrite, queued_message
+from support.one_orchestration import OneOrchestration
 from support.stuck_states import StoredHub, stuck_instances
 
 from durable_ext.backends.azure_storage.names import HubNames

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from azurite import Azurite
 from support.crash_matrix import Scenario, azure_processes
-from support.crash_scenarios import ALL, Collector, Hello5, Locks
+from support.crash_scenarios import ALL, MORE, Hello5
 from support.lost_calls import LossMatrix
 
 from durable_ext.runtime.settings import LocalActivities
@@ -20,7 +20,7 @@ BY_DEFAULT = (Hello5, "on", When.AFTER)
     ("scenario", "local", "when"),
     [
         pytest.param(scenario, local, when, marks=() if (scenario, local, when) == BY_DEFAULT else pytest.mark.slow)
-        for scenario in (*ALL, Locks, Collector)
+        for scenario in (*ALL, *MORE)
         for local in ("on", "off")
         for when in When
     ],

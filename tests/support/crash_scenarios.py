@@ -15,49 +15,12 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.events import OrchestrationStatus
 from durable_ext.core.messages import InstanceId
 from durable_ext.errors import InvalidInstanceStateError
-from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.eventually import eventually
-from support.crash_matrix import PATIENCE, Story, check_history, check_runs, finished, starts_and_ends
-from support.functions import registry_of
+from support.crash_entities import REDELIVERED, Entities, LargeState, Locks, Rivals, Starts, WithCounter
+from support.crash_matrix import PATIENCE, Story, check_runs, finished, starts_and_ends
+from support.one_orchestration import OneOrchestration
 
-REDELIVERED = timedelta(seconds=4)  # when what a dead process had been given is with another one
 CITIES = ["Tokyo", "Seattle", "London", "Paris", "Berlin"]
-
-
-def greeter(story: Story) -> Any:
-    async def say_hello(name: str) -> str:
-        story.has_run(name)
-        return f"Hello {name}!"
-
-    return say_hello
-
-
-class OneOrchestration:
-    """An instance `main` with a known output; `activities` are the arguments of say_hello."""
-
-    name = ""
-    given: Any = None
-    output: Any = None
-    activities: tuple[str, ...] = ()
-    instances: tuple[str, ...] = ("main",)
-
-    def registry(self, story: Story) -> FunctionRegistry:
-        return registry_of(orchestrators=self.orchestrators(), activities=[greeter(story)])
-
-    def orchestrators(self) -> list[Any]:
-        raise NotImplementedError
-
-    async def play(self, client: DurableClient, story: Story) -> None:
-        await story.once("start", lambda: client.start(self.name, self.given, instance_id="main"))
-        await finished(client, "main")
-
-    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
-        status = await client.get_status("main")
-        assert status is not None
-        assert (status.runtime_status, status.output) == (OrchestrationStatus.COMPLETED, self.output)
-        check_runs(story, self.activities)
-        for instance_id in self.instances:
-            await check_history(backend, instance_id)
 
 
 class Hello5(OneOrchestration):
@@ -142,49 +105,6 @@ class ContinueAsNew(OneOrchestration):
         return [eternal]
 
 
-class WithCounter(OneOrchestration):
-    """An orchestration that has an entity to count with."""
-
-    def registry(self, story: Story) -> FunctionRegistry:
-        def counter(context: Any) -> None:
-            if context.operation_name == "add":
-                context.set_state(context.get_state(lambda: 0) + context.get_input())
-            context.set_result(context.get_state(lambda: 0))
-
-        return registry_of(orchestrators=self.orchestrators(), activities=[greeter(story)], entities=[counter])
-
-
-class Entities(WithCounter):
-    """Every operation of the orchestration counts once; the client's own signal once too, unless it was in doubt."""
-
-    name, output, activities = "count", [5, 16], ("x",)
-
-    def orchestrators(self) -> list[Any]:
-        def count(context: Any) -> Any:
-            counter = EntityId("counter", "c")
-            first = yield context.call_entity(counter, "add", 5)
-            context.signal_entity(counter, "add", 1)
-            yield context.call_activity("say_hello", "x")
-            context.signal_entity(counter, "add", 10)
-            return [first, (yield context.call_entity(counter, "get"))]
-
-        return [count]
-
-    async def play(self, client: DurableClient, story: Story) -> None:
-        await super().play(client, story)
-        await story.once("signal", lambda: client.signal_entity(EntityId("counter", "c"), "add", 100))
-
-    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
-        await super().check(client, backend, story)
-        allowed = {116, 216} if "signal" in story.doubtful else {116}
-
-        async def state() -> Any:
-            return (await client.read_entity(EntityId("counter", "c"))).state
-
-        await eventually(lambda: _reaches(state, 116), "the client's signal")
-        assert await state() in allowed
-
-
 class LongChain(WithCounter):
     """So many activities, one after the other, that several make one episode; its end sends and continues as new."""
 
@@ -204,48 +124,6 @@ class LongChain(WithCounter):
             context.continue_as_new(1)
 
         return [long_chain]
-
-
-class Locks(WithCounter):
-    """Two at once get a number each, no two the same, and add to a counter in a critical section: no addition is lost.
-
-    Nothing is asked of the other locked entity until all is over: then it must have been given free.
-    """
-
-    name, output, activities = "twice", [[1, 2], [0, 1]], ("first", "second")
-    instances = ("main", "first", "second")
-
-    def orchestrators(self) -> list[Any]:
-        counters = [EntityId("counter", "x"), EntityId("counter", "y")]
-
-        def twice(context: Any) -> Any:
-            both = [context.call_sub_orchestrator("in_turn", name, name) for name in ("first", "second")]
-            return [sorted(column) for column in zip(*(yield context.task_all(both)), strict=True)]
-
-        def in_turn(context: Any) -> Any:
-            number = yield context.call_entity(EntityId("counter", "numbers"), "add", 1)
-            with (yield context.lock_entities(counters)):
-                before = yield context.call_entity(counters[0], "get")
-                yield context.call_activity("say_hello", context.get_input())
-                yield context.call_entity(counters[0], "add", 1 + before - (yield context.call_entity(counters[0], "get")))
-            return [number, before]
-
-        def ask(context: Any) -> Any:
-            return (yield context.task_all([context.call_entity(counter, "get") for counter in counters]))
-
-        return [twice, in_turn, ask]
-
-    async def check(self, client: DurableClient, backend: Backend, story: Story) -> None:
-        await super().check(client, backend, story)
-        if story.is_disturbed:
-            await asyncio.sleep(REDELIVERED.total_seconds())
-        asked = await client.start("ask")
-        status = await client.wait_for_completion(asked, timeout=timedelta(seconds=60))
-        assert status.output == [2, 0], status
-        for key in ("x", "y"):
-            row = await client.get_status(f"@counter@{key}")
-            assert row is not None
-            assert "lockedBy" not in str(row.custom_status)
 
 
 class Collector(OneOrchestration):
@@ -284,10 +162,6 @@ class Collector(OneOrchestration):
         taken = Counter(status.output)
         assert set(taken) == {"one", "two", "last"}, status
         assert all(count == 1 or item in story.doubtful for item, count in taken.items()), (status, story.doubtful)
-
-
-async def _reaches(state: Any, least: int) -> bool:
-    return (await state() or 0) >= least
 
 
 class Terminate(OneOrchestration):
@@ -382,4 +256,5 @@ class Purge(OneOrchestration):
 
 
 ALL = [Hello5, FanOut, SubOrchestrations, Timer, Event, ContinueAsNew, Entities, Terminate, Suspension, Purge]
-EVERYTHING = [*ALL, LongChain, Locks, Collector]
+MORE = [Locks, Collector, LargeState, Starts, Rivals]
+EVERYTHING = [*ALL, LongChain, *MORE]
