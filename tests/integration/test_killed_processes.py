@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from azurite import Azurite
 from support.crash_matrix import Scenario
-from support.crash_scenarios import ALL, Purge
+from support.crash_scenarios import ALL, MORE, Purge
 from support.killed_process import KillMatrix
 
 from durable_ext.runtime.settings import LocalActivities
@@ -19,7 +19,9 @@ from durable_ext.testing.faults import When
 @pytest.mark.azurite
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 @pytest.mark.parametrize("when", [When.AFTER, pytest.param(When.BEFORE, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("scenario", [pytest.param(kind, marks=() if kind is Purge else pytest.mark.slow) for kind in ALL])
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(kind, marks=() if kind is Purge else pytest.mark.slow) for kind in (*ALL, *MORE)]
+)
 @pytest.mark.parametrize(("first", "second"), [("on", "off"), pytest.param("off", "on", marks=pytest.mark.slow)])
 async def test_a_sigkill_at_any_storage_call_changes_nothing(
     azurite_on_disk: Azurite,

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import FailingTransport, Send, When, is_work
 from support.crash_matrix import CrashMatrix, Scenario, Story, azure_processes, room_for_runs, running_process
-from support.crash_scenarios import ALL
+from support.crash_scenarios import EVERYTHING
 
 _TESTS = Path(__file__).resolve().parents[1]
 _KILLED = -signal.SIGKILL
@@ -62,7 +62,7 @@ class KillingTransport(FailingTransport):
 
 async def play(order: Order) -> None:
     """Play until the end, or until the process dies."""
-    scenario: Scenario = next(kind for kind in ALL if kind.__name__ == order.scenario)()
+    scenario: Scenario = next(kind for kind in EVERYTHING if kind.__name__ == order.scenario)()
     story = Story(Path(order.journal))
     transport = KillingTransport(order.n, When(order.when), is_work)
     backend = azure_processes(order.connection, order.partitions)(order.hub, transport)
