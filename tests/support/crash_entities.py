@@ -131,9 +131,9 @@ class LargeState(OneOrchestration):
 
 
 class Starts(WithCounter):
-    """Operations of an entity start two children, one under an id of their own making: each runs once, for its activity.
+    """Operations of an entity start two children, one under an id that is made up: each runs once.
 
-    A child counts itself with a call, which is done once for each generation of it that there ever was.
+    A child counts itself with a call, which counts once for each time that it was begun anew.
     """
 
     name, output, activities = "launch", "child", ("signalled", "called")
