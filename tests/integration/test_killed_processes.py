@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azurite import Azurite
@@ -15,14 +17,23 @@ from durable_ext.runtime.settings import LocalActivities
 from durable_ext.testing.faults import When
 
 
-# What is stored when a process dies before a call is what was stored when one died after the call before it.
+def _cases() -> Iterator[Any]:
+    """All modes and sides of the plain scenarios, one of those that the crash matrix plays in all modes, too.
+
+    What is stored when a process dies before a call is what was stored when one died after the call before it.
+    """
+    for scenario in ALL:
+        for modes in (("on", "off"), ("off", "on")):
+            for when in When:
+                by_default = (scenario, modes, when) == (Purge, ("on", "off"), When.AFTER)
+                yield pytest.param(scenario, *modes, when, marks=() if by_default else pytest.mark.slow)
+    for scenario in MORE:
+        yield pytest.param(scenario, "on", "off", When.AFTER, marks=pytest.mark.slow)
+
+
 @pytest.mark.azurite
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-@pytest.mark.parametrize("when", [When.AFTER, pytest.param(When.BEFORE, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "scenario", [pytest.param(kind, marks=() if kind is Purge else pytest.mark.slow) for kind in (*ALL, *MORE)]
-)
-@pytest.mark.parametrize(("first", "second"), [("on", "off"), pytest.param("off", "on", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("scenario", "first", "second", "when"), list(_cases()))
 async def test_a_sigkill_at_any_storage_call_changes_nothing(
     azurite_on_disk: Azurite,
     tmp_path: Path,
