@@ -156,7 +156,7 @@ class LiveOrchestration:
         messages: list[OutgoingMessage] = []
         starts_generation = admission.restarts
         left: tuple[HistoryEvent, ...] = ()
-        ended: list[HistoryEvent] = []
+        note: str | None = None
         left_execution_id = self.state.execution_id
         while True:
             replay, context = live
@@ -171,10 +171,12 @@ class LiveOrchestration:
             if not isinstance(end, StartNewGeneration):
                 break
             starts_generation = True
-            left = left or opening
+            at = Ticks(replay.over_since + _BETWEEN_GENERATIONS)
+            if not left:
+                left = opening
+                note = None if self._options.deliver_in_order else self._received.note(self.state.events, at)
             replay.close()
-            ended += self.state.events
-            opening = self._next_generation(started, end, ended, Ticks(replay.over_since + _BETWEEN_GENERATIONS))
+            opening = self._next_generation(started, end, note, at)
             live = self._begin(started)
             self._tell(opening)
             live[0].feed(opening, past=False)
@@ -259,12 +261,12 @@ class LiveOrchestration:
         return self._live
 
     def _next_generation(
-        self, started: ExecutionStarted, end: StartNewGeneration, ended: Sequence[HistoryEvent], now: Ticks
+        self, started: ExecutionStarted, end: StartNewGeneration, note: str | None, now: Ticks
     ) -> tuple[HistoryEvent, ...]:
         """Leave the generation behind and open the next one as the dispatcher of DurableTask does (azure-storage.md 5.7).
 
-        `ended` are the events of all generations that this episode leaves: none of their messages is deleted yet. Id and
-        time follow from history alone: an episode that is played again after a crash sends the same again.
+        `note` is what this episode tells all that it opens: none of its messages is deleted yet. Id and time follow from
+        history alone: an episode that is played again after a crash sends the same again.
         """
         former = started.instance
         execution_id = next_execution_id(former.execution_id) if former.execution_id else self._new_execution_id()
@@ -279,12 +281,11 @@ class LiveOrchestration:
             tags=started.tags,
             trace_context=started.trace_context,
         )
-        note = () if self._options.deliver_in_order else self._received.note(ended, now)
         self.state = RuntimeState()
         opening: tuple[HistoryEvent, ...] = (
             OrchestratorStarted(timestamp=now),
             start,
-            *note,
+            *(() if note is None else (GenericEvent(timestamp=now, data=note),)),
             *end.carried,
             OrchestratorCompleted(timestamp=now, is_played=True),
         )

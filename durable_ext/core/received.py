@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
+from zlib import crc32
 
 from durable_ext.core.entities.recent import KEEP
 from durable_ext.core.events import (
@@ -28,6 +29,7 @@ _KINDS: Final[dict[type[HistoryEvent], tuple[str, tuple[str, ...]]]] = {
 }
 _NOTE: Final = "Received by former generations: "
 _MOST: Final = 1000
+_KEPT_OF_SESSION: Final = 200
 _REQUEST_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
 
 
@@ -40,7 +42,7 @@ def sent_request_id(event: EventSent) -> str | None:
 def was_received(events: Sequence[HistoryEvent], event: HistoryEvent) -> bool:
     """Whether history or a note in it has this event: a worker died that had stored it and not yet deleted its message.
 
-    For other events replay knows a copy by the id of what it answers. The sender's clock has 100 ns and gives no time twice.
+    For other events replay knows a copy by the id of what it answers.
     """
     if event.__class__ not in _KINDS:
         return False
@@ -50,23 +52,29 @@ def was_received(events: Sequence[HistoryEvent], event: HistoryEvent) -> bool:
 class ReceivedBefore:
     """Writes the notes of one instance in one session; used from one thread at a time.
 
-    Messages are deleted before the next checkpoint of the same session. So a note has what the generations were told that
-    end with one checkpoint, and what the first one of this session left: that may be a dead worker's.
+    What the first generation of this session left may be a dead worker's: it is kept for `KEEP`. Messages of this session
+    are deleted before its next checkpoint, unless the queue cannot be reached then: of those the newest are kept.
     """
 
-    __slots__ = ("_found",)
+    __slots__ = ("_inherited", "_own")
 
     def __init__(self) -> None:
-        self._found: list[str] | None = None
+        self._inherited: list[str] | None = None
+        self._own: list[str] = []
 
-    def note(self, events: Sequence[HistoryEvent], now: Ticks) -> tuple[GenericEvent, ...]:
-        """Return what the generations of these events leave to the next one: a note, or nothing."""
-        own = _told(events)
-        if self._found is None:
-            self._found = own = [*_noted(events), *own]
-        self._found = _recent(self._found, now)
-        kept = list(dict.fromkeys((*self._found, *_recent(own, now))))
-        return (GenericEvent(timestamp=now, data=_NOTE + " ".join(kept[-_MOST:])),) if kept else ()
+    def note(self, events: Sequence[HistoryEvent], now: Ticks) -> str | None:
+        """Return the note of an episode that leaves generations, `None` if there is nothing to tell.
+
+        `events` are those of the first one that it leaves: whatever came to the episode is there.
+        """
+        told = _told(events)
+        if self._inherited is None:
+            self._inherited, told = [*_noted(events), *told], []
+        self._inherited, self._own = _recent(self._inherited, now), _recent(self._own, now)
+        own = dict.fromkeys((*self._own, *told))
+        self._own = list(own)[-_KEPT_OF_SESSION:]
+        found = list(dict.fromkeys((*self._inherited, *own)))
+        return _NOTE + " ".join(found[-_MOST:]) if found else None
 
 
 def _is_copy(known: HistoryEvent, event: HistoryEvent) -> bool:
@@ -76,11 +84,14 @@ def _is_copy(known: HistoryEvent, event: HistoryEvent) -> bool:
 
 
 def _short(event: HistoryEvent) -> str:
-    return f"{_KINDS[event.__class__][0]}{event.timestamp:x}"
+    """Return kind, time, and enough of the content to tell two senders apart whose clocks show the same."""
+    letter, members = _KINDS[event.__class__]
+    content = repr([getattr(event, name) for name in members]).encode("utf-8", "backslashreplace")
+    return f"{letter}{event.timestamp:x}.{crc32(content):08x}"
 
 
 def _recent(shorts: Iterable[str], now: Ticks) -> list[str]:
-    return [short for short in shorts if ticks_between(Ticks(int(short[1:], 16)), now) < KEEP]
+    return [short for short in shorts if ticks_between(Ticks(int(short[1:].partition(".")[0], 16)), now) < KEEP]
 
 
 def _told(events: Iterable[HistoryEvent]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -402,17 +403,58 @@ def test_the_events_of_all_generations_that_one_batch_has_ended_are_noted() -> N
     assert [received.message.event for received in again.admission.dropped] == [one]
 
 
-def test_a_session_notes_what_it_began_with_and_what_the_last_generation_was_told() -> None:
+def test_a_session_notes_what_it_began_with_and_the_newest_of_what_it_was_told() -> None:
     bench = OrchestrationBench(collecting)
 
     def raise_one() -> int:
-        bench.wait(timedelta(seconds=1))
+        bench.wait(timedelta(milliseconds=10))
         return noted(bench.raise_event("item", "x"))
 
     bench.start()
-    assert [raise_one() for _ in range(4)] == [1, 2, 2, 2]
+    assert [raise_one() for _ in range(204)][-6:] == [199, 200, 201, 202, 202, 202]
     bench.forget()
-    assert [raise_one() for _ in range(4)] == [3, 4, 4, 4]
+    assert [raise_one() for _ in range(204)][-3:] == [404, 404, 404]
+
+
+def test_a_batch_of_many_events_that_ends_a_generation_with_each_notes_all_of_them() -> None:
+    bench = OrchestrationBench(collecting)
+    bench.start()
+    events = []
+    for number in range(300):
+        bench.wait(timedelta(microseconds=1))
+        events.append(bench.raised("item", number))
+
+    assert noted(bench.deliver(*events)) == 300
+
+
+def test_an_event_whose_message_could_not_be_deleted_is_known_some_generations_later() -> None:
+    bench = OrchestrationBench(collecting)
+    bench.start()
+    bench.raise_event("item", "zero")
+    bench.wait(timedelta(seconds=1))
+    one = bench.raised("item", "one")
+    bench.deliver(one)
+    for number in range(3):
+        bench.wait(timedelta(seconds=1))
+        bench.raise_event("item", number)
+    bench.forget()
+
+    again = bench.live.play([bench.message(one, dequeue_count=2)], lambda: bench.time)
+
+    assert [received.message.event for received in again.admission.dropped] == [one]
+
+
+@pytest.mark.parametrize("changed", [{"name": "item2"}, {"input": "999"}])
+def test_another_event_of_the_same_moment_is_no_copy(changed: dict[str, Any]) -> None:
+    bench = OrchestrationBench(collecting)
+    bench.start()
+    one = bench.raised("item", "one")
+    bench.deliver(one)
+    bench.forget()
+
+    other = bench.live.play([bench.message(replace(one, **changed), dequeue_count=2)], lambda: bench.time)
+
+    assert not other.admission.dropped
 
 
 def test_a_generation_remembers_what_it_was_told_for_ten_minutes() -> None:
