@@ -207,6 +207,26 @@ def test_a_function_that_is_called_while_the_hub_opens_waits_for_its_client(
         assert host.finished(answer.result().text)["output"] == [0]
 
 
+def test_a_storage_that_takes_connections_and_does_not_answer_is_told_and_waited_for(
+    azurite: Azurite, make_app: Callable[..., Path], launch: Callable[..., HostProcess], task_hub: str
+) -> None:
+    azurite.process.send_signal(signal.SIGSTOP)
+    try:
+        environment = hub_environment(azurite.connection_string, task_hub)
+        host = launch(make_app(APP), options=("--drain", "1"), environment=environment)
+        eventually(lambda: f"{AWAY}the storage has not answered for 5 s. It is waited for." in host.output, seconds=60)
+        while_it_is_silent = [host.get("/api/hello").text, host.get(f"{MANAGEMENT}/instances/nobody").status]
+    finally:
+        azurite.process.send_signal(signal.SIGCONT)
+    host.wait_until_ready(60)
+    host.start("steps", "late", 3)
+
+    assert while_it_is_silent == ["hello", 503]
+    assert host.finished("late", 60)["output"] == [0, 1, 2]
+    assert host.output.count(AWAY) == 1
+    assert host.output.count("The task hub can be reached now.") == 1
+
+
 @pytest.mark.slow  # a minute of outage, and up to another one until what was taken before becomes visible again
 def test_a_minute_without_storage_loses_nothing_and_is_two_lines(
     make_app: Callable[..., Path], launch: Callable[..., HostProcess], tmp_path: Path

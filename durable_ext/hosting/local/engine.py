@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("durable_ext.hosting")
 
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+_SILENT_SECONDS = 5.0  # of a storage that takes connections and does not answer: the first call gives up after minutes
 
 
 class LocalEngine:
@@ -75,6 +76,7 @@ class LocalEngine:
         self._parts: _Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened, self._tried = asyncio.Event(), asyncio.Event()
+        self._is_away = False
 
     @property
     def ready(self) -> bool:
@@ -108,7 +110,7 @@ class LocalEngine:
         self._tried.set()
 
     async def wait_until_tried(self) -> bool:
-        """Wait until the store has answered or failed to for the first time; return whether it is ready."""
+        """Wait until the store has answered or failed to for the first time, some seconds; return whether it is ready."""
         await self._tried.wait()
         return self.ready
 
@@ -127,28 +129,36 @@ class LocalEngine:
             raise failure
 
     async def open_when_reachable(self, hint: str) -> None:
-        """Keep trying to open while the store is away; the first failure is logged once with a hint what to do.
+        """Keep trying to open while the store is away; that is logged once, with a hint what to do.
 
         Raises:
             DurableError: The hub cannot be used at all.
         """
         attempt = 0
-        while not await self._is_opened(attempt, hint):
+        while not await self._is_opened(hint):
             await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
             attempt += 1
-        if attempt:
+        if self._is_away:
             log.warning("The task hub can be reached now.")
 
-    async def _is_opened(self, attempt: int, hint: str) -> bool:
+    async def _is_opened(self, hint: str) -> bool:
+        silence = f"the storage has not answered for {_SILENT_SECONDS:g} s. It is waited for."
+        silent = asyncio.get_running_loop().call_later(_SILENT_SECONDS, self._tell_away, silence)
         try:
             await self.open()
         except BackendUnavailableError as exc:
-            if attempt == 0:
-                log.warning("The task hub cannot be reached: %s %s", exc, hint)
+            self._tell_away(f"{exc} {hint}")
             return False
         finally:
-            self._tried.set()  # requests that wait for the hub are answered, however it went
+            silent.cancel()
+            self._tried.set()
         return True
+
+    def _tell_away(self, why: str) -> None:
+        self._tried.set()  # requests that wait for the hub are answered
+        if not self._is_away:
+            self._is_away = True
+            log.warning("The task hub cannot be reached: %s", why)
 
     def make_client(self, plan: CallPlan, invocation_id: str) -> EngineOrchestrationClient | str:
         """Return the durable client of one call, or the binding's JSON text for functions that make one themselves.
