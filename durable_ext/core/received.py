@@ -6,11 +6,11 @@ next one: a `GenericEvent`, which every worker plays as nothing, with the times 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 from zlib import crc32
 
+from durable_ext.core.entities.messages import sent_to_entity
 from durable_ext.core.entities.recent import KEEP
 from durable_ext.core.events import (
     EventRaised,
@@ -30,13 +30,6 @@ _KINDS: Final[dict[type[HistoryEvent], tuple[str, tuple[str, ...]]]] = {
 _NOTE: Final = "Received by former generations: "
 _MOST: Final = 1000
 _KEPT_OF_SESSION: Final = 200
-_REQUEST_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
-
-
-def sent_request_id(event: EventSent) -> str | None:
-    """Return the id of the entity request that an event sent, in lower case; `None` if it is none."""
-    found = _REQUEST_ID.search(event.input) if event.input else None
-    return found[1].lower() if found is not None else None
 
 
 def was_received(events: Sequence[HistoryEvent], event: HistoryEvent) -> bool:
@@ -96,11 +89,13 @@ def _recent(shorts: Iterable[str], now: Ticks) -> list[str]:
 
 def _told(events: Iterable[HistoryEvent]) -> list[str]:
     """Return what messages told that name no generation: answers of entities do."""
-    asked: set[str | None] = set()
+    asked: set[str] = set()
     told: list[str] = []
     for event in events:
         if isinstance(event, EventSent):
-            asked.add(sent_request_id(event))
+            sent = sent_to_entity(event.name, event.input)
+            if sent is not None:
+                asked.add(sent.request_id)
         elif event.__class__ in _KINDS and not (isinstance(event, EventRaised) and event.name.lower() in asked):
             told.append(_short(event))
     return told

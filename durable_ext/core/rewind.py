@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from durable_ext.core.entities.messages import RELEASE_EVENT
+from durable_ext.core.entities.messages import SentKind, sent_to_entity
 from durable_ext.core.events import (
     EventRaised,
     EventSent,
@@ -31,11 +31,9 @@ from durable_ext.core.events import (
     TimerFired,
 )
 from durable_ext.core.messages import InstanceId
-from durable_ext.core.received import sent_request_id
 from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import Ticks
 
-_LOCK_SET: Final = '"lockset":'
 _GOOD_END: Final = OrchestrationStatus.COMPLETED
 
 
@@ -109,21 +107,27 @@ def plan_rewind(history: Sequence[HistoryEvent]) -> RewindPlan:
 
 
 def _given_up(history: Sequence[HistoryEvent]) -> Iterator[int]:
-    """Yield the requests for entity locks that were not answered before the end, and their releases at it.
+    """Yield the requests for entity locks that were given up before they were answered, their releases, and late answers.
 
-    The entities know the releases: the lock is asked for anew, by a request of another id (`EntityCalls.lock`).
+    Releases of locks that nobody had are sent where the code ends, which may be before the instance does. The entities
+    know them: the lock is asked for anew, by a request of another id (`EntityCalls.lock`).
     """
-    answered = {event.name.lower() for event in history if isinstance(event, EventRaised)}
-    waiting: set[str] = set()
+    waiting: dict[str, list[int]] = {}
     for index, event in enumerate(history):
-        request_id = sent_request_id(event) if isinstance(event, EventSent) else None
-        if not isinstance(event, EventSent) or request_id is None or request_id in answered:
-            continue
-        if _LOCK_SET in (event.input or ""):
-            waiting.add(request_id)
-            yield index
-        elif event.name == RELEASE_EVENT and request_id in waiting:
-            yield index
+        if isinstance(event, EventRaised):
+            request = waiting.get(event.name.lower(), [])
+            if len(request) == 1:
+                del waiting[event.name.lower()]
+            elif request:
+                request.append(index)
+        elif isinstance(event, EventSent):
+            sent = sent_to_entity(event.name, event.input)
+            if sent is not None and sent.kind is SentKind.LOCK:
+                waiting[sent.request_id] = [index]
+            elif sent is not None and sent.kind is SentKind.RELEASE and sent.request_id in waiting:
+                waiting[sent.request_id].append(index)
+    for indexes in waiting.values():
+        yield from indexes
 
 
 def _call(history: Sequence[HistoryEvent], index: int, failed: set[int]) -> ChildCall:

@@ -13,7 +13,8 @@ from azurite import Azurite
 from support.functions import registry_of
 
 from durable_ext.core.entities.ids import EntityId
-from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.entities.messages import LOCK_GRANTED_RESULT, SentKind, sent_to_entity
+from durable_ext.core.events import EventRaised, EventSent, OrchestrationStatus
 from durable_ext.runtime.registry import FunctionRegistry
 from durable_ext.testing.eventually import eventually
 from durable_ext.testing.task_hub import RunningTaskHub, run_task_hub
@@ -48,6 +49,18 @@ def functions() -> FunctionRegistry:
         with (yield lock):
             return (yield context.task_all([context.call_entity(entity, "asked") for entity in BOTH]))
 
+    def fails_beside_a_child(context: Any) -> Any:
+        lock = context.lock_entities(BOTH[1:])
+        step = context.call_activity("fails_once")
+        child = context.call_sub_orchestrator("waits_for_a_word", None, f"{context.instance_id}-child")
+        yield context.task_any([lock, step, child])
+        yield step
+        with (yield lock):
+            return (yield child)
+
+    def waits_for_a_word(context: Any) -> Any:
+        return (yield context.wait_for_external_event("go"))
+
     def fails_while_it_holds(context: Any) -> Any:
         with (yield context.lock_entities(BOTH)):
             return (yield context.call_activity("always_fails"))
@@ -66,7 +79,10 @@ def functions() -> FunctionRegistry:
         raise ValueError("each time")
 
     return registry_of(
-        orchestrators=[holds, waits, has_no_patience, fails_while_it_waits, fails_while_it_holds, asks_nobody],
+        orchestrators=[
+            *(holds, waits, has_no_patience, fails_while_it_waits, fails_beside_a_child, waits_for_a_word),
+            *(fails_while_it_holds, asks_nobody),
+        ],
         activities=[fails_once, always_fails],
         entities=[thing],
     )
@@ -127,6 +143,25 @@ async def test_who_failed_while_it_waited_asks_for_the_lock_anew_when_it_is_rewo
         await eventually(lambda entity=entity: _is_locked_by(hub, entity, None), f"{entity} is still locked")
 
 
+async def test_a_grant_that_came_after_its_request_was_given_up_does_not_stop_a_rewind(hub: RunningTaskHub) -> None:
+    """The code has ended without its lock, and the instance waits for its child, when the entity's answer comes."""
+    holder = await hub.client.start("holds")
+    await eventually(lambda: _is_held(hub, holder), "the lock was not granted")
+    waiting = await hub.client.start("fails_beside_a_child")
+    await eventually(lambda: _has(hub, waiting, EventSent, "release"), "the request was not given up")
+    request_id = await _lock_request_of(hub, waiting)
+    await hub.client.raise_event(waiting, request_id, {"result": LOCK_GRANTED_RESULT})
+    await eventually(lambda: _has(hub, waiting, EventRaised, request_id), "the late grant was not stored")
+    await hub.client.raise_event(f"{waiting}-child", "go", "told")
+    assert (await ends(hub, waiting))[0] is OrchestrationStatus.FAILED
+
+    await hub.client.rewind(waiting, "again")
+    await hub.client.raise_event(holder, "go")
+
+    assert await ends(hub, waiting) == (OrchestrationStatus.COMPLETED, "told")
+    await eventually(lambda: _is_locked_by(hub, BOTH[1], None), "it is still locked")
+
+
 async def test_who_failed_inside_a_critical_section_is_told_that_a_rewind_cannot_help(hub: RunningTaskHub) -> None:
     failed = await hub.client.start("fails_while_it_holds")
     assert (await ends(hub, failed))[0] is OrchestrationStatus.FAILED
@@ -148,6 +183,17 @@ async def test_who_is_refused_a_lock_leaves_none(hub: RunningTaskHub) -> None:
     assert "The function 'nobody' doesn't exist" in output
     await eventually(lambda: _is_there(hub, "@nobody@x"), "its request and its release were not sent")
     await eventually(lambda: _is_locked_by(hub, EntityId("nobody", "x"), None), "it is locked")
+
+
+async def _has(hub: RunningTaskHub, instance_id: str, kind: type[EventSent | EventRaised], name: str) -> bool:
+    history = await hub.client.get_history(instance_id)
+    return any(isinstance(event, kind) and event.name == name for event in history)
+
+
+async def _lock_request_of(hub: RunningTaskHub, instance_id: str) -> str:
+    history = await hub.client.get_history(instance_id)
+    sent = [sent_to_entity(event.name, event.input) for event in history if isinstance(event, EventSent)]
+    return next(each.request_id for each in sent if each is not None and each.kind is SentKind.LOCK)
 
 
 async def _is_there(hub: RunningTaskHub, instance_id: str) -> bool:

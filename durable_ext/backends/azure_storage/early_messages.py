@@ -14,6 +14,7 @@ from typing import Final
 
 from durable_ext.backends.azure_storage.backoff import redelivery_delay
 from durable_ext.backends.azure_storage.transport.queue import MAX_INVISIBLE_SECONDS
+from durable_ext.core.entities.messages import sent_to_entity
 from durable_ext.core.events import (
     TASK_RESULTS,
     EventRaised,
@@ -29,7 +30,6 @@ from durable_ext.core.events import (
 from durable_ext.core.ids import continues, is_same_execution
 from durable_ext.core.instances import InstanceRow
 from durable_ext.core.messages import ExecutionId, TaskMessage
-from durable_ext.core.received import sent_request_id
 from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import MIN_TICKS, Ticks, ticks_from_datetime, ticks_to_datetime
 
@@ -56,9 +56,9 @@ class KnownTasks:
                     self.rewound_at = max(self.rewound_at, event.timestamp)
                     continue
                 self.event_ids.add(event.event_id)
-                request_id = sent_request_id(event) if isinstance(event, EventSent) else None
-                if request_id is not None:
-                    self.request_ids.add(request_id)
+                sent = sent_to_entity(event.name, event.input) if isinstance(event, EventSent) else None
+                if sent is not None:
+                    self.request_ids.add(sent.request_id)
 
     def answers(self, event: HistoryEvent, *, from_entity: bool) -> bool:
         """Whether an event answers something that history holds, or needs no question.

@@ -1,9 +1,11 @@
-"""What entities are told and what they remember, as values; knows no JSON (specs/azure-storage.md 10.5, 10.6)."""
+"""What entities are told and what they remember, as values; parses no JSON (specs/azure-storage.md 10.5, 10.6)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final, NamedTuple
 
 from durable_ext.core.entities.ids import EntityId
@@ -17,6 +19,10 @@ LOCK_GRANTED_RESULT: Final = "Lock Acquisition Completed"
 ORPHANED_LOCK_RELEASE_ID: Final = "fix-orphaned-lock"
 FAILED_OPERATION_TYPE: Final = "Error"
 TIMEOUT_RESULT_PREFIX: Final = "Timeout value of"
+# Marks in texts of any writer: quotes inside of values are escaped, so no value looks like one of these members.
+_ID: Final = re.compile(r'"id"\s*:\s*"([0-9A-Fa-f-]{32,36})"')
+_LOCK_SET: Final = re.compile(r'"lockset"\s*:\s*\[')
+_SIGNAL: Final = re.compile(r'"signal"\s*:\s*true')
 
 
 class Stamp(NamedTuple):
@@ -155,6 +161,37 @@ class EntityStatus:
     exists: bool = False
     queue_size: int = 0
     locked_by: str | None = None
+
+
+class SentKind(Enum):
+    """What an orchestration sends to entities."""
+
+    CALL = "call"
+    SIGNAL = "signal"
+    LOCK = "lock"
+    RELEASE = "release"
+
+
+class SentToEntity(NamedTuple):
+    """What an event that was sent is to an entity. `request_id` in lower case; a release has that of its lock request."""
+
+    kind: SentKind
+    request_id: str
+
+
+def sent_to_entity(name: str, text: str | None) -> SentToEntity | None:
+    """Tell by its name and marks in its text what a sent event is to an entity; `None` if it is nothing to one."""
+    is_release = name == RELEASE_EVENT
+    found = _ID.search(text) if text and (is_release or name.startswith(OPERATION_EVENT)) else None
+    if text is None or found is None:
+        return None
+    if is_release:
+        kind = SentKind.RELEASE
+    elif _LOCK_SET.search(text):
+        kind = SentKind.LOCK
+    else:
+        kind = SentKind.SIGNAL if _SIGNAL.search(text) else SentKind.CALL
+    return SentToEntity(kind, found[1].lower())
 
 
 def delayed_event_name(due: Ticks) -> str:

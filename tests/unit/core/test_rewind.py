@@ -90,24 +90,41 @@ def test_what_was_open_at_the_end_is_asked_for_again() -> None:
     assert plan.calls == (ChildCall(created=6, task_id=5, child=InstanceId("open"), has_failed=False),)
 
 
-def test_a_lock_request_that_was_given_up_at_the_end_is_undone_with_its_releases() -> None:
-    def sent(number: int, name: str, text: str) -> EventSent:
-        return EventSent(timestamp=START, event_id=number, instance_id="@counter@a", name=name, input=text)
+ASKED, GRANTED, CALLED = (f"00000000-0000-0000-0000-00000000000{digit}" for digit in "abc")
+LOCK_SET = '"lockset":[{"name":"counter","key":"a"}]'
 
-    asked, granted = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
-    lockset = '"lockset":[{"name":"counter","key":"a"}]'
+
+def _sent(number: int, name: str, text: str) -> EventSent:
+    return EventSent(timestamp=START, event_id=number, instance_id="@counter@a", name=name, input=text)
+
+
+def test_a_lock_request_that_was_given_up_at_the_end_is_undone_with_its_releases() -> None:
     history: list[HistoryEvent] = [
         STARTED,
-        sent(0, "op", f'{{"op":null,"id":"{granted}",{lockset}}}'),
-        EventRaised(timestamp=START, name=granted, input="{}"),
-        sent(1, "release", f'{{"parent":"me","id":"{granted}"}}'),
-        sent(2, "op", '{"op":"add","input":"\\"lockset\\":","id":"00000000-0000-0000-0000-00000000000c"}'),
-        sent(3, "op", f'{{"op":null,"id":"{asked}",{lockset}}}'),
-        sent(4, "release", f'{{"parent":"me","id":"{asked}"}}'),
+        _sent(0, "op", f'{{"op":null,"id":"{GRANTED}",{LOCK_SET}}}'),
+        EventRaised(timestamp=START, name=GRANTED, input="{}"),
+        _sent(1, "release", f'{{"parent":"me","id":"{GRANTED}"}}'),
+        _sent(2, "op", f'{{"op":"add","signal":true,"input":"\\"lockset\\":[","id":"{CALLED}"}}'),
+        _sent(3, "op", f'{{"op":null,"id":"{ASKED}",{LOCK_SET}}}'),
+        _sent(4, "release", f'{{"parent":"me","id":"{ASKED}"}}'),
         FAILED,
     ]
 
     assert plan_rewind(history).neutralized == (5, 6, 7)
+
+
+def test_a_grant_that_came_after_its_lock_was_given_back_is_undone_with_it() -> None:
+    """The code had ended and given up its request; the instance waited for what was still open."""
+    history: list[HistoryEvent] = [
+        STARTED,
+        _sent(0, "op", f'{{"op":null,"id":"{ASKED}",{LOCK_SET}}}'),
+        _sent(1, "release", f'{{"parent":"me","id":"{ASKED}"}}'),
+        _sent(2, "release", f'{{"parent":"me","id":"{ASKED}"}}'),
+        EventRaised(timestamp=START, name=ASKED.upper(), input="{}"),
+        FAILED,
+    ]
+
+    assert plan_rewind(history).neutralized == (1, 2, 3, 4, 5)
 
 
 def test_a_call_that_was_answered_after_an_earlier_rewind_is_left() -> None:
