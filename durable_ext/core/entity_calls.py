@@ -97,13 +97,14 @@ class EntityLock:
 class EntityCalls:
     """Requests of one generation and their open answers; used from the orchestrator thread only."""
 
-    __slots__ = ("_answers", "_by_number", "_codec", "_converter", "_counter", "_options", "_sorter", "section")
+    __slots__ = ("_answers", "_by_number", "_codec", "_converter", "_counter", "_options", "_sorter", "_undone", "section")
 
     def __init__(self, *, codec: EntityCodec, converter: PayloadConverter, options: ReplayOptions) -> None:
         self._codec, self._converter, self._options = codec, converter, options
         self._counter = 0
         self._answers: dict[str, tuple[EntityCallTask[Any] | EntityLockTask, Replay]] = {}
         self._by_number: dict[int, EntityCallTask[Any] | EntityLockTask] = {}
+        self._undone: set[str] = set()
         self._sorter = MessageSorter(_NO_WINDOW if options.deliver_in_order else options.reorder_window)
         self.section = CriticalSection()
 
@@ -116,13 +117,26 @@ class EntityCalls:
 
     def call(self, task: EntityCallTask[Any], replay: Replay) -> None:
         """Send the request of an opened call and remember whose answer it is."""
-        request = self._request(replay, task.entity, task.operation, task.text)
+        request = self._question(replay, task.entity, operation=task.operation, input=self._converter.wrap_text(task.text))
         self.section.call_started(task.entity)
         self._expect(task, request, replay)
 
     def signal(self, replay: Replay, entity: EntityId, operation: str, text: str, due: Ticks | None = None) -> None:
         """Send a request that nobody answers; `due` delays its delivery, in hops if it is too far away."""
-        request = self._request(replay, entity, operation, text, is_signal=True, due=due)
+        timestamp, predecessor = (
+            (NO_STAMP, NO_STAMP) if due is not None else self._sorter.stamp(entity.instance_id, replay.now)
+        )
+        request = EntityRequest(
+            request_id=self._new_id(replay),
+            operation=operation,
+            is_signal=True,
+            input=self._converter.wrap_text(text),
+            parent=replay.instance_id,
+            parent_execution=_execution_id(replay),
+            due=due,
+            timestamp=timestamp,
+            predecessor=predecessor,
+        )
         payload = self._codec.request_text(request, typed=True)
         if due is None:
             replay.send(entity.instance_id, OPERATION_EVENT, payload)
@@ -133,19 +147,8 @@ class EntityCalls:
         replay.send(entity.instance_id, delayed_event_name(due), payload, due)
 
     def lock(self, task: EntityLockTask, replay: Replay) -> None:
-        """Send the lock request to the first entity of the set; one that a rewind has undone as another one."""
-        first, times = task.lock_set[0], replay.undone.get(replay.sequence, 0)
-        timestamp = predecessor = NO_STAMP  # of one that is asked for again: the entity may have had that stamp
-        if not times:
-            timestamp, predecessor = self._sorter.stamp(first.instance_id, replay.now)
-        request = EntityRequest(
-            request_id=asked_again_id(self._new_id(replay), times),
-            parent=replay.instance_id,
-            parent_execution=_execution_id(replay),
-            timestamp=timestamp,
-            predecessor=predecessor,
-            lock_set=task.lock_set,
-        )
+        """Send the lock request to the first entity of the set."""
+        request = self._question(replay, task.lock_set[0], lock_set=task.lock_set)
         self.section.request(request.request_id, task.lock_set)
         self._expect(task, request, replay)
 
@@ -171,27 +174,24 @@ class EntityCalls:
         self._counter = number + 1
         return entity_request_id(replay.instance_id, replay.now, number)
 
-    def _request(
-        self,
-        replay: Replay,
-        entity: EntityId,
-        operation: str,
-        text: str,
-        *,
-        is_signal: bool = False,
-        due: Ticks | None = None,
-    ) -> EntityRequest:
-        stamps = (NO_STAMP, NO_STAMP) if due is not None else self._sorter.stamp(entity.instance_id, replay.now)
+    def _question(self, replay: Replay, target: EntityId, **asked: Any) -> EntityRequest:
+        """Return a request that waits for its answer.
+
+        One that a rewind has undone is another one: of another id, and without stamps, because the entity may have had
+        those. Answers to what was undone are nobody's.
+        """
+        own_id, times = self._new_id(replay), replay.undone.get(replay.sequence, 0)
+        timestamp = predecessor = NO_STAMP
+        if not times:
+            timestamp, predecessor = self._sorter.stamp(target.instance_id, replay.now)
+        self._undone.update(asked_again_id(own_id, number) for number in range(times))
         return EntityRequest(
-            request_id=self._new_id(replay),
-            operation=operation,
-            is_signal=is_signal,
-            input=self._converter.wrap_text(text),
+            request_id=asked_again_id(own_id, times),
             parent=replay.instance_id,
             parent_execution=_execution_id(replay),
-            due=due,
-            timestamp=stamps[0],
-            predecessor=stamps[1],
+            timestamp=timestamp,
+            predecessor=predecessor,
+            **asked,
         )
 
     def _expect(self, task: EntityCallTask[Any] | EntityLockTask, request: EntityRequest, replay: Replay) -> None:
@@ -218,10 +218,13 @@ class EntityCalls:
         task.request_id = recorded
 
     def answered(self, event: EventRaised) -> bool:
-        """End the call or lock request whose answer this is; false if it is nobody's."""
+        """End the call or lock request whose answer this is; false if it is no answer.
+
+        An answer to what a rewind has undone ends nothing.
+        """
         expected = self._answers.pop(event.name, None) if self._answers else None
         if expected is None:
-            return False
+            return event.name in self._undone
         task, replay = expected
         try:
             response = self._codec.read_response(event.input or "")

@@ -99,35 +99,41 @@ def plan_rewind(history: Sequence[HistoryEvent]) -> RewindPlan:
         elif isinstance(event, (TaskFailed, ExecutionTerminated)) or _is_bad_end(event):
             neutralized.add(index)
     neutralized.update(asked.values())
-    neutralized.update(_given_up(history))
+    neutralized.update(_unanswered(history))
     return RewindPlan(
         neutralized=tuple(sorted(neutralized)),
         calls=tuple(_call(history, index, failed) for index in sorted(created.values())),
     )
 
 
-def _given_up(history: Sequence[HistoryEvent]) -> Iterator[int]:
-    """Yield the requests for entity locks that were given up before they were answered, their releases, and late answers.
+def _unanswered(history: Sequence[HistoryEvent]) -> Iterator[int]:
+    """Yield the calls of entities, and requests for their locks, that had no answer, with the releases of those locks.
 
-    Releases of locks that nobody had are sent where the code ends, which may be before the instance does. The entities
-    know them: the lock is asked for anew, by a request of another id (`EntityCalls.lock`).
+    Releases of locks that nobody had are sent where the code ends, which may be before the instance does: an answer that
+    came behind them is none, and taken out with them. So is what belongs to a request that is undone already: a rewind may
+    have been broken off. The entities know all these: they are asked again by requests of other ids (`EntityCalls`).
     """
-    waiting: dict[str, list[int]] = {}
+    waiting: dict[str, int] = {}
+    given_up: set[str] = set()
     for index, event in enumerate(history):
         if isinstance(event, EventRaised):
-            request = waiting.get(event.name.lower(), [])
-            if len(request) == 1:
-                del waiting[event.name.lower()]
-            elif request:
-                request.append(index)
+            request_id = event.name.lower()
+            if request_id in given_up:
+                yield index
+            else:
+                waiting.pop(request_id, None)
         elif isinstance(event, EventSent):
             sent = sent_to_entity(event.name, event.input)
-            if sent is not None and sent.kind is SentKind.LOCK:
-                waiting[sent.request_id] = [index]
-            elif sent is not None and sent.kind is SentKind.RELEASE and sent.request_id in waiting:
-                waiting[sent.request_id].append(index)
-    for indexes in waiting.values():
-        yield from indexes
+            if sent is None or sent.kind is SentKind.SIGNAL:
+                continue
+            if sent.kind is not SentKind.RELEASE:
+                waiting[sent.request_id] = index
+            elif sent.request_id in waiting or sent.request_id in given_up:
+                given_up.add(sent.request_id)
+                yield index
+        elif isinstance(event, GenericEvent) and event.event_id != -1 and event.data is not None:
+            given_up.add(event.data)
+    yield from waiting.values()
 
 
 def _call(history: Sequence[HistoryEvent], index: int, failed: set[int]) -> ChildCall:
@@ -172,5 +178,16 @@ def rewound(history: Sequence[HistoryEvent], neutralized: Sequence[int]) -> tupl
     events = list(history)
     for index in neutralized:
         event = events[index]
-        events[index] = GenericEvent(timestamp=event.timestamp, event_id=event.event_id, is_played=event.is_played)
+        events[index] = GenericEvent(
+            timestamp=event.timestamp, event_id=event.event_id, is_played=event.is_played, data=undone_request(event)
+        )
     return tuple(events)
+
+
+def undone_request(event: HistoryEvent) -> str | None:
+    """Return the id of the entity request that was undone with an event, which the GenericEvent in its place keeps as data.
+
+    The answer may still come, and is told from one to a request that is not in history yet by that.
+    """
+    sent = sent_to_entity(event.name, event.input) if isinstance(event, EventSent) else None
+    return sent.request_id if sent is not None else None

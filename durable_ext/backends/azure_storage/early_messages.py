@@ -51,9 +51,11 @@ class KnownTasks:
         """Learn from events that are stored."""
         for event in events:
             if event.event_id != -1:  # the provider has a timer number -100 (8.9)
-                if event.__class__ is GenericEvent:  # a rewind has undone it (9.5)
+                if isinstance(event, GenericEvent):  # a rewind has undone it (9.5)
                     self.rewound_ids.add(event.event_id)
                     self.rewound_at = max(self.rewound_at, event.timestamp)
+                    if event.data is not None:
+                        self.request_ids.add(event.data)  # its answer may come, and is nobody's
                     continue
                 self.event_ids.add(event.event_id)
                 sent = sent_to_entity(event.name, event.input) if isinstance(event, EventSent) else None

@@ -154,6 +154,14 @@ class HistoryTable:
             if continuation is None:
                 return rows
 
+    async def text(self, blob: str) -> str:
+        """Return the text that a row has in a blob.
+
+        Raises:
+            MissingPayloadError, DamagedPayloadError: The blob is gone, or is damaged.
+        """
+        return await self._payloads.load(blob)
+
     async def _fold(self, rows: list[Row]) -> LoadedHistory:
         sentinel, taken = current_generation(rows)
         marked = sentinel or (taken[0] if taken else None)

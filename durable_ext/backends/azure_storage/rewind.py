@@ -6,7 +6,7 @@ Source: specs/azure-storage.md 9.5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from durable_ext.aio.clock import Clock
@@ -21,13 +21,13 @@ from durable_ext.backends.azure_storage.transport.errors import (
     StorageResourceMissingError,
 )
 from durable_ext.backends.azure_storage.transport.table import Change, TableChange, TableVerbs, literal
-from durable_ext.core.events import GenericEvent, HistoryEvent, OrchestrationStatus
+from durable_ext.core.events import EventSent, GenericEvent, HistoryEvent, OrchestrationStatus
 from durable_ext.core.ids import is_same_execution
 from durable_ext.core.messages import InstanceId, OrchestrationInstance, TaskMessage
-from durable_ext.core.rewind import ChildCall, ChildVerdict, answer_of, end_of, judge_child, plan_rewind
+from durable_ext.core.rewind import ChildCall, ChildVerdict, answer_of, end_of, judge_child, plan_rewind, undone_request
 from durable_ext.core.runtime_state import started_in
 from durable_ext.core.timestamps import Ticks, ticks_from_datetime
-from durable_ext.errors import InstanceNotFoundError
+from durable_ext.errors import InstanceNotFoundError, MissingPayloadError
 
 _GENERIC: Final = "GenericEvent"
 _UNREAD: Final = frozenset({"FailureDetails", "Tags"})  # they may be empty because a blob holds them, which is no JSON
@@ -110,10 +110,11 @@ class Rewind:
 
     async def _clear(self, instance_id: InstanceId, found: _Generation, call: _Call, above: frozenset[InstanceId]) -> None:
         """Step 1, for what stands at a failed end; `above` = it and those that wait for it."""
-        plan = plan_rewind(found.events)
+        events = [await self._with_request(*each) for each in zip(found.rows, found.events, strict=True)]
+        plan = plan_rewind(events)
         verdicts = [await self._clear_child(instance_id, one, found.rows[one.created], call, above) for one in plan.calls]
         for index in plan.neutralized:
-            await self._neutralize(found.rows[index])
+            await self._neutralize(found.rows[index], undone_request(events[index]))
         await self._show_pending(instance_id)
         call.cleared[instance_id] = bool(verdicts) and all(verdict is ChildVerdict.REWIND for verdict in verdicts)
 
@@ -181,8 +182,19 @@ class Rewind:
     def _now(self) -> Ticks:
         return ticks_from_datetime(self._clock.now())
 
-    async def _neutralize(self, row: Row) -> None:
-        await self._replace(row, {"Reason": f"Rewound: {row.entity['EventType']}", "EventType": _GENERIC})
+    async def _with_request(self, row: Row, event: HistoryEvent) -> HistoryEvent:
+        """Return a row's event, and with its text if that is a request in a blob."""
+        blob = row.entity.get("InputBlobName")
+        if not isinstance(event, EventSent) or not isinstance(blob, str) or not blob:
+            return event
+        try:
+            return replace(event, input=await self._history.text(blob))
+        except MissingPayloadError:
+            return event  # its generation is gone, and no row will be replaced
+
+    async def _neutralize(self, row: Row, undone: str | None = None) -> None:
+        changed = {"Reason": f"Rewound: {row.entity['EventType']}", "EventType": _GENERIC}
+        await self._replace(row, changed if undone is None else {**changed, "Data": undone})
 
     async def _replace(self, row: Row, changed: Mapping[str, EdmValue]) -> None:
         entity = {**row.entity, **changed}

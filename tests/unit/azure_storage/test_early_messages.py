@@ -136,6 +136,14 @@ def test_what_a_rewind_has_undone_asks_for_nothing_that_comes_later(event: Histo
     assert known.answers(event, from_entity=False) is expected
 
 
+def test_a_late_answer_to_an_entity_request_that_a_rewind_has_undone_is_let_in_to_be_dropped() -> None:
+    known = KnownTasks()
+    known.add([GenericEvent(timestamp=at(10), event_id=1, data=REQUEST), GenericEvent(timestamp=at(20), data="reason")])
+
+    assert known.answers(EventRaised(timestamp=at(30), name=REQUEST.upper()), from_entity=True)
+    assert not known.answers(EventRaised(timestamp=at(30), name="reason"), from_entity=True)
+
+
 @pytest.mark.parametrize(
     ("event", "target", "sender", "expected"),
     [

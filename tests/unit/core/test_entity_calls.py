@@ -13,7 +13,7 @@ from durable_ext.core.context import OrchestrationContext
 from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.messages import EntityRequest, EntityResponse
 from durable_ext.core.episode import Episode
-from durable_ext.core.events import EventRaised, EventSent, GenericEvent
+from durable_ext.core.events import EventRaised, EventSent, ExecutionStarted, GenericEvent
 
 A, B = EntityId("Counter", "a"), EntityId("Counter", "b")
 
@@ -458,14 +458,21 @@ def test_a_call_waits_under_the_id_of_its_request_until_it_is_answered() -> None
     assert seen == [[request.request_id], []]
 
 
-def test_a_lock_that_a_rewind_has_undone_is_asked_for_by_another_request_that_nothing_waits_for() -> None:
-    first, again = OrchestrationBench(critical), OrchestrationBench(critical)
-    (undone,) = requests_of(first.start())
-    again.history.extend(
+def rewound_bench(first: OrchestrationBench, function: Any) -> OrchestrationBench:
+    """Return a bench with this history, what it had asked of entities undone."""
+    bench = OrchestrationBench(function)
+    bench.history.extend(
         GenericEvent(timestamp=event.timestamp, event_id=event.event_id) if isinstance(event, EventSent) else event
         for event in first.history
     )
-    again.forget()
+    bench.forget()
+    return bench
+
+
+def test_a_lock_that_a_rewind_has_undone_is_asked_for_by_another_request_that_nothing_waits_for() -> None:
+    first = OrchestrationBench(critical)
+    (undone,) = requests_of(first.start())
+    again = rewound_bench(first, critical)
 
     (lock,) = requests_of(again.deliver(GenericEvent(timestamp=again.time, data="rewound")))
     (call,) = requests_of(answer(again, lock, result='"x"'))
@@ -473,3 +480,27 @@ def test_a_lock_that_a_rewind_has_undone_is_asked_for_by_another_request_that_no
     assert undone.timestamp.ticks
     assert lock.request_id != undone.request_id
     assert (lock.timestamp.ticks, call.predecessor.ticks) == (0, 0)
+
+
+@pytest.mark.parametrize("is_reloaded", [False, True])
+def test_a_call_that_a_rewind_has_undone_is_another_one_and_hears_only_its_own_answer(is_reloaded: bool) -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        found = yield context.call_entity(A, "get")
+        context.continue_as_new(found, save_events=True)
+
+    first = OrchestrationBench(orchestrator)
+    (undone,) = requests_of(first.start())
+    bench = rewound_bench(first, orchestrator)
+    (call,) = requests_of(bench.deliver(GenericEvent(timestamp=bench.time, data="rewound")))
+    if is_reloaded:
+        bench.forget()
+
+    answer(bench, undone, result="1")
+    assert not bench.live.state.is_terminal
+    answer(bench, call, result="2")
+
+    assert (call.operation, call.timestamp.ticks) == ("get", 0)
+    assert call.request_id != undone.request_id
+    started = next(event for event in bench.history if isinstance(event, ExecutionStarted))
+    assert started.input == '"2"'
+    assert not [event for event in bench.history if isinstance(event, EventRaised)]

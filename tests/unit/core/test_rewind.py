@@ -127,6 +127,40 @@ def test_a_grant_that_came_after_its_lock_was_given_back_is_undone_with_it() -> 
     assert plan_rewind(history).neutralized == (1, 2, 3, 4, 5)
 
 
+@pytest.mark.parametrize("done", range(5))
+def test_a_rewind_that_was_broken_off_takes_out_the_rest_of_what_was_given_up(done: int) -> None:
+    history: list[HistoryEvent] = [
+        STARTED,
+        _sent(0, "op", f'{{"op":null,"id":"{ASKED}",{LOCK_SET}}}'),
+        _sent(1, "release", f'{{"parent":"me","id":"{ASKED}"}}'),
+        EventRaised(timestamp=START, name=ASKED, input="{}"),
+        GenericEvent(timestamp=START, data="again"),
+        EventRaised(timestamp=START, name="again"),
+        FAILED,
+    ]
+    planned = plan_rewind(history).neutralized
+
+    assert planned == (1, 2, 3, 6)
+    assert plan_rewind(rewound(history, planned[:done])).neutralized == planned[done:]
+
+
+def test_a_call_of_an_entity_without_an_answer_is_undone_and_keeps_its_id() -> None:
+    history: list[HistoryEvent] = [
+        STARTED,
+        _sent(0, "op", f'{{"op":"get","id":"{GRANTED}"}}'),
+        _sent(1, "op", f'{{"op":"get","id":"{CALLED.upper()}"}}'),
+        _sent(2, "op", f'{{"op":"add","signal":true,"id":"{ASKED}"}}'),
+        EventRaised(timestamp=START, name=GRANTED, input="{}"),
+        EventSent(timestamp=START, event_id=3, instance_id="other", name="told", input=f'{{"id":"{ASKED}"}}'),
+        FAILED,
+    ]
+
+    plan = plan_rewind(history)
+
+    assert plan.neutralized == (2, 6)
+    assert rewound(history, plan.neutralized)[2] == GenericEvent(timestamp=START, event_id=1, data=CALLED)
+
+
 def test_a_call_that_was_answered_after_an_earlier_rewind_is_left() -> None:
     history: list[HistoryEvent] = [
         STARTED,
