@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.functions import registry_of
+from support.orchestration_bench import OrchestrationBench
 
 from durable_ext.core.entities.ids import EntityId
-from durable_ext.core.events import OrchestrationStatus
+from durable_ext.core.entities.messages import RELEASE_EVENT
+from durable_ext.core.events import EventSent, ExecutionCompleted, HistoryEvent, OrchestrationStatus
 from durable_ext.core.orchestrators import OrchestratorDefinition
 from durable_ext.errors import FunctionNotFoundError, InstanceNotFoundError, NonDeterminismError
 from durable_ext.runtime.registry import FunctionRegistry
@@ -209,6 +212,50 @@ async def test_code_that_no_longer_ends_where_it_ended_is_refused(hub: RunningTa
 
     with pytest.raises(NonDeterminismError, match=r"ExecutionCompleted 'Completed'.*TaskScheduled 'price'"):
         replay_history(await _finished(hub), app(longer))
+
+
+def ended_without_its_lock(*, releases: bool = False) -> RecordedHistory:
+    """Return what former versions recorded of `impatient`, or what this one does, with `releases`."""
+    bench = OrchestrationBench(impatient, name="impatient", entity_names=["sales"])
+    bench.start()
+    bench.raise_event("Enough")
+    events: list[HistoryEvent] = []
+    for event in bench.history:
+        if releases or not isinstance(event, EventSent) or event.name != RELEASE_EVENT:
+            events.append(event if releases or not isinstance(event, ExecutionCompleted) else replace(event, event_id=1))
+    return RecordedHistory(instance_id=bench.instance.instance_id, events=tuple(events))
+
+
+def impatient(context: Any) -> Any:
+    lock = context.lock_entities([EntityId("sales", "a"), EntityId("sales", "b")])
+    yield context.task_any([lock, context.wait_for_external_event("Enough")])
+    return "too late"
+
+
+@pytest.mark.parametrize("releases", [False, True])
+def test_a_history_of_a_version_that_did_not_give_up_its_lock_requests_is_replayed(releases: bool) -> None:
+    registry = app()
+    registry.add_orchestrator(OrchestratorDefinition(name="impatient", function=impatient))
+
+    replayed = replay_history(ended_without_its_lock(releases=releases), registry, hub="azure")
+
+    assert (replayed.status, replayed.output) == (OrchestrationStatus.COMPLETED, "too late")
+
+
+@pytest.mark.parametrize("more", ["signal", "failure"])
+def test_only_releases_may_be_more_than_a_history_has(more: str) -> None:
+    def changed(context: Any) -> Any:
+        result = yield from impatient(context)
+        if more == "failure":
+            raise ValueError(result)
+        context.signal_entity(EntityId("sales", "c"), "add", 1)
+        return result
+
+    registry = app()
+    registry.add_orchestrator(OrchestratorDefinition(name="impatient", function=changed))
+
+    with pytest.raises(NonDeterminismError):
+        replay_history(ended_without_its_lock(), registry, hub="azure")
 
 
 async def test_an_instance_that_is_not_there_has_no_history(hub: RunningTaskHub) -> None:
