@@ -241,13 +241,15 @@ class LiveOrchestration:
         options, converter = self._options, definition.converter or self._converter
         if definition.fixes is not None and definition.fixes is not options.fixes:
             options = dataclasses.replace(options, fixes=definition.fixes)
+        rewound = [event for event in self.state.events if isinstance(event, GenericEvent) and event.event_id >= 0]
         replay = Replay(
             instance_id=started.instance.instance_id,
             definition=definition,
             converter=converter,
             entities=EntityCalls(codec=self._entity_codec, converter=converter, options=options),
             options=options,
-            undone=Counter(event.event_id for event in self.state.events if event.__class__ is GenericEvent),
+            undone=Counter(event.event_id for event in rewound if event.data is not None),
+            was_rewound=bool(rewound),
             verify=registered is not None,  # what an orchestrator that is gone had decided is not compared with nothing
         )
         context = OrchestrationContext(

@@ -104,6 +104,7 @@ class Replay:
         "terminated",
         "undone",
         "waiting",
+        "was_rewound",
     )
 
     def __init__(
@@ -117,8 +118,9 @@ class Replay:
         observer: DecisionObserver | None = None,
         verify: bool = True,
         undone: Mapping[int, int] | None = None,
+        was_rewound: bool = False,
     ) -> None:
-        """`undone`: how often a rewind has undone the decision with an id.
+        """`undone`: how often a rewind has undone the entity request with an id.
 
         `verify=False` replays as the 1.x SDK does, without comparing history and decisions; results that come before
         their task wait for it then."""
@@ -128,6 +130,7 @@ class Replay:
         self.options = options
         self.observer = observer
         self.undone = undone or {}
+        self.was_rewound = was_rewound
         self.now: Ticks = MIN_TICKS
         self.is_replaying = True
         self.started: ExecutionStarted | None = None

@@ -14,6 +14,7 @@ from durable_ext.core.entities.ids import EntityId
 from durable_ext.core.entities.messages import EntityRequest, EntityResponse
 from durable_ext.core.episode import Episode
 from durable_ext.core.events import EventRaised, EventSent, ExecutionStarted, GenericEvent
+from durable_ext.core.rewind import plan_rewind, rewound
 
 A, B = EntityId("Counter", "a"), EntityId("Counter", "b")
 
@@ -459,14 +460,27 @@ def test_a_call_waits_under_the_id_of_its_request_until_it_is_answered() -> None
 
 
 def rewound_bench(first: OrchestrationBench, function: Any) -> OrchestrationBench:
-    """Return a bench with this history, what it had asked of entities undone."""
+    """Return a bench with this history as a rewind leaves it."""
     bench = OrchestrationBench(function)
-    bench.history.extend(
-        GenericEvent(timestamp=event.timestamp, event_id=event.event_id) if isinstance(event, EventSent) else event
-        for event in first.history
-    )
+    bench.history.extend(rewound(first.history, plan_rewind(first.history).neutralized))
     bench.forget()
     return bench
+
+
+def test_a_lock_after_a_step_that_had_failed_is_an_ordinary_request() -> None:
+    def orchestrator(context: OrchestrationContext) -> Any:
+        yield context.call_activity("fails")
+        yield context.lock_entities([A])
+
+    first = OrchestrationBench(orchestrator)
+    first.start()
+    first.fail(0)
+    bench = rewound_bench(first, orchestrator)
+    bench.deliver(GenericEvent(timestamp=bench.time, data="rewound"))
+
+    (lock,) = requests_of(bench.complete(0))
+
+    assert lock.timestamp.ticks
 
 
 def test_a_lock_that_a_rewind_has_undone_is_asked_for_by_another_request_that_nothing_waits_for() -> None:
