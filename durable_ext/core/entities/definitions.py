@@ -39,7 +39,8 @@ class EntityOptions:
     """How entities work on one hub.
 
     Attributes:
-        deliver_in_order: The store delivers each message once and in order: no stamps, no memory of requests.
+        deliver_in_order: The store delivers each message once and in order: no stamps, and no memory of requests but of
+            lock requests whose release came while their lock was not held.
         reorder_window: How late a request may overtake another, and how long a sender's stamps are remembered.
         max_batch: Most operations between two commits, `None` = all that wait.
         max_delay: Longest delay of one message, `None` = any; longer ones go in hops of `delay_step`.

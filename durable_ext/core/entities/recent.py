@@ -4,14 +4,15 @@ A client's signal has no stamps. If a worker dies after the commit and before th
 back and would count twice; so the ids of the last requests are kept with the state. Order and crash:
   before the commit: nothing is remembered, the message comes back and counts once;
   after the commit: the ids are in the state, the message that comes back is dropped.
-Messages are deleted before the next commit of the same session, so what this session committed earlier may be forgotten;
-what an earlier session left may still come back and is kept for `KEEP`, and so is a lock request that this session has
-not had when its release comes.
+Messages are deleted before the next commit of the same session, so what this session committed earlier may be forgotten
+after `KEPT_OF_SESSION` others; what an earlier session left may still come back and is kept for `KEEP`. So is a lock request
+that this session has not had when its release comes, `KEPT_OF_RELEASES` of them at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -20,6 +21,7 @@ from durable_ext.core.timestamps import Ticks, ticks_between
 
 KEEP: Final = timedelta(minutes=10)
 KEPT_OF_SESSION: Final = 200
+KEPT_OF_RELEASES: Final = 200
 _DIGITS: Final = 12
 
 
@@ -31,12 +33,14 @@ def short_id(request_id: str) -> str:
 class RecentRequests:
     """The memory of one entity in one session; used from one thread at a time."""
 
-    __slots__ = ("_current", "_inherited", "_known", "_own")
+    __slots__ = ("_current", "_expected", "_inherited", "_kept", "_known", "_own")
 
     def __init__(self, stored: Iterable[RecentBatch] = ()) -> None:
         self._inherited = list(stored)
         self._own: list[RecentBatch] = []
         self._current: list[str] = []
+        self._expected: list[RecentBatch] = []
+        self._kept: list[str] = []  # to be the next batch of `_expected`
         self._known = {short for batch in self._inherited for short in batch.ids}
 
     def knows(self, request_id: str) -> bool:
@@ -52,18 +56,22 @@ class RecentRequests:
         self._current.append(short)
         return True
 
-    def keep(self, request_id: str, now: Ticks) -> None:
-        """Remember a request that may still be on its way to this session, however many others come meanwhile."""
+    def keep(self, request_id: str) -> None:
+        """Remember a request that may still be on its way to this session, however many others come meanwhile.
+
+        Of more than `KEPT_OF_RELEASES` the oldest are forgotten.
+        """
         short = short_id(request_id)
         if short not in self._known:
             self._known.add(short)
-            self._inherited.append(RecentBatch(at=now, ids=(short,)))
+            self._kept.append(short)
 
     def commit(self, now: Ticks, *, goes_on: bool = False) -> tuple[RecentBatch, ...]:
         """Return what has to be stored with the batch that ends now; `goes_on` if its messages outlive this commit."""
-        if not self._current and not self._own and not self._inherited:
+        if not self._current and not self._own and not self._inherited and not self._expected and not self._kept:
             return ()
         self._inherited = [batch for batch in self._inherited if ticks_between(batch.at, now) < KEEP]
+        self._expected = self._still_expected(now)
         kept: list[RecentBatch] = []
         room = KEPT_OF_SESSION
         for batch in reversed(self._own):
@@ -76,6 +84,20 @@ class RecentRequests:
             kept += latest
             self._current, latest = [], []
         self._own = kept
-        stored = (*self._inherited, *kept, *latest)
+        stored = (*self._inherited, *self._expected, *kept, *latest)
         self._known = {short for batch in stored for short in batch.ids}
         return stored
+
+    def _still_expected(self, now: Ticks) -> list[RecentBatch]:
+        """What `keep` was told lately; all that it was told since the last commit is one batch."""
+        batches = [batch for batch in self._expected if ticks_between(batch.at, now) < KEEP]
+        if self._kept:
+            batches.append(RecentBatch(at=now, ids=tuple(self._kept)))
+            self._kept = []
+        surplus = sum(len(batch.ids) for batch in batches) - KEPT_OF_RELEASES
+        while surplus > 0:
+            oldest = batches.pop(0)
+            if surplus < len(oldest.ids):
+                batches.insert(0, replace(oldest, ids=oldest.ids[surplus:]))
+            surplus -= len(oldest.ids)
+        return batches

@@ -69,6 +69,7 @@ class EntityScheduler:
         "_first",
         "_foreign",
         "_in_queue",
+        "_loaded",
         "_lock_request",
         "_locked_by",
         "_options",
@@ -84,6 +85,7 @@ class EntityScheduler:
         self._in_queue = {request.request_id for request in state.queue}
         self._locked_by, self._lock_request, self._suspended = state.locked_by, state.lock_request, state.suspended
         self._sorter = MessageSorter(options.sorting_window, state.sorter)
+        self._loaded = frozenset({state.lock_request, *self._in_queue})  # requests that another session has taken in
         self._recent = RecentRequests(state.recent)
         self._foreign = state.foreign
         self._first: str | None = None  # in the queue before the messages of this work item
@@ -104,7 +106,7 @@ class EntityScheduler:
                 if event.name.startswith(OPERATION_EVENT):
                     self._take_request(event, now, early, from_holder)
                 elif event.name == RELEASE_EVENT:
-                    self._release(self._codec.read_release(event.input or ""), now)
+                    self._release(self._codec.read_release(event.input or ""))
                 else:  # a continue message of its own; other workers treat any other name alike
                     self._suspended = False
             except ValueError as error:
@@ -179,7 +181,7 @@ class EntityScheduler:
         self._queue.clear()
         self._queue.extend(in_order)
 
-    def _release(self, release: EntityRelease, now: Ticks) -> None:
+    def _release(self, release: EntityRelease) -> None:
         """Give up a lock, if it is the one that is held; its request is done with, granted or not.
 
         That request may still come, or come again: nobody would give back what it locks.
@@ -187,13 +189,22 @@ class EntityScheduler:
         request_id = release.lock_request_id
         is_orphaned = request_id == ORPHANED_LOCK_RELEASE_ID
         is_held = release.parent == self._locked_by and (is_orphaned or self._lock_request in (None, request_id))
+        has_come = request_id in self._in_queue or (is_held and self._lock_request == request_id)
         if is_held:
             self._locked_by = self._lock_request = None
         if not is_orphaned and not (is_held and self._options.deliver_in_order):
-            self._forget(request_id, now)
+            self._forget(request_id, to_this_session=has_come and request_id not in self._loaded)
 
-    def _forget(self, request_id: str, now: Ticks) -> None:
-        self._recent.keep(request_id, now)
+    def _forget(self, request_id: str, *, to_this_session: bool) -> None:
+        """Know a lock request that comes after its release.
+
+        If it has come `to_this_session`, its message is deleted, or came with this work item and is remembered. What may
+        come is a copy of a sender that sends again: one request more among the last ones.
+        """
+        if to_this_session:
+            self._recent.is_new(request_id)
+        else:
+            self._recent.keep(request_id)
         if request_id in self._in_queue:
             self._in_queue.discard(request_id)
             others = [each for each in self._queue if each.request_id != request_id]

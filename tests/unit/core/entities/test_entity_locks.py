@@ -9,8 +9,8 @@ from support.entity_bench import CODEC, EntityBench, call, lock, sent, signal
 
 from durable_ext.core.entities.definitions import EntityOptions
 from durable_ext.core.entities.messages import EntityRelease, Stamp
-from durable_ext.core.entities.recent import KEPT_OF_SESSION
-from durable_ext.core.events import EventRaised
+from durable_ext.core.entities.recent import KEPT_OF_RELEASES, KEPT_OF_SESSION
+from durable_ext.core.events import EventRaised, ExecutionStarted
 
 
 def release(parent: str, lock_request_id: str, bench: EntityBench) -> EventRaised:
@@ -209,6 +209,51 @@ def test_locks_that_are_taken_and_given_back_leave_no_more_in_the_state_than_sig
         bench.run(release("owner", request.request_id, bench))
 
     assert sum(len(batch.ids) for batch in bench.stored.recent) <= KEPT_OF_SESSION
+
+
+@pytest.mark.parametrize("waiting", [10, 250])
+def test_locks_that_many_wait_for_leave_no_more_in_the_state_than_signals_do(waiting: int) -> None:
+    bench = EntityBench()
+    requests = [lock(f"owner{number}", "one") for number in range(waiting + 600)]
+    bench.run(*requests[:waiting])
+    for holder, request in zip(requests, requests[waiting:], strict=False):
+        bench.run(release(holder.parent or "", holder.request_id, bench), request)
+
+    assert sum(len(batch.ids) for batch in bench.stored.recent) <= KEPT_OF_SESSION + 2  # those of the last work item
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_of_releases_whose_requests_have_not_come_the_last_ones_are_remembered(in_order: bool) -> None:
+    bench = EntityBench(options=EntityOptions(deliver_in_order=in_order))
+    requests = [lock("owner", "zero", "one", position=1) for _ in range(3 * KEPT_OF_RELEASES // 2)]
+    for first in range(0, len(requests), 20):
+        bench.run(*(release("owner", request.request_id, bench) for request in requests[first : first + 20]))
+    remembered = bench.stored.recent
+    bench.reload()
+
+    late = bench.run(*requests[-KEPT_OF_RELEASES:])
+
+    assert [len(batch.ids) for batch in remembered] == [20] * 10
+    assert sent(late) == []
+    assert bench.status.locked_by is None
+
+
+def test_a_request_that_another_provider_took_in_is_known_after_its_release_however_much_came_meanwhile() -> None:
+    bench = EntityBench()
+    request = lock("owner", "one")
+    bench.run(lock("holder", "one"), request)
+    written = CODEC.state_text(replace(bench.stored, lock_request=None, recent=()))
+    bench.history = tuple(
+        [replace(event, input=written) if isinstance(event, ExecutionStarted) else event for event in bench.history]
+    )
+    bench.reload()
+    bench.run(release("owner", request.request_id, bench))  # its message may be a dead worker's, which comes back
+    for _ in range(3):
+        bench.run(*(lock("late", "one") for _ in range(100)))
+
+    bench.run(request)
+
+    assert request not in bench.stored.queue
 
 
 def test_a_call_of_the_holder_overtakes_the_grant_that_is_sent_again() -> None:
