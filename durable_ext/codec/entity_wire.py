@@ -7,8 +7,10 @@ Texts are put together by hand: member order, omitted defaults and `$type` are p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from durable_ext.codec.json_text import host_document, host_string, loads
@@ -112,7 +114,10 @@ class JsonEntityCodec:
         return EntityRelease(parent=_text_member(members, "parent") or "", lock_request_id=_text_member(members, "id") or "")
 
     def state_text(self, state: SchedulerState) -> str:
-        """Return the JSON of a scheduler state; members with default values are left out, `sorter` never is."""
+        """Return the JSON of a scheduler state; members with default values are left out, `sorter` never is.
+
+        A `lock_request` without `locked_by` is left out, too. The text of its member tells when it holds no longer.
+        """
         parts: list[str] = []
         if state.exists:
             parts.append('"exists":true')
@@ -124,16 +129,22 @@ class JsonEntityCodec:
             parts.append(f'"lockedBy":{host_string(state.locked_by)}')
         if state.suspended:
             parts.append('"suspended":true')
-        parts.append(f'"sorter":{self._sorter_text(state.sorter)}')
+        sorter_text, recent_text = self._sorter_text(state.sorter), _recents_text(state.recent)
+        parts.append(f'"sorter":{sorter_text}')
         parts += [f"{host_string(name)}:{document}" for name, document in state.foreign]
-        if state.lock_request is not None:
-            parts.append(f'"lockRequest":{host_string(state.lock_request)}')
+        if state.lock_request is not None and state.locked_by is not None:
+            seen = _checksum(sorter_text, recent_text)
+            parts.append(
+                f'"lockRequest":{{"by":{host_string(state.locked_by)},"id":{host_string(state.lock_request)},"seen":"{seen}"}}'
+            )
         if state.recent:
-            parts.append(f'"recent":[{",".join(map(_recent_text, state.recent))}]')
+            parts.append(f'"recent":{recent_text}')
         return "{" + ",".join(parts) + "}"
 
     def read_state(self, text: str | None) -> SchedulerState:
         """Read a scheduler state of the extension or of the core dispatcher, which writes no `exists`.
+
+        A `lockRequest` that another writer has carried along while it granted or released locks is ignored.
 
         Raises:
             ValueError: The text is no JSON object.
@@ -146,17 +157,17 @@ class JsonEntityCodec:
         # entity has `exists` false with a state, and that state is the text null.
         exists = members.get("exists")
         with _refusing("entity scheduler state", text):
-            return SchedulerState(
+            read = SchedulerState(
                 exists=bool(exists) if exists is not None else state is not None and state != "null",
                 state=state,
                 queue=tuple(_request_of(request, text) for request in members.get("queue") or ()),
                 locked_by=_text_member(members, "lockedBy"),
-                lock_request=_text_member(members, "lockRequest"),
                 suspended=bool(members.get("suspended")),
                 sorter=_sorter_of(members.get("sorter"), text),
                 recent=tuple(_recent_of(batch) for batch in members.get("recent") or ()),
                 foreign=_foreign_of(members, _STATE_MEMBERS),
             )
+            return replace(read, lock_request=self._lock_request_of(members.get("lockRequest"), read))
 
     def status_text(self, status: EntityStatus) -> str:
         """Return the custom status of an entity's row."""
@@ -185,6 +196,18 @@ class JsonEntityCodec:
             queue_size=queue_size if type(queue_size) is int else 0,  # true is an int as well
             locked_by=_text_member(members, "lockedBy"),
         )
+
+    def _lock_request_of(self, member: Any, state: SchedulerState) -> str | None:
+        """Return the id of the request whose lock is held, if the member was written with this lock.
+
+        Former versions of durable_ext know no such member and write it back with locks that they grant. Whatever they
+        grant changes the holder, or the memory of what has come: `sorter` or `recent`.
+        """
+        if not isinstance(member, dict) or state.locked_by is None or member.get("by") != state.locked_by:
+            return None
+        if member.get("seen") != _checksum(self._sorter_text(state.sorter), _recents_text(state.recent)):
+            return None
+        return _text_member(member, "id")
 
     def _sorter_text(self, sorter: SorterState) -> str:
         if sorter is EMPTY_SORTER:
@@ -231,6 +254,14 @@ def _stamp_of(text: object, document: str) -> Stamp:
     if not isinstance(text, str):
         raise _malformed("entity message", document)
     return Stamp(ticks_from_iso(text), text[-1:] in ("Z", "z"))
+
+
+def _checksum(*texts: str) -> str:
+    return f"{zlib.crc32(''.join(texts).encode('utf-8', 'surrogatepass')):08x}"
+
+
+def _recents_text(batches: Sequence[RecentBatch]) -> str:
+    return f"[{','.join(map(_recent_text, batches))}]"
 
 
 def _recent_text(batch: RecentBatch) -> str:

@@ -136,8 +136,8 @@ class SchedulerState:
     """All that an entity is between two batches; recorded as the input of its generation.
 
     `state` is JSON text; `exists` may be false although a text is left (a deleted entity of Python has `null`).
-    `lock_request` (the id of the request whose lock is held) and `recent` are members of ours, which other workers ignore
-    and drop. `foreign` as in `EntityRequest`.
+    `lock_request` (the id of the request whose lock is held, `None` if another worker granted it) and `recent` are members
+    of ours, which other workers ignore and drop. `foreign` as in `EntityRequest`.
     """
 
     exists: bool = False

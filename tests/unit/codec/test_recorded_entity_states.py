@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from durable_ext.codec.entity_wire import JsonEntityCodec
-from durable_ext.core.entities.messages import RecentBatch, SchedulerState
-from durable_ext.core.timestamps import ticks_from_iso
+from durable_ext.core.entities.messages import RecentBatch, SchedulerState, SenderRecord, SorterState, Stamp
+from durable_ext.core.timestamps import Ticks, ticks_from_iso
 
 FIXTURES = Path(__file__).parents[2] / "interop"
 PROVIDERS_MEMBERS = {"exists", "state", "queue", "lockedBy", "suspended", "sorter"}  # specs/azure-storage.md 10.6
@@ -75,3 +75,30 @@ def test_a_state_of_ours_is_one_of_the_provider_and_last_members_that_a_reader_m
     assert json.dumps(known, separators=(",", ":")) == codec.state_text(plain)
     # Json.NET does not mind the case.
     assert not [name for name in PROVIDERS_MEMBERS if name.lower() in ("lockrequest", "recent")]
+
+
+@pytest.mark.parametrize(
+    "granted",
+    [
+        SchedulerState(),
+        SchedulerState(locked_by="other"),
+        SchedulerState(locked_by="abc", recent=(RecentBatch(at=Ticks(1), ids=("0123456789ab",)),)),
+        SchedulerState(locked_by="abc", sorter=SorterState(received={"abc": SenderRecord(last=Stamp(5))})),
+    ],
+)
+def test_the_request_of_a_lock_is_ignored_once_a_writer_that_carries_it_along_has_granted_another_one(
+    granted: SchedulerState,
+) -> None:
+    codec = JsonEntityCodec()
+    ours = json.loads(codec.state_text(SchedulerState(locked_by="abc", lock_request="def")))
+
+    carried = {**json.loads(codec.state_text(granted)), "lockRequest": ours["lockRequest"]}
+
+    assert codec.read_state(json.dumps(carried)) == granted
+
+
+@pytest.mark.parametrize("member", ["def", None, 5, {}, {"by": "abc", "id": "def"}, {"by": "abc", "id": "def", "seen": 1}])
+def test_the_request_of_a_lock_in_another_form_is_ignored(member: object) -> None:
+    codec = JsonEntityCodec()
+
+    assert codec.read_state(json.dumps({"lockedBy": "abc", "sorter": {}, "lockRequest": member})).lock_request is None

@@ -302,6 +302,7 @@ def test_a_release_of_an_earlier_section_that_comes_late_leaves_the_present_one_
     if released_in_time:  # and once more later
         bench.run(release("owner", earlier.request_id, bench))
     bench.run(present)
+    bench.reload()
 
     bench.run(release("owner", earlier.request_id, bench))
     assert bench.stored.locked_by == "owner"
