@@ -1,7 +1,8 @@
 """LiveEntity: one entity in memory; work items in, episodes out, no I/O.
 
-Everything a batch does travels in one `EntityEpisode`, hence in one checkpoint: state, answers, signals, lock changes
-(specs/execution-semantics.md 12.2; on-storage shape: specs/azure-storage.md 10.3).
+What a batch does travels in one `EntityEpisode`: state, answers, signals, lock changes. On a store without one transaction
+it may have an opening, and the answer to a lock request is a second episode: up to three checkpoints, in the order that
+`runtime/entities.py` tells (specs/execution-semantics.md 12.2; on-storage shape: specs/azure-storage.md 10.3).
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ from durable_ext.core.timestamps import Ticks
 class EntityEpisode:
     """What one turn of an entity made durable.
 
-    `new_events` are the whole new generation (`starts_generation`), or empty with no `instance` if nothing changed: then
-    only the messages are consumed. `opening` is a generation to be stored before `messages` are sent: what the turn began
-    with, its operations waiting. Whoever loads it after a crash runs the same ones next and sends the same again, instead
-    of giving an answer twice that was to be given once (stores without one transaction only).
+    `new_events` are the whole new generation (`starts_generation`), or empty if nothing changed: then only the messages are
+    consumed, and where a worker may have died before it wrote the row, `instance` is the row once more. `opening` is a
+    generation to be stored before `messages` are sent: what the turn began with, its operations waiting. Whoever loads it
+    after a crash runs the same ones next and sends the same again, instead of giving an answer twice that was to be given
+    once (stores without one transaction only).
     """
 
     execution_id: ExecutionId
