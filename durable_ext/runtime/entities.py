@@ -113,10 +113,19 @@ class HeldEntity:
 
         What the store refuses for its size runs again with half as many operations, until one is left: that one fails.
         """
+        # Order, where the store says so: 1 the opening: all operations that wait are stored, if the batch sends anything;
+        # 2 the batch: what it sends, then state, queue and perhaps the lock of the next turn; 3 the grant: its answer, then
+        # the request leaves the queue. The messages are deleted with the last of them. After a crash they come again:
+        #   before 1: nothing has happened;
+        #   after 1: they are in the queue or remembered -> dropped; the same operations run first and send the same again,
+        #     by the same ids -> receivers drop it;
+        #   after 2: dropped likewise; the entity is locked and the request first in its queue -> it is answered next;
+        #   after 3: dropped.
         refusal: BackendError | None = None
         while True:
             batch, episode = await self._process(got, refusal)
             try:
+                await self._store_opening(episode)
                 await self._store(episode, () if batch.turn.grants_next else got.messages)
             except BackendError as error:
                 count = len(batch.operations)
@@ -127,21 +136,36 @@ class HeldEntity:
                 self._live = None
                 continue
             break
+        is_cut = batch.turn.is_cut
         if batch.turn.grants_next:
-            await self._store(self._grant(), got.messages)
+            is_cut = await self._grant(got.messages)
         self._tell(batch)
         if self._at_most is not None and batch.operations:
-            self._at_most = 2 * self._at_most if batch.turn.is_cut else None
+            self._at_most = 2 * self._at_most if is_cut else None
 
-    def _grant(self) -> EntityEpisode:
-        """Answer the request whose lock is stored now."""
+    async def _grant(self, consumed: Sequence[ReceivedMessage]) -> bool:
+        """Answer the request whose lock is stored now; whether more of its sender wait."""
         live, now = self._live, self._services.now
         assert live is not None
-        return live.commit(live.begin((), now), now)
+        grant = live.begin((), now)
+        await self._store(live.commit(grant, now), consumed)
+        return grant.turn.is_cut
+
+    async def _store_opening(self, episode: EntityEpisode) -> None:
+        """Store what waits before the episode sends anything; without it if that alone is too large for the store.
+
+        Then a crash between sending and storing may give an answer twice: once more to another caller. Nothing that ran is
+        to blame for the size of what waits, and a smaller batch would not make it less.
+        """
+        if episode.opening is None:
+            return
+        try:
+            await self._store(episode.opening, ())
+        except BackendError as error:
+            if not is_too_large(error):
+                raise
 
     async def _store(self, episode: EntityEpisode, consumed: Sequence[ReceivedMessage]) -> None:
-        if episode.opening is not None:
-            await self._store(episode.opening, ())
         await self._session.checkpoint(
             Checkpoint(
                 execution_id=episode.execution_id,
