@@ -226,8 +226,9 @@ class Replay:
             NonDeterminismError: They are not the same.
         """
         if self._verify and not is_same(event, decision):
-            was_rewound = any(decision_id >= 0 for decision_id in self.undone)
-            raise diverged(event, decision, instance_id=self.instance_id, routine=self._routine, was_rewound=was_rewound)
+            raise diverged(
+                event, decision, instance_id=self.instance_id, routine=self._routine, was_rewound=self.was_rewound
+            )
 
     def succeed(self, task: Any, text: str | None) -> None:
         """End a task with a recorded result."""
