@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NewType
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NewType
 
 from durable_ext.core.timestamps import Ticks
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 InstanceId = NewType("InstanceId", str)
 ExecutionId = NewType("ExecutionId", str)
+
+MAY_COME_AGAIN: Final = timedelta(minutes=10)
+"""How long a message is known again that a dead worker took and could not delete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from typing import Final
 from zlib import crc32
 
 from durable_ext.core.entities.messages import sent_to_entity
-from durable_ext.core.entities.recent import KEEP
 from durable_ext.core.events import (
     EventRaised,
     EventSent,
@@ -20,6 +19,7 @@ from durable_ext.core.events import (
     GenericEvent,
     HistoryEvent,
 )
+from durable_ext.core.messages import MAY_COME_AGAIN
 from durable_ext.core.timestamps import Ticks, ticks_between
 
 _KINDS: Final[dict[type[HistoryEvent], tuple[str, tuple[str, ...]]]] = {
@@ -45,8 +45,8 @@ def was_received(events: Sequence[HistoryEvent], event: HistoryEvent) -> bool:
 class ReceivedBefore:
     """Writes the notes of one instance in one session; used from one thread at a time.
 
-    What the first generation of this session left may be a dead worker's: it is kept for `KEEP`. Messages of this session
-    are deleted before its next checkpoint, unless the queue cannot be reached then: of those the newest are kept.
+    What the first generation of this session left may be a dead worker's: it is kept for `MAY_COME_AGAIN`. Messages of this
+    session are deleted before its next checkpoint, unless the queue cannot be reached then: of those the newest are kept.
     """
 
     __slots__ = ("_inherited", "_own")
@@ -84,7 +84,7 @@ def _short(event: HistoryEvent) -> str:
 
 
 def _recent(shorts: Iterable[str], now: Ticks) -> list[str]:
-    return [short for short in shorts if ticks_between(Ticks(int(short[1:].partition(".")[0], 16)), now) < KEEP]
+    return [short for short in shorts if ticks_between(Ticks(int(short[1:].partition(".")[0], 16)), now) < MAY_COME_AGAIN]
 
 
 def _told(events: Iterable[HistoryEvent]) -> list[str]:

@@ -5,21 +5,20 @@ back and would count twice; so the ids of the last requests are kept with the st
   before the commit: nothing is remembered, the message comes back and counts once;
   after the commit: the ids are in the state, the message that comes back is dropped.
 Messages are deleted before the next commit of the same session, so what this session committed earlier may be forgotten
-after `KEPT_OF_SESSION` others; what an earlier session left may still come back and is kept for `KEEP`. So is a lock request
-that this session has not had when its release comes, `KEPT_OF_RELEASES` of them at most.
+after `KEPT_OF_SESSION` others; what an earlier session left may still come back and is kept for `MAY_COME_AGAIN`. So is a
+lock request that this session has not had when its release comes, `KEPT_OF_RELEASES` of them at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from durable_ext.core.entities.messages import RecentBatch
+from durable_ext.core.messages import MAY_COME_AGAIN
 from durable_ext.core.timestamps import Ticks, ticks_between
 
-KEEP: Final = timedelta(minutes=10)
 KEPT_OF_SESSION: Final = 200
 KEPT_OF_RELEASES: Final = 200
 _DIGITS: Final = 12
@@ -70,13 +69,13 @@ class RecentRequests:
         """Return what has to be stored with the batch that ends now; `goes_on` if its messages outlive this commit."""
         if not self._current and not self._own and not self._inherited and not self._expected and not self._kept:
             return ()
-        self._inherited = [batch for batch in self._inherited if ticks_between(batch.at, now) < KEEP]
+        self._inherited = [batch for batch in self._inherited if ticks_between(batch.at, now) < MAY_COME_AGAIN]
         self._expected = self._still_expected(now)
         kept: list[RecentBatch] = []
         room = KEPT_OF_SESSION
         for batch in reversed(self._own):
             room -= len(batch.ids)
-            if room < 0 or ticks_between(batch.at, now) >= KEEP:
+            if room < 0 or ticks_between(batch.at, now) >= MAY_COME_AGAIN:
                 break
             kept.insert(0, batch)
         latest = [RecentBatch(at=now, ids=tuple(self._current))] if self._current else []
@@ -90,7 +89,7 @@ class RecentRequests:
 
     def _still_expected(self, now: Ticks) -> list[RecentBatch]:
         """What `keep` was told lately; all that it was told since the last commit is one batch."""
-        batches = [batch for batch in self._expected if ticks_between(batch.at, now) < KEEP]
+        batches = [batch for batch in self._expected if ticks_between(batch.at, now) < MAY_COME_AGAIN]
         if self._kept:
             batches.append(RecentBatch(at=now, ids=tuple(self._kept)))
             self._kept = []
