@@ -123,7 +123,7 @@ class LargeState(OneOrchestration):
         expected = [letter * PAGE for letter in "cde"]
 
         async def is_shown() -> bool:
-            return (await client.read_entity(EntityId("book", "b"))).state == expected
+            return bool((await client.read_entity(EntityId("book", "b"))).state == expected)
 
         await eventually(is_shown, "its row shows another state", every=EVERY)  # its caller is told of it before
         listed = (await client.list_entities(EntityQuery(with_state=True))).entities
