@@ -19,6 +19,7 @@ from durable_ext.core.entities.messages import (
     RELEASE_EVENT,
     EntityRequest,
     EntityResponse,
+    Stamp,
     delayed_event_name,
 )
 from durable_ext.core.entities.sorter import MessageSorter
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NO_WINDOW: Final = timedelta(0)
+_NO_STAMPS: Final = (NO_STAMP, NO_STAMP)
 
 
 class EntityCallTask(Task[T]):
@@ -123,19 +125,10 @@ class EntityCalls:
 
     def signal(self, replay: Replay, entity: EntityId, operation: str, text: str, due: Ticks | None = None) -> None:
         """Send a request that nobody answers; `due` delays its delivery, in hops if it is too far away."""
-        timestamp, predecessor = (
-            (NO_STAMP, NO_STAMP) if due is not None else self._sorter.stamp(entity.instance_id, replay.now)
-        )
-        request = EntityRequest(
-            request_id=self._new_id(replay),
-            operation=operation,
-            is_signal=True,
-            input=self._converter.wrap_text(text),
-            parent=replay.instance_id,
-            parent_execution=_execution_id(replay),
-            due=due,
-            timestamp=timestamp,
-            predecessor=predecessor,
+        stamps = _NO_STAMPS if due is not None else self._sorter.stamp(entity.instance_id, replay.now)
+        text = self._converter.wrap_text(text)
+        request = self._request(
+            replay, self._new_id(replay), stamps, operation=operation, is_signal=True, input=text, due=due
         )
         payload = self._codec.request_text(request, typed=True)
         if due is None:
@@ -181,17 +174,19 @@ class EntityCalls:
         those. Answers to what was undone are nobody's.
         """
         own_id, times = self._new_id(replay), replay.undone.get(replay.sequence, 0)
-        timestamp = predecessor = NO_STAMP
-        if not times:
-            timestamp, predecessor = self._sorter.stamp(target.instance_id, replay.now)
+        stamps = _NO_STAMPS if times else self._sorter.stamp(target.instance_id, replay.now)
         self._undone.update(asked_again_id(own_id, number) for number in range(times))
+        return self._request(replay, asked_again_id(own_id, times), stamps, **asked)
+
+    @staticmethod
+    def _request(replay: Replay, request_id: str, stamps: tuple[Stamp, Stamp], **members: Any) -> EntityRequest:
         return EntityRequest(
-            request_id=asked_again_id(own_id, times),
+            request_id=request_id,
             parent=replay.instance_id,
             parent_execution=_execution_id(replay),
-            timestamp=timestamp,
-            predecessor=predecessor,
-            **asked,
+            timestamp=stamps[0],
+            predecessor=stamps[1],
+            **members,
         )
 
     def _expect(self, task: EntityCallTask[Any] | EntityLockTask, request: EntityRequest, replay: Replay) -> None:

@@ -110,6 +110,11 @@ async def ends(hub: RunningTaskHub, instance_id: str) -> tuple[OrchestrationStat
     return status.runtime_status, status.output
 
 
+async def both_are_free(hub: RunningTaskHub) -> None:
+    for entity in BOTH:
+        await eventually(lambda entity=entity: _is_locked_by(hub, entity, None), f"{entity} is still locked")
+
+
 async def test_who_gives_up_waiting_for_a_lock_leaves_nothing_locked(hub: RunningTaskHub) -> None:
     holder = await hub.client.start("holds")
     await eventually(lambda: _is_held(hub, holder), "the lock was not granted")
@@ -123,8 +128,7 @@ async def test_who_gives_up_waiting_for_a_lock_leaves_nothing_locked(hub: Runnin
     await ends(hub, holder)
 
     assert await ends(hub, await hub.client.start("waits")) == (OrchestrationStatus.COMPLETED, "got it")
-    for entity in BOTH:
-        await eventually(lambda entity=entity: _is_locked_by(hub, entity, None), f"{entity} is still locked")
+    await both_are_free(hub)
 
 
 async def test_who_failed_while_it_waited_asks_for_the_lock_anew_when_it_is_rewound(hub: RunningTaskHub) -> None:
@@ -139,8 +143,7 @@ async def test_who_failed_while_it_waited_asks_for_the_lock_anew_when_it_is_rewo
     await hub.client.raise_event(holder, "go")
 
     assert await ends(hub, waiting) == (OrchestrationStatus.COMPLETED, ["asked", "asked"])
-    for entity in BOTH:
-        await eventually(lambda entity=entity: _is_locked_by(hub, entity, None), f"{entity} is still locked")
+    await both_are_free(hub)
 
 
 async def test_a_grant_that_came_after_its_request_was_given_up_does_not_stop_a_rewind(hub: RunningTaskHub) -> None:
@@ -172,8 +175,7 @@ async def test_who_failed_inside_a_critical_section_is_told_that_a_rewind_cannot
     assert status is OrchestrationStatus.FAILED
     assert "This instance was rewound" in output
     assert "Was a change made" not in output
-    for entity in BOTH:
-        await eventually(lambda entity=entity: _is_locked_by(hub, entity, None), f"{entity} is still locked")
+    await both_are_free(hub)
 
 
 async def test_who_is_refused_a_lock_leaves_none(hub: RunningTaskHub) -> None:
